@@ -1,0 +1,73 @@
+"""A self-attention music tagger that you can train on your own music, see into, and serve.
+
+    import keras_tagger as kt
+
+    run = kt.fit("configs/demo.yaml")
+    run.tagger.tag("song.mp3").as_dict()
+    run.tagger.contributions("song.mp3").plot()
+    run.tagger.export("exported/")
+
+Importing this does not import TensorFlow; what needs it does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# TensorFlow's start-up notes about CPU features drown what a user asked for; errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_HOMES = {
+    "fit": "keras_tagger.train.fit",
+    "Run": "keras_tagger.train.fit",
+    "evaluate": "keras_tagger.train.evaluate",
+    "Report": "keras_tagger.train.report",
+    "load": "keras_tagger.tagger",
+    "Tagger": "keras_tagger.tagger",
+    "Tags": "keras_tagger.tagger",
+    "Heatmap": "keras_tagger.heatmap",
+    "Attention": "keras_tagger.heatmap",
+    "presets": "keras_tagger.config",
+    "load_config": "keras_tagger.config",
+    "ExperimentConfig": "keras_tagger.config",
+    "KerasTaggerError": "keras_tagger.errors",
+}
+
+if TYPE_CHECKING:
+    from keras_tagger.config import ExperimentConfig, load_config, presets
+    from keras_tagger.errors import KerasTaggerError
+    from keras_tagger.heatmap import Attention, Heatmap
+    from keras_tagger.tagger import Tagger, Tags, load
+    from keras_tagger.train.evaluate import evaluate
+    from keras_tagger.train.fit import Run, fit
+    from keras_tagger.train.report import Report
+
+__all__ = [
+    "Attention",
+    "ExperimentConfig",
+    "Heatmap",
+    "KerasTaggerError",
+    "Report",
+    "Run",
+    "Tagger",
+    "Tags",
+    "evaluate",
+    "fit",
+    "load",
+    "load_config",
+    "presets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'keras_tagger' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

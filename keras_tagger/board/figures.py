@@ -1,0 +1,159 @@
+"""The preview figure: one clip's spectrogram, attention and top tags on one time axis."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_tagger.errors import ModelError
+from keras_tagger.heatmap import Heatmap, column_edges, draw_rows, draw_spectrum, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDTH_INCHES = 11.0
+_DPI = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """All that is shown of one clip.
+
+    Attributes:
+        name: the clip's name, in titles and in the summaries' tags.
+        spectrogram: float32 [frames, mels], log-compressed.
+        frame_times: [frames], centres in seconds, increasing.
+        mel_frequencies: [mels], centres of the bands in Hz, increasing.
+        attention: one row a layer, first layer first (`Attention.heatmap("all")`).
+        contributions: one row a tag, best first, tag probabilities in 0..1, with the tags' scores.
+        truth: the clip's true tags.
+        waveform: float32 [samples] in -1..1, or None; it is heard, not drawn.
+        sample_rate: of the waveform, in Hz; required with it.
+
+    Raises:
+        ModelError: a spectrogram whose shape is not [frames, mels], or a waveform without its rate.
+    """
+
+    name: str
+    spectrogram: np.ndarray
+    frame_times: np.ndarray
+    mel_frequencies: np.ndarray
+    attention: Heatmap
+    contributions: Heatmap
+    truth: tuple[str, ...] = ()
+    waveform: np.ndarray | None = None
+    sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.frame_times), len(self.mel_frequencies))
+        if np.shape(self.spectrogram) != shape:
+            raise ModelError(
+                f"expected a spectrogram of shape [frames, mels] = {shape} for preview {self.name!r}. "
+                f"Received: {np.shape(self.spectrogram)}"
+            )
+        if self.waveform is not None and (np.ndim(self.waveform) != 1 or not self.sample_rate):
+            raise ModelError(
+                f"expected a waveform [samples] with its sample rate for preview {self.name!r}. "
+                f"Received: shape {np.shape(self.waveform)} at {self.sample_rate} Hz"
+            )
+
+
+def preview_figure(preview: Preview) -> Figure:
+    """Draw a preview: mel spectrogram, attention per layer and top tags, aligned on one axis in seconds.
+
+    1100 pixels wide, as tall as its rows need. Attention is relative to each layer's own maximum, because
+    layers are not on one scale; contributions are probabilities, from 0 to the largest shown. Both colour
+    scales are square roots, so that weak values show beside strong ones. True tags are bold, with a star.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    attention = preview.attention.relative()
+    contributions = preview.contributions
+    heights = [2.5, max(0.6, 0.27 * len(attention.tags)), max(0.8, 0.27 * len(contributions.tags))]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 2.0), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[60, 1])
+    figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
+
+    top = figure.add_subplot(grid[0, 0])
+    middle = figure.add_subplot(grid[1, 0], sharex=top)
+    bottom = figure.add_subplot(grid[2, 0], sharex=top)
+    peak = float(np.nan_to_num(contributions.values).max()) or 1.0
+    meshes = [
+        draw_spectrum(
+            top,
+            np.asarray(preview.spectrogram).T,
+            np.asarray(preview.frame_times),
+            np.asarray(preview.mel_frequencies),
+            cmap="magma",
+        ),
+        draw_rows(
+            middle,
+            attention.values,
+            attention.times,
+            [f"layer {number + 1}" for number in range(len(attention.tags))],
+            cmap="viridis",
+            norm=PowerNorm(0.5, 0.0, 1.0),
+        ),
+        draw_rows(
+            bottom,
+            contributions.values,
+            contributions.times,
+            _tag_labels(preview),
+            cmap="viridis",
+            norm=PowerNorm(0.5, 0.0, peak),
+        ),
+    ]
+    for label, tag in zip(bottom.get_yticklabels(), contributions.tags, strict=True):
+        label.set_fontweight("bold" if tag in preview.truth else "normal")
+
+    titles = [
+        "mel spectrogram",
+        "attention, relative to each layer's maximum",
+        f"tag-wise contribution{_truth_legend(preview)}",
+    ]
+    for ax, title in zip((top, middle, bottom), titles, strict=True):
+        ax.set_title(title, fontsize=10, loc="left", parse_math=False)
+        ax.label_outer()
+    bars = [("log magnitude", None), ("attention", 1.0), ("probability", peak)]
+    for row, (mesh, (title, high)) in enumerate(zip(meshes, bars, strict=True)):
+        bar = figure.colorbar(mesh, cax=figure.add_subplot(grid[row, 1]))
+        bar.set_label(title, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+        if high is not None:
+            ticks = [0.0, high / 4, high]  # evenly spaced on a square-root scale, and never crowded
+            bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bottom.set_xlabel("time (s)")
+    top.set_xlim(0.0, _end_seconds(preview))
+
+    figure.suptitle(shorten(preview.name, 90), fontsize=13, parse_math=False)
+    return figure
+
+
+def figure_to_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes at its own resolution; needs no display and leaves pyplot alone."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _tag_labels(preview: Preview) -> list[str]:
+    rows = zip(preview.contributions.tags, preview.contributions.labels(), strict=True)
+    return [f"* {label}" if tag in preview.truth else label for tag, label in rows]
+
+
+def _truth_legend(preview: Preview) -> str:
+    shown = set(preview.truth) & set(preview.contributions.tags)
+    others = [tag for tag in preview.truth if tag not in shown]
+    parts = (["* true tag"] if shown else []) + ([f"also true: {', '.join(others)}"] if others else [])
+    return f" ({shorten('; '.join(parts), 90)})" if parts else ""
+
+
+def _end_seconds(preview: Preview) -> float:
+    if preview.waveform is not None and preview.sample_rate:
+        return len(preview.waveform) / preview.sample_rate
+    parts = (preview.frame_times, preview.attention.times, preview.contributions.times)
+    return max(float(column_edges(np.asarray(times))[-1]) for times in parts)

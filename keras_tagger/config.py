@@ -1,0 +1,607 @@
+"""The configuration of an experiment: frozen dataclasses, read from YAML, checked when they are made.
+
+A YAML file names a preset and what differs from it::
+
+    preset: compact
+    data: {path: my_music/}
+    training: {epochs: 10}
+
+Unknown keys, wrong types and impossible values raise `ConfigError`, which names the key and what is allowed.
+The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export keep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from keras_tagger.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _require(ok: bool, key: str, expected: str, received: Any) -> None:
+    if not ok:
+        raise ConfigError(f"{key}: expected {expected}. Received: {received!r}.")
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """What the model hears.
+
+    Attributes:
+        sample_rate: samples per second of the model's input, Hz.
+        window_seconds: length of a training crop and of an inference window; rounded down to whole tokens.
+    """
+
+    sample_rate: int = 16000
+    window_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require(self.sample_rate > 0, "audio.sample_rate", "a positive number of Hz", self.sample_rate)
+        _require(self.window_seconds > 0, "audio.window_seconds", "a positive time", self.window_seconds)
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    """Mel spectrogram, computed in the graph by kapre.
+
+    Attributes:
+        n_fft: window (Hann) and FFT length, samples.
+        hop_length: samples between frames.
+        n_mels: mel bands.
+        f_min, f_max: edges of the filterbank, Hz.
+        power: 1 for magnitude, 2 for power mel.
+        compression: "log1p" is log(1 + gain * mel), "decibel" is 10 log10(max(mel, 1e-10)); both look at one
+            value at a time, so a frame never depends on the rest of the clip.
+        gain: of log1p.
+        mel_scale, mel_norm: "slaney" or "htk" scale; "slaney" area normalisation or "none".
+    """
+
+    n_fft: int = 512
+    hop_length: int = 256
+    n_mels: int = 96
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    power: Literal[1, 2] = 1
+    compression: Literal["log1p", "decibel"] = "log1p"
+    gain: float = 10000.0
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_norm: Literal["slaney", "none"] = "slaney"
+
+    def __post_init__(self) -> None:
+        key = "model.spectrogram"
+        _require(self.n_fft >= 2 and self.n_fft % 2 == 0, f"{key}.n_fft", "an even number >= 2", self.n_fft)
+        _require(
+            0 < self.hop_length <= self.n_fft and (self.n_fft - self.hop_length) % 2 == 0,
+            f"{key}.hop_length",
+            f"1 to n_fft ({self.n_fft}) samples, even",
+            self.hop_length,
+        )
+        _require(self.n_mels > 0, f"{key}.n_mels", "at least 1", self.n_mels)
+        _require(
+            0 <= self.f_min < self.f_max, f"{key}.f_min", f"0 <= f_min < f_max ({self.f_max} Hz)", self.f_min
+        )
+        _require(self.gain > 0, f"{key}.gain", "a positive number", self.gain)
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """The convolutional front-end: local timbre, one token per hop.
+
+    Attributes:
+        kind: "compact" (ours) or "timbral" (Won et al. 2019, after Pons et al. 2018).
+        channels: compact: channels of each stage, each halving time or frequency; timbral: one number, c.
+    """
+
+    kind: Literal["compact", "timbral"] = "compact"
+    channels: tuple[int, ...] = (16, 48, 96, 128)
+
+    def __post_init__(self) -> None:
+        key = "model.front_end.channels"
+        _require(
+            len(self.channels) > 0 and min(self.channels) > 0, key, "positive numbers", list(self.channels)
+        )
+        if self.kind == "timbral":
+            _require(
+                len(self.channels) == 1, key, "one number (c) for the timbral front-end", list(self.channels)
+            )
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How tokens attend to each other and know their place.
+
+    Attributes:
+        kind: "absolute" is `keras.layers.MultiHeadAttention` with positions added to the tokens.
+        positions: "sinusoidal", "learned" or "none".
+        max_positions: longest input, in tokens with [CLS], that learned positions can take.
+    """
+
+    kind: Literal["absolute"] = "absolute"
+    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    max_positions: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.max_positions > 1, "model.attention.max_positions", "at least 2", self.max_positions)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The Transformer encoder.
+
+    Attributes:
+        n_layers, n_heads, width, feed_forward: its sizes.
+        norm: "pre" or "post" layer normalisation.
+        dropout: after positions, attention and feed-forward, 0..1.
+        attention_dropout: on attention weights, 0..1.
+        epsilon: of layer normalisation.
+    """
+
+    n_layers: int = 4
+    n_heads: int = 4
+    width: int = 192
+    feed_forward: int = 768
+    norm: Literal["pre", "post"] = "pre"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        key = "model.encoder"
+        for name in ("n_layers", "n_heads", "width", "feed_forward"):
+            _require(getattr(self, name) > 0, f"{key}.{name}", "at least 1", getattr(self, name))
+        _require(
+            self.width % self.n_heads == 0,
+            f"{key}.width",
+            f"a multiple of n_heads ({self.n_heads})",
+            self.width,
+        )
+        for name in ("dropout", "attention_dropout"):
+            _require(0 <= getattr(self, name) < 1, f"{key}.{name}", "0 <= rate < 1", getattr(self, name))
+        _require(self.epsilon > 0, f"{key}.epsilon", "a positive number", self.epsilon)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """From the last [CLS] token to one logit per tag.
+
+    Attributes:
+        pooler: True puts a dense tanh layer before the output (BERT's pooler, the paper's).
+        dropout: before the output, 0..1.
+    """
+
+    pooler: bool = False
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, "model.head.dropout", "0 <= rate < 1", self.dropout)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model: spectrogram, front-end, encoder, head.
+
+    Attributes:
+        cls_token: "learned", or "fixed" (the paper's: uniform in [0, 1), never trained).
+    """
+
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    cls_token: Literal["learned", "fixed"] = "learned"
+
+    def __post_init__(self) -> None:
+        _require(
+            self.attention.positions != "sinusoidal" or self.encoder.width % 2 == 0,
+            "model.encoder.width",
+            "an even number (sinusoidal positions)",
+            self.encoder.width,
+        )
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Shares of the clips held out where the data has no splits of its own; tracks and groups stay whole."""
+
+    valid: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("valid", "test"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"data.split.{name}", "0 <= share < 1", value)
+        _require(
+            self.valid + self.test < 1, "data.split", "valid + test below 1", (self.valid, self.test)
+        )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the music is.
+
+    Attributes:
+        path: a manifest (.csv, .jsonl), a folder with one folder per tag, a prepared folder, or "demo" for the
+            clips shipped with keras_tagger. Relative paths are relative to the working directory.
+        tags: the vocabulary in order; empty takes all tags of the data, sorted.
+        min_clips_per_tag: rarer tags are left out of the vocabulary.
+        split: see `SplitConfig`.
+        prepared_dir: folder of decoded audio; empty is `prepared/` beside the run directory.
+        segment_seconds: length of a stored segment, from which crops are cut.
+        workers: decoding threads; 0 is one per core.
+    """
+
+    path: str = ""
+    tags: tuple[str, ...] = ()
+    min_clips_per_tag: int = 1
+    split: SplitConfig = field(default_factory=SplitConfig)
+    prepared_dir: str = ""
+    segment_seconds: float = 30.0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.segment_seconds > 0, "data.segment_seconds", "a positive time", self.segment_seconds)
+        _require(self.min_clips_per_tag >= 1, "data.min_clips_per_tag", ">= 1", self.min_clips_per_tag)
+        _require(self.workers >= 0, "data.workers", "0 or more", self.workers)
+        _require(len(set(self.tags)) == len(self.tags), "data.tags", "each tag once", list(self.tags))
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes made to training crops.
+
+    Attributes:
+        gain_db: each crop's level is changed by a uniform draw from -gain_db..gain_db.
+        mixup_alpha: Beta parameter of mixup (Zhang et al. 2018) on waveforms and labels; 0 is off.
+        n_time_masks, time_mask_frames, n_freq_masks, freq_mask_bins: SpecAugment (Park et al. 2019), by kapre;
+            either number of masks may be 0.
+    """
+
+    gain_db: float = 6.0
+    mixup_alpha: float = 0.0
+    n_time_masks: int = 0
+    time_mask_frames: int = 40
+    n_freq_masks: int = 0
+    freq_mask_bins: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("gain_db", "mixup_alpha", "n_time_masks", "n_freq_masks"):
+            _require(
+                getattr(self, name) >= 0, f"training.augment.{name}", "0 or more", getattr(self, name)
+            )
+        for name in ("time_mask_frames", "freq_mask_bins"):
+            _require(getattr(self, name) > 0, f"training.augment.{name}", "at least 1", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """A further phase of training; it starts from the best weights so far (the paper's schedule).
+
+    Attributes:
+        from_epoch: first epoch (counted from 0) of the phase.
+        optimizer, learning_rate, weight_decay, schedule: as in `TrainingConfig`.
+    """
+
+    from_epoch: int
+    optimizer: Literal["adamw", "adam", "sgd"]
+    learning_rate: float
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "constant"] = "constant"
+
+    def __post_init__(self) -> None:
+        _require(self.from_epoch > 0, "training.phases.from_epoch", "1 or more", self.from_epoch)
+        _require(
+            self.learning_rate > 0, "training.phases.learning_rate", "a positive number", self.learning_rate
+        )
+        _require(
+            self.weight_decay >= 0, "training.phases.weight_decay", "0 or more", self.weight_decay
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the model is fitted.
+
+    Attributes:
+        epochs: passes over the training crops.
+        batch_size: crops per step.
+        optimizer: "adamw", "adam" or "sgd" (Nesterov momentum 0.9).
+        learning_rate: its peak.
+        weight_decay: decoupled, on kernels only.
+        schedule: "cosine" (to zero at the end of the phase) or "constant".
+        warmup_epochs: linear rise of the learning rate from zero, first phase only.
+        clip_norm: gradients' global norm is held to this; 0 is off.
+        phases: what comes after the first phase.
+        early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC; 0 is off.
+        checkpoint_steps: steps between checkpoints from which a killed run resumes.
+        precision: Keras dtype policy; the spectrogram stays float32.
+        seed: of weights, order, crops, augmentation and dropout.
+        augment: see `AugmentConfig`.
+    """
+
+    epochs: int = 20
+    batch_size: int = 16
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 1.0
+    clip_norm: float = 1.0
+    phases: tuple[PhaseConfig, ...] = ()
+    early_stopping_epochs: int = 0
+    checkpoint_steps: int = 100
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    seed: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        key = "training"
+        for name in ("epochs", "batch_size", "checkpoint_steps"):
+            _require(getattr(self, name) >= 1, f"{key}.{name}", "at least 1", getattr(self, name))
+        for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
+            _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
+        _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
+        starts = [phase.from_epoch for phase in self.phases]
+        _require(
+            starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts
+        )
+
+
+@dataclass(frozen=True)
+class BoardConfig:
+    """What TensorBoard is shown during `fit`.
+
+    Attributes:
+        preview_clips: number of fixed clips drawn at the end of each epoch; 0 is off.
+        preview_seconds: how much of each is shown, from its start.
+        top_tags: contribution rows per picture.
+    """
+
+    preview_clips: int = 3
+    preview_seconds: float = 30.0
+    top_tags: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.preview_clips >= 0, "board.preview_clips", "0 or more", self.preview_clips)
+        _require(self.preview_seconds > 0, "board.preview_seconds", "a positive time", self.preview_seconds)
+        _require(self.top_tags >= 1, "board.top_tags", "at least 1", self.top_tags)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything `fit` needs; see the sections' own docstrings.
+
+    Attributes:
+        name: of the run directory `runs/NAME`.
+        preset: the preset that audio, model and training started from, or "".
+    """
+
+    name: str = "run"
+    preset: str = ""
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    board: BoardConfig = field(default_factory=BoardConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.model.spectrogram.f_max <= self.audio.sample_rate / 2,
+            "model.spectrogram.f_max",
+            f"at most half of audio.sample_rate ({self.audio.sample_rate / 2:g} Hz)",
+            self.model.spectrogram.f_max,
+        )
+        _require(
+            bool(self.name) and not set(self.name) & set("/\\\0") and self.name not in (".", ".."),
+            "name",
+            "a file name",
+            self.name,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary; `config_from_dict` is its inverse."""
+        return dataclasses.asdict(self, dict_factory=_plain)
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML text, every key written out."""
+        import yaml
+
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Build a configuration; `preset`, where named, gives the values that `values` does not."""
+    preset = values.get("preset") or ""
+    if preset:
+        values = _merged(_preset_values(preset), values)
+    return _build(ExperimentConfig, values, "")
+
+
+def section_from_dict(section: type[T], values: Mapping[str, Any], key: str) -> T:
+    """Build one section (such as `ModelConfig`) from plain values; errors name keys below `key`."""
+    return _build(section, values, f"{key}.")
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any] | ExperimentConfig, overrides: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
+    """Read a configuration.
+
+    Args:
+        source: a YAML file, a nested dictionary, or a configuration.
+        overrides: values by dotted key, e.g. `{"training.epochs": 3}`.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, or a key or value is not allowed.
+    """
+    if isinstance(source, ExperimentConfig):
+        values: Mapping[str, Any] = source.to_dict()
+    elif isinstance(source, Mapping):
+        values = source
+    elif isinstance(source, str | Path):
+        values = _read_yaml(Path(source))
+    else:
+        raise ConfigError(
+            "config: expected a YAML file, a dictionary or an ExperimentConfig. "
+            f"Received: {type(source).__name__}."
+        )
+    for dotted, value in (overrides or {}).items():
+        values = _merged(values, _nested(dotted, value))
+    return config_from_dict(values)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`"training.epochs=3"` as `("training.epochs", 3)`; the value is YAML."""
+    import yaml
+
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set: expected KEY=VALUE, such as training.epochs=3. Received: {text!r}.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key.strip()}: expected a YAML value. Received: {value!r}.") from None
+
+
+def presets() -> dict[str, ExperimentConfig]:
+    """The presets by name: each an `ExperimentConfig` whose audio, model and training are the preset's."""
+    return {name: config_from_dict({"name": name, "preset": name}) for name in _preset_names()}
+
+
+def _preset_names() -> list[str]:
+    folder = resources.files("keras_tagger") / "presets"
+    return sorted(item.name[: -len(".yaml")] for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def _preset_values(name: Any) -> dict[str, Any]:
+    import yaml
+
+    if not isinstance(name, str) or name not in _preset_names():
+        raise ConfigError(f"preset: expected one of {', '.join(_preset_names())}. Received: {name!r}.")
+    text = (resources.files("keras_tagger") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config: expected a YAML file. Received: {path}, which does not exist.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"config: expected a YAML file. Received: {path} ({first}).") from None
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: expected keys and values. Received: a {type(values).__name__}.")
+    return values
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _build(cls: type[T], values: Any, prefix: str) -> T:
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{prefix.rstrip('.') or 'config'}: expected keys and values. Received: {values!r}."
+        )
+    hints = typing.get_type_hints(cls)
+    unknown = [str(key) for key in values if key not in hints]
+    if unknown:
+        raise ConfigError(
+            f"{prefix}{unknown[0]}: unknown key. Expected one of {', '.join(hints)}. Received: {unknown[0]!r}."
+        )
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in values
+    ]
+    if missing:
+        raise ConfigError(f"{prefix}{missing[0]}: expected a value. Received: nothing.")
+    return cls(**{key: _coerce(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
+
+
+def _coerce(kind: Any, value: Any, key: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return value if isinstance(value, kind) else _build(kind, value, f"{key}.")
+    if origin is Literal:
+        # bool is an int in Python: True must not pass for the 1 of Literal[1, 2].
+        if isinstance(value, bool) or value not in arguments:
+            allowed = ", ".join(str(argument) for argument in arguments)
+            raise ConfigError(f"{key}: expected one of {allowed}. Received: {value!r}.")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(f"{key}: expected a list. Received: {value!r}.")
+        return tuple(_coerce(arguments[0], item, f"{key}[{i}]") for i, item in enumerate(value))
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 reads 5e-4 (no dot) as text.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ConfigError(f"{key}: expected a finite number. Received: {value!r}.")
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str | Path):
+        return str(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    name = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}[kind]
+    raise ConfigError(f"{key}: expected {name}. Received: {value!r}.")
+
+
+__all__ = [
+    "AttentionConfig",
+    "AudioConfig",
+    "AugmentConfig",
+    "BoardConfig",
+    "DataConfig",
+    "EncoderConfig",
+    "ExperimentConfig",
+    "FrontEndConfig",
+    "HeadConfig",
+    "ModelConfig",
+    "PhaseConfig",
+    "SpectrogramConfig",
+    "SplitConfig",
+    "TrainingConfig",
+    "config_from_dict",
+    "load_config",
+    "parse_override",
+    "presets",
+    "section_from_dict",
+]

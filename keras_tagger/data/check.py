@@ -1,0 +1,199 @@
+"""What is wrong with a manifest, before hours are spent on it: every file is decoded. Without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from keras_tagger import audio
+from keras_tagger.data.manifest import SPLITS, Clip, Manifest
+from keras_tagger.errors import KerasTaggerError
+
+# A soft label counts for a tag from here on.
+POSITIVE = 0.5
+NO_SPLIT = "(none)"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataCheck:
+    """The findings of `check`.
+
+    `seconds` are those of the readable clips by split (`(none)`: no split); `tag_counts` counts, by tag and
+    split, the readable clips with a label of at least 0.5. `rare_tags` have fewer than `min_clips` of them
+    over all splits. `duplicates` are lists of clip ids with exactly the same samples; `leaks` are those
+    whose clips are in different splits.
+    """
+
+    name: str
+    n_clips: int
+    n_tracks: int
+    seconds: Mapping[str, Sequence[float]]
+    tag_counts: Mapping[str, Mapping[str, int]]
+    min_clips: int
+    rare_tags: tuple[str, ...]
+    untagged: tuple[str, ...]
+    unreadable: tuple[Mapping[str, str], ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    leaks: tuple[tuple[str, ...], ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything can be read and no audio is in two splits."""
+        return not self.unreadable and not self.leaks
+
+    def to_dict(self) -> dict[str, Any]:
+        """All findings as JSON types; durations as hours, and minimum, median and maximum in seconds."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "clips": self.n_clips,
+            "tracks": self.n_tracks,
+            "splits": {split: _durations(seconds) for split, seconds in self.seconds.items()},
+            "tags": {tag: dict(counts) for tag, counts in self.tag_counts.items()},
+            "rare_tags": list(self.rare_tags),
+            "untagged": list(self.untagged),
+            "unreadable": [dict(entry) for entry in self.unreadable],
+            "duplicates": [list(ids) for ids in self.duplicates],
+            "leaks": [list(ids) for ids in self.leaks],
+        }
+
+    def table(self) -> str:
+        """The findings as text for a terminal."""
+        splits = list(self.seconds)
+        rows = [["split", "clips", "hours", "shortest s", "median s", "longest s"]]
+        for split, seconds in self.seconds.items():
+            of = _durations(seconds)
+            lengths = (
+                [f"{of[key]:.1f}" for key in ("min_seconds", "median_seconds", "max_seconds")]
+                if seconds
+                else ["-"] * 3
+            )
+            rows.append([split, str(of["clips"]), f"{of['hours']:.2f}", *lengths])
+        tag_rows = [["tag", *splits, "all"]]
+        for tag, counts in self.tag_counts.items():
+            tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
+        parts = [
+            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
+            f"{len(self.tag_counts)} tags",
+            _columns(rows),
+            _columns(tag_rows),
+            _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
+            _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
+            _listing("clips without tags", self.untagged),
+            _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
+            _listing(
+                "same audio in one split",
+                [" = ".join(ids) for ids in self.duplicates if ids not in self.leaks],
+            ),
+        ]
+        return "\n\n".join(part for part in parts if part)
+
+
+def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate: int = 16000) -> DataCheck:
+    """Decode every clip and report what there is.
+
+    Files are decoded at `sample_rate` (Hz) with `workers` threads (0: one per CPU).
+    Clips are the same audio if their 16-bit samples are equal. A clip without audio between its start and
+    its end is unreadable. Never raises for a bad file.
+    """
+    labels = manifest.labels() >= POSITIVE
+    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
+    try:
+        results = list(
+            tqdm(
+                pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
+                total=len(manifest),
+                desc="check",
+                unit="clip",
+            )
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+    present = {clip.split or NO_SPLIT for clip in manifest.clips}
+    splits = [split for split in (*SPLITS, NO_SPLIT) if split in present]
+    seconds: dict[str, list[float]] = {split: [] for split in splits}
+    tag_counts = {tag: dict.fromkeys(splits, 0) for tag in manifest.tags}
+    unreadable = []
+    same: dict[str, list[Clip]] = {}
+    for clip, positive, result in zip(manifest.clips, labels, results, strict=True):
+        if isinstance(result, str):
+            unreadable.append({"id": clip.clip_id, "path": clip.path, "reason": result})
+            continue
+        split = clip.split or NO_SPLIT
+        seconds[split].append(result[0])
+        same.setdefault(result[1], []).append(clip)
+        for tag in np.flatnonzero(positive):
+            tag_counts[manifest.tags[tag]][split] += 1
+    repeated = [clips for clips in same.values() if len(clips) > 1]
+    return DataCheck(
+        name=manifest.name,
+        n_clips=len(manifest),
+        n_tracks=len({clip.track for clip in manifest.clips}),
+        seconds=seconds,
+        tag_counts=tag_counts,
+        min_clips=min_clips,
+        rare_tags=tuple(tag for tag, counts in tag_counts.items() if sum(counts.values()) < min_clips),
+        untagged=tuple(clip.clip_id for clip in manifest.clips if not any(clip.tags.values())),
+        unreadable=tuple(unreadable),
+        duplicates=tuple(_ids(clips) for clips in repeated),
+        leaks=tuple(_ids(clips) for clips in repeated if len({clip.split for clip in clips}) > 1),
+    )
+
+
+def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
+    return tuple(clip.clip_id for clip in clips)
+
+
+def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
+    """Seconds and a digest of the samples, or the reason why there are none."""
+    digest = hashlib.sha256()
+    samples = 0
+    try:
+        for block in audio.blocks(
+            clip.path,
+            sample_rate=sample_rate,
+            block_seconds=30.0,
+            start_seconds=clip.start_seconds,
+            end_seconds=clip.end_seconds,
+        ):
+            digest.update(np.rint(np.clip(block, -1.0, 1.0) * 32767).astype("<i2").tobytes())
+            samples += len(block)
+    except KerasTaggerError as error:
+        return str(error)
+    return samples / sample_rate, digest.hexdigest()
+
+
+def _durations(seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {"clips": 0, "hours": 0.0, "min_seconds": 0.0, "median_seconds": 0.0, "max_seconds": 0.0}
+    return {
+        "clips": len(seconds),
+        "hours": sum(seconds) / 3600,
+        "min_seconds": min(seconds),
+        "median_seconds": float(np.median(seconds)),
+        "max_seconds": max(seconds),
+    }
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _listing(title: str, lines: Sequence[str]) -> str:
+    return f"{title}: {len(lines)}\n" + "\n".join(f"  {line}" for line in lines) if lines else ""

@@ -1,0 +1,130 @@
+"""Training input: a prepared folder to batches of random crops. Imports TensorFlow; import it when needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_tagger.data.prepared import PCM_SCALE, Prepared
+from keras_tagger.errors import ManifestError
+
+# Shards read at the same time: a segment's neighbours in the stream are then of other clips, so a smaller
+# shuffle buffer will do.
+_OPEN_SHARDS = 32
+_READ_BYTES = 1 << 20
+
+
+def training_dataset(
+    prepared: Prepared,
+    split: str,
+    window_samples: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    shuffle_crops: int = 512,
+) -> tf.data.Dataset:
+    """Batches of one epoch of random crops.
+
+    Waveform is float32 [batch_size, window_samples] in -1..1, labels are float32 [batch_size, n_tags].
+
+    A segment gives as many crops as windows fit it (rounded), each at a random place of its own equal share
+    of the segment; one shorter than the window is padded with zeros at its end. Crops are shuffled in a
+    buffer of `shuffle_crops` (as int16). All batches are full: the rest of the epoch is dropped, or the
+    crops are repeated if they are fewer than one batch. The order of shards and crops and the places of the
+    crops are a function of (`seed`, `epoch`) only, whatever the global seed, so `.skip(n)` resumes an epoch
+    exactly.
+
+    Raises `ManifestError` for a split without clips or sizes that are not positive.
+    """
+    batches = n_batches(prepared, split, window_samples, batch_size)
+    n_tags = len(prepared.tags)
+    rng = np.random.default_rng([seed, epoch])
+    crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
+    shards = rng.permutation(np.array(prepared.shards(split)))
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_single_example(
+            record,
+            {
+                "pcm": tf.io.FixedLenFeature([], tf.string),
+                "labels": tf.io.FixedLenFeature([n_tags], tf.float32),
+                "clip": tf.io.FixedLenFeature([], tf.int64),
+                "segment": tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        pcm = tf.io.decode_raw(features["pcm"], tf.int16, little_endian=True)
+        # Unlike a stateful generator, a seed made of the record's own number gives the same crop wherever
+        # reading began.
+        place = tf.stack([tf.constant(crop_seed, tf.int64), features["clip"] * 2**20 + features["segment"]])
+        samples = tf.shape(pcm, out_type=tf.int64)[0]
+        n_crops = _n_crops(samples, window_samples)
+        shares = tf.cast(tf.range(n_crops), tf.float64) + tf.random.stateless_uniform(
+            [n_crops], place, dtype=tf.float64
+        )
+        places = tf.cast(tf.maximum(samples - window_samples + 1, 1), tf.float64)
+        starts = tf.cast(tf.floor(shares * places / tf.cast(n_crops, tf.float64)), tf.int64)
+        pcm = tf.pad(pcm, [[0, tf.maximum(window_samples - samples, 0)]])
+        return pcm, starts, features["labels"]
+
+    def crops(pcm: tf.Tensor, starts: tf.Tensor, labels: tf.Tensor) -> tf.data.Dataset:
+        def crop(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return tf.ensure_shape(pcm[start : start + window_samples], [window_samples]), labels
+
+        return tf.data.Dataset.from_tensor_slices(starts).map(crop)
+
+    def to_float(pcm: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.cast(pcm, tf.float32) / PCM_SCALE, labels
+
+    dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
+        lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES),
+        cycle_length=min(_OPEN_SHARDS, len(shards)),
+        block_length=1,
+        num_parallel_calls=1,
+        deterministic=True,
+    )
+    dataset = dataset.map(parse, num_parallel_calls=2, deterministic=True).flat_map(crops)
+    if shuffle_crops > 1:
+        dataset = _shuffle(dataset, shuffle_crops, shuffle_seed, shuffle_seed2)
+    dataset = dataset.repeat() if count_crops(prepared, split, window_samples) < batch_size else dataset
+    dataset = dataset.batch(batch_size, drop_remainder=True).take(batches).map(to_float)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.prefetch(4).with_options(options)
+
+
+def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:
+    """Batches in one epoch of `training_dataset`, from the index alone; at least 1."""
+    if window_samples < 1 or batch_size < 1:
+        raise ManifestError(
+            f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}"
+        )
+    return max(1, count_crops(prepared, split, window_samples) // batch_size)
+
+
+def count_crops(prepared: Prepared, split: str, window_samples: int) -> int:
+    """Crops in one epoch of a split."""
+    return sum(
+        max(1, (2 * samples + window_samples) // (2 * window_samples))
+        for clip in prepared.select(split)
+        for samples in clip.segments
+    )
+
+
+def _n_crops(samples: tf.Tensor, window_samples: int) -> tf.Tensor:
+    """Windows that fit a segment, rounded half up, at least 1: the same arithmetic as `count_crops`."""
+    return tf.maximum((2 * samples + window_samples) // (2 * window_samples), 1)
+
+
+def _shuffle(dataset: tf.data.Dataset, size: int, seed: int, seed2: int) -> tf.data.Dataset:
+    """`Dataset.shuffle` with both seeds given; the method takes one of them from `tf.random.set_seed`."""
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=tf.constant(size, tf.int64),
+        seed=tf.constant(seed, tf.int64),
+        seed2=tf.constant(seed2, tf.int64),
+        output_types=[spec.dtype for spec in dataset.element_spec],
+        output_shapes=[spec.shape for spec in dataset.element_spec],
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(variant, dataset.element_spec)

@@ -1,0 +1,320 @@
+"""Decode once: the files of a manifest to sharded TFRecords of PCM. TensorFlow is imported when called."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from keras_tagger import audio
+from keras_tagger.data.manifest import SPLITS, Clip, Manifest
+from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared, write_json
+from keras_tagger.errors import KerasTaggerError, ManifestError
+
+# A last segment under this share of a segment is joined to the one before it.
+SHORTEST_SEGMENT = 1 / 3
+
+_OURS = re.compile(rf"^({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.(tfrecord|json)(\..*tmp)?$")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    name: str
+    indices: tuple[int, ...]
+
+    @property
+    def outcome(self) -> str:
+        """The sidecar that says that the shard is done and what is in it."""
+        return self.name.replace(".tfrecord", ".json")
+
+
+def prepare(
+    manifest: Manifest,
+    out_dir: str | os.PathLike[str],
+    sample_rate: int = 16000,
+    segment_seconds: float = 30.0,
+    workers: int = 0,
+    shard_clips: int = 0,
+) -> Prepared:
+    """Decode every clip to mono 16-bit PCM at `sample_rate` (Hz), in records of about `segment_seconds`.
+
+    `workers` threads (0: one per CPU) make a shard of `shard_clips` clips each (0: chosen by the size of the
+    split). Clips of a split are spread over its shards in a fixed random order. Files that cannot be decoded
+    are logged as a table, listed in `Prepared.failed` and left out. An interrupted run resumes at the first
+    shard that is not done; a folder made from other clips, files (by size and time of change) or settings is
+    made anew; a finished one is returned at once.
+
+    Raises `ManifestError` if a clip has no split (see `assign_splits`), or if no clip can be decoded.
+    """
+    if sample_rate <= 0 or segment_seconds <= 0 or workers < 0 or shard_clips < 0:
+        raise ManifestError(
+            "expected positive sample_rate and segment_seconds, workers and shard_clips of at least 0. "
+            f"Received: {sample_rate}, {segment_seconds:g}, {workers}, {shard_clips}"
+        )
+    without = next((clip for clip in manifest.clips if clip.split is None), None)
+    if without is not None:
+        raise ManifestError(
+            "expected a split for every clip (assign_splits gives them). "
+            f"Received none for '{without.clip_id}'"
+        )
+    out_dir = os.path.abspath(out_dir)
+    os.makedirs(out_dir, exist_ok=True)
+    fingerprint = _fingerprint(manifest, sample_rate, segment_seconds, shard_clips)
+    finished = _finished(out_dir, fingerprint)
+    if finished is not None:
+        return finished
+
+    shards = _plan(manifest, shard_clips)
+    outcomes = {shard: _outcome(out_dir, shard, fingerprint) for shard in shards}
+    missing = [shard for shard in shards if outcomes[shard] is None]
+    _clear(out_dir, {name for shard in shards if outcomes[shard] for name in (shard.name, shard.outcome)})
+    writer = _Writer(manifest, out_dir, sample_rate, segment_seconds, fingerprint)
+    workers = workers or os.cpu_count() or 1
+    with tqdm(total=len(manifest), desc="prepare", unit="clip") as progress:
+        progress.update(len(manifest) - sum(len(shard.indices) for shard in missing))
+        pool = ThreadPoolExecutor(max_workers=workers)
+        try:
+            waiting = {pool.submit(writer.write, shard, progress): shard for shard in missing}
+            for done in as_completed(waiting):
+                outcomes[waiting[done]] = done.result()
+        finally:
+            # On Ctrl-C or a full disk the threads stop at their next block; shards that are done stay.
+            writer.stop.set()
+            pool.shutdown(cancel_futures=True)
+    return _finish(manifest, out_dir, sample_rate, segment_seconds, fingerprint, outcomes)
+
+
+def segments_of(blocks: Iterator[np.ndarray], segment_samples: int) -> Iterator[np.ndarray]:
+    """Regroup blocks of float32 samples of any length into segments of `segment_samples`.
+
+    The last one may be shorter, but if it is under `SHORTEST_SEGMENT` of a segment it is joined to the one
+    before.
+    """
+    shortest = int(segment_samples * SHORTEST_SEGMENT)
+    pending = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        pending = np.concatenate([pending, block])
+        while len(pending) >= segment_samples + max(1, shortest):
+            yield pending[:segment_samples]
+            pending = pending[segment_samples:]
+    if len(pending):
+        yield pending
+
+
+def to_pcm(waveform: np.ndarray) -> np.ndarray:
+    """Float samples to little-endian int16: clipped to -1..1, scaled by 32767, rounded."""
+    return np.rint(np.clip(waveform, -1.0, 1.0) * PCM_SCALE).astype("<i2")
+
+
+class _Writer:
+    """What the threads share: the settings, and the event that stops them."""
+
+    def __init__(
+        self, manifest: Manifest, out_dir: str, sample_rate: int, segment_seconds: float, fingerprint: str
+    ) -> None:
+        self.manifest = manifest
+        self.out_dir = out_dir
+        self.sample_rate = sample_rate
+        self.segment_samples = max(1, round(segment_seconds * sample_rate))
+        self.fingerprint = fingerprint
+        self.labels = manifest.labels()
+        self.stop = threading.Event()
+
+    def write(self, shard: _Shard, progress: tqdm[Any]) -> dict[str, Any]:
+        """Write one shard and its sidecar; the sidecar comes last."""
+        path = os.path.join(self.out_dir, shard.name)
+        shard_tmp, clip_tmp = f"{path}.{os.getpid()}.tmp", f"{path}.{os.getpid()}.clip.tmp"
+        clips: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
+        with open(shard_tmp, "wb") as out:
+            for index in shard.indices:
+                try:
+                    segments = self._write_clip(index, clip_tmp)
+                except KerasTaggerError as error:
+                    failed.append(
+                        {"index": index, "path": self.manifest.clips[index].path, "reason": str(error)}
+                    )
+                else:
+                    # TFRecord files can be joined end to end, so a clip that fails half way leaves nothing
+                    # in the shard.
+                    with open(clip_tmp, "rb") as file:
+                        shutil.copyfileobj(file, out, 1 << 20)
+                    clips.append({"index": index, "segments": segments})
+                progress.update()
+        if os.path.exists(clip_tmp):
+            os.remove(clip_tmp)
+        os.replace(shard_tmp, path)
+        outcome = {"fingerprint": self.fingerprint, "clips": clips, "failed": failed}
+        write_json(os.path.join(self.out_dir, shard.outcome), outcome)
+        return outcome
+
+    def _write_clip(self, index: int, path: str) -> list[int]:
+        """Write the records of one clip; return the samples in each."""
+        import tensorflow as tf
+
+        clip = self.manifest.clips[index]
+        segments = []
+        seconds = self.segment_samples / self.sample_rate
+        blocks = audio.blocks(
+            clip.path,
+            sample_rate=self.sample_rate,
+            block_seconds=seconds,
+            start_seconds=clip.start_seconds,
+            end_seconds=clip.end_seconds,
+        )
+        with tf.io.TFRecordWriter(path) as out:
+            for number, segment in enumerate(segments_of(blocks, self.segment_samples)):
+                if self.stop.is_set():
+                    raise InterruptedError("prepare was interrupted")
+                feature = {
+                    "pcm": tf.train.Feature(bytes_list=tf.train.BytesList(value=[to_pcm(segment).tobytes()])),
+                    "labels": tf.train.Feature(float_list=tf.train.FloatList(value=self.labels[index])),
+                    "clip": tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
+                    "segment": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
+                }
+                out.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+                segments.append(len(segment))
+        return segments
+
+
+def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
+    shards = []
+    for split in SPLITS:
+        indices = np.array([i for i, clip in enumerate(manifest.clips) if clip.split == split], dtype=int)
+        # Manifests are often sorted by tag; readers go through a few shards at a time, so each shard should
+        # have of everything.
+        indices = np.random.default_rng(0).permutation(indices)
+        size = shard_clips or min(256, max(4, -(-len(indices) // 64)))
+        count = -(-len(indices) // size)
+        for number in range(count):
+            members = indices[number * size : (number + 1) * size]
+            shards.append(
+                _Shard(f"{split}-{number:05d}-of-{count:05d}.tfrecord", tuple(int(i) for i in members))
+            )
+    return shards
+
+
+def _fingerprint(manifest: Manifest, sample_rate: int, segment_seconds: float, shard_clips: int) -> str:
+    """Everything that the contents of the folder depend on."""
+    clips = [
+        [
+            clip.path,
+            clip.start_seconds,
+            clip.end_seconds,
+            clip.split,
+            clip.group,
+            sorted(clip.tags.items()),
+            *_version(clip),
+        ]
+        for clip in manifest.clips
+    ]
+    settings = [FORMAT_VERSION, sample_rate, segment_seconds, shard_clips, list(manifest.tags), clips]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+
+def _version(clip: Clip) -> tuple[int, int] | tuple[()]:
+    try:
+        status = os.stat(clip.path)
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns
+
+
+def _finished(out_dir: str, fingerprint: str) -> Prepared | None:
+    if not os.path.exists(os.path.join(out_dir, INDEX)):
+        return None
+    try:
+        prepared = open_prepared(out_dir)
+    except ManifestError as error:
+        logging.warning("Preparing %s again: %s.", out_dir, error)
+        return None
+    if prepared.fingerprint == fingerprint:
+        return prepared
+    logging.info("Preparing %s again: it was made from other clips, files or settings.", out_dir)
+    return None
+
+
+def _outcome(out_dir: str, shard: _Shard, fingerprint: str) -> dict[str, Any] | None:
+    """What an earlier run left in its sidecar, if it was for the same data."""
+    try:
+        with open(os.path.join(out_dir, shard.outcome), encoding="utf-8") as file:
+            outcome: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        return None
+    same = outcome.get("fingerprint") == fingerprint and os.path.exists(os.path.join(out_dir, shard.name))
+    return outcome if same else None
+
+
+def _clear(out_dir: str, keep: set[str]) -> None:
+    """Remove what this run will not use; the index first, so that no reader meets half a folder."""
+    for name in [INDEX, *sorted(os.listdir(out_dir))]:
+        path = os.path.join(out_dir, name)
+        if (name.startswith(INDEX) or (_OURS.match(name) and name not in keep)) and os.path.exists(path):
+            os.remove(path)
+
+
+def _finish(
+    manifest: Manifest,
+    out_dir: str,
+    sample_rate: int,
+    segment_seconds: float,
+    fingerprint: str,
+    outcomes: Mapping[_Shard, dict[str, Any] | None],
+) -> Prepared:
+    entries: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for shard, outcome in outcomes.items():
+        assert outcome is not None
+        failed.extend(outcome["failed"])
+        for done in outcome["clips"]:
+            clip = manifest.clips[done["index"]]
+            entries.append(
+                {
+                    "index": done["index"],
+                    "id": clip.clip_id,
+                    "path": clip.path,
+                    "split": clip.split,
+                    "group": clip.group,
+                    "tags": dict(clip.tags),
+                    "seconds": sum(done["segments"]) / sample_rate,
+                    "segments": done["segments"],
+                    "shard": shard.name,
+                }
+            )
+    failed.sort(key=lambda entry: entry["index"])
+    _report(failed, len(manifest))
+    if not entries:
+        first = f" First: {failed[0]['reason']}" if failed else ""
+        raise ManifestError(
+            f"expected at least one clip that can be decoded. Received {len(failed)} that cannot.{first}"
+        )
+    index = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        "sample_rate": sample_rate,
+        "segment_seconds": segment_seconds,
+        "tags": list(manifest.tags),
+        "clips": entries,
+        "failed": [{"path": entry["path"], "reason": entry["reason"]} for entry in failed],
+    }
+    write_json(os.path.join(out_dir, INDEX), index)
+    for shard in outcomes:
+        os.remove(os.path.join(out_dir, shard.outcome))
+    return open_prepared(out_dir)
+
+
+def _report(failed: Sequence[Mapping[str, Any]], n_clips: int) -> None:
+    if failed:
+        rows = "\n".join(f"  {entry['path']}  {entry['reason']}" for entry in failed)
+        logging.warning("%d of %d clips cannot be decoded and are left out:\n%s", len(failed), n_clips, rows)

@@ -1,0 +1,23 @@
+"""Keras layers: spectrogram, front-ends, positions, Transformer encoder, head. All serializable."""
+
+from keras_tagger.layers.front_end import CompactFrontEnd, FrontEnd, TimbralFrontEnd, front_end_from_config
+from keras_tagger.layers.head import TagHead
+from keras_tagger.layers.spec_augment import SpecAugment
+from keras_tagger.layers.spectrogram import Spectrogram
+from keras_tagger.layers.tokens import ClassToken, LearnedPositions, SinusoidalPositions
+from keras_tagger.layers.transformer import TransformerBlock, TransformerEncoder
+
+__all__ = [
+    "ClassToken",
+    "CompactFrontEnd",
+    "FrontEnd",
+    "LearnedPositions",
+    "SinusoidalPositions",
+    "SpecAugment",
+    "Spectrogram",
+    "TagHead",
+    "TimbralFrontEnd",
+    "TransformerBlock",
+    "TransformerEncoder",
+    "front_end_from_config",
+]

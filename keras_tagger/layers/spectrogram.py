@@ -1,0 +1,123 @@
+"""The mel spectrogram, computed in the graph by kapre's layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kapre
+import keras
+import numpy as np
+import tensorflow as tf
+
+DECIBEL_FLOOR = 1e-10
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+class Spectrogram(keras.layers.Layer):
+    """Waveform to compressed mel spectrogram.
+
+    Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)` and is centred on them; edges are padded with
+    zeros. A frame's value depends on its own n_fft samples only, never on the rest of the clip. Computes in float32
+    whatever the dtype policy, since the power of quiet audio underflows half precision.
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; both even.
+        n_mels, f_min, f_max, mel_scale, mel_norm: of the filterbank (librosa's, through kapre); Hz.
+        power: 1 for magnitude, 2 for power.
+        compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)).
+        gain: of log1p.
+
+    Call: waveform float [B, samples] in about -1..1 -> float32 [B, ceil(samples / hop_length), n_mels].
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        hop_length: int = 256,
+        n_mels: int = 96,
+        f_min: float = 0.0,
+        f_max: float = 8000.0,
+        power: int = 1,
+        compression: str = "log1p",
+        gain: float = 10000.0,
+        mel_scale: str = "slaney",
+        mel_norm: str = "slaney",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.sample_rate = sample_rate
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.n_mels = n_mels
+        self.f_min = f_min
+        self.f_max = f_max
+        self.power = power
+        self.compression = compression
+        self.gain = gain
+        self.mel_scale = mel_scale
+        self.mel_norm = mel_norm
+        layout = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
+        self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype="float32", **layout)
+        self.magnitude = kapre.Magnitude(dtype="float32")
+        self.filterbank = kapre.ApplyFilterbank(
+            type="mel",
+            filterbank_kwargs={
+                "sample_rate": sample_rate,
+                "n_freq": n_fft // 2 + 1,
+                "n_mels": n_mels,
+                "f_min": f_min,
+                "f_max": f_max,
+                "htk": mel_scale == "htk",
+                "norm": None if mel_norm == "none" else mel_norm,
+            },
+            data_format="channels_last",
+            dtype="float32",
+        )
+
+    def call(self, waveform: tf.Tensor) -> tf.Tensor:
+        """Compute the spectrogram of a batch."""
+        n_samples = tf.shape(waveform)[1]
+        n_frames = -(-n_samples // self.hop_length)
+        edge = (self.n_fft - self.hop_length) // 2
+        end = edge + n_frames * self.hop_length - n_samples
+        padded = tf.pad(waveform, [[0, 0], [edge, end]])
+        # kapre works on [B, samples, channels] and [B, frames, bins, channels].
+        magnitude = self.magnitude(self.stft(padded[:, :, tf.newaxis]))
+        if self.power == 2:
+            magnitude = tf.square(magnitude)
+        mel = tf.squeeze(self.filterbank(magnitude), axis=-1)
+        if self.compression == "log1p":
+            return tf.math.log1p(self.gain * mel)
+        return (10.0 / np.log(10.0)) * tf.math.log(tf.maximum(mel, DECIBEL_FLOOR))
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a waveform of that many samples."""
+        return -(-n_samples // self.hop_length)
+
+    def frame_times(self, n_frames: int) -> np.ndarray:
+        """Centres of the frames, seconds, float64 [n_frames]."""
+        return (np.arange(n_frames) + 0.5) * self.hop_length / self.sample_rate
+
+    def mel_frequencies(self) -> np.ndarray:
+        """Centres of the mel bands, Hz, float64 [n_mels]."""
+        import librosa
+
+        edges = librosa.mel_frequencies(
+            self.n_mels + 2, fmin=self.f_min, fmax=self.f_max, htk=self.mel_scale == "htk"
+        )
+        return edges[1:-1]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[B, samples] -> [B, frames, n_mels]."""
+        n_samples = input_shape[1]
+        return input_shape[0], None if n_samples is None else self.n_frames(n_samples), self.n_mels
+
+    def get_config(self) -> dict[str, Any]:
+        """All constructor arguments."""
+        names = (
+            *("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "power"),
+            *("compression", "gain", "mel_scale", "mel_norm"),
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

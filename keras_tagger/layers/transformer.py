@@ -1,0 +1,230 @@
+"""The Transformer encoder that gives its own attention scores."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+class TransformerBlock(keras.layers.Layer):
+    """Self-attention and feed-forward, each with a residual (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
+
+    Args:
+        n_heads, width, feed_forward: sizes; width is a multiple of n_heads.
+        norm: "pre" or "post" layer normalisation.
+        dropout, attention_dropout: rates, 0..1.
+        epsilon: of layer normalisation.
+
+    Call: queries float [B, Q, D], context [B, S, D] (keys and values; the queries themselves by default)
+        -> [B, Q, D]; with `return_attention_scores`, also the weights before dropout [B, n_heads, Q, S].
+    """
+
+    def __init__(
+        self,
+        n_heads: int,
+        width: int,
+        feed_forward: int,
+        norm: str = "pre",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_heads = n_heads
+        self.width = width
+        self.feed_forward = feed_forward
+        self.norm = norm
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.epsilon = epsilon
+        policy = {"dtype": self.dtype_policy}
+        self.attention = keras.layers.MultiHeadAttention(
+            n_heads, width // n_heads, dropout=attention_dropout, name="attention", **policy
+        )
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
+        self.expand = keras.layers.Dense(feed_forward, activation=_gelu, name="expand", **policy)
+        self.contract = keras.layers.Dense(width, name="contract", **policy)
+        self.drop = keras.layers.Dropout(dropout, **policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights."""
+        shape = (None, None, self.width)
+        self.attention.build(shape, shape)
+        self.attention_norm.build(shape)
+        self.feed_forward_norm.build(shape)
+        self.expand.build(shape)
+        self.contract.build((None, None, self.feed_forward))
+
+    def call(
+        self,
+        queries: tf.Tensor,
+        context: tf.Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Any:
+        """Let the queries attend to the context."""
+        before = self.attention_norm if self.norm == "pre" else _identity
+        normed = before(queries)
+        normed_context = normed if context is None else before(context)
+        attended = self.attention(
+            normed,
+            normed_context,
+            return_attention_scores=return_attention_scores,
+            training=training,
+        )
+        attended, scores = attended if return_attention_scores else (attended, None)
+        x = queries + self.drop(attended, training=training)
+        if self.norm == "pre":
+            x = x + self.drop(self.contract(self.expand(self.feed_forward_norm(x))), training=training)
+        else:
+            x = self.attention_norm(x)
+            x = self.feed_forward_norm(x + self.drop(self.contract(self.expand(x)), training=training))
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(
+        self, queries_shape: tuple[int | None, ...], context_shape: tuple[int | None, ...] | None = None
+    ) -> tuple[int | None, ...]:
+        """The same as the queries'."""
+        return queries_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """All constructor arguments."""
+        names = (*("n_heads", "width", "feed_forward", "norm"), *("dropout", "attention_dropout", "epsilon"))
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+class TransformerEncoder(keras.layers.Layer):
+    """A stack of `TransformerBlock`; pre-norm ends with one more layer normalisation.
+
+    Args: as `TransformerBlock`, and n_layers.
+
+    Call: float [B, S, D], token 0 being [CLS] -> `[CLS]` after the last layer, float [B, D]; with
+        `return_attention_scores`, also float32 [B, n_layers, n_heads, S, S]. Only [CLS] leaves the encoder, so
+        without scores the last layer is evaluated for that query alone.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        n_heads: int,
+        width: int,
+        feed_forward: int,
+        norm: str = "pre",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.width = width
+        self.feed_forward = feed_forward
+        self.norm = norm
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.epsilon = epsilon
+        self.blocks = [
+            TransformerBlock(
+                n_heads,
+                width,
+                feed_forward,
+                norm,
+                dropout,
+                attention_dropout,
+                epsilon,
+                name=f"block_{index}",
+                dtype=self.dtype_policy,
+            )
+            for index in range(n_layers)
+        ]
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.final_norm = (
+            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy)
+            if norm == "pre"
+            else None
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights."""
+        for block in self.blocks:
+            block.build(input_shape)
+        if self.final_norm is not None:
+            self.final_norm.build(input_shape)
+
+    def call(
+        self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
+    ) -> Any:
+        """Encode, and give [CLS]."""
+        x, scores = self.encode_context(tokens, training, return_attention_scores)
+        if not return_attention_scores:
+            return self._finish(self.blocks[-1](x[:, :1], context=x, training=training))[:, 0]
+        x, last = self.blocks[-1](x, training=training, return_attention_scores=True)
+        stacked = tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
+        return self._finish(x[:, :1])[:, 0], stacked
+
+    def encode_context(
+        self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """What the last layer sees, [B, S, D], and the earlier layers' scores [B, n_heads, S, S] where asked."""
+        x, scores = self.drop(tokens, training=training), []
+        for block in self.blocks[:-1]:
+            if return_attention_scores:
+                x, score = block(x, training=training, return_attention_scores=True)
+                scores.append(score)
+            else:
+                x = block(x, training=training)
+        return x, scores
+
+    def attend_single(self, context: tf.Tensor) -> tf.Tensor:
+        """[CLS] after a last layer in which every head attends to one token only, for each token in turn.
+
+        Attention that is one-hot at token t is attention over a key/value sequence of length one, so all tokens go
+        through the last block as one batch (tag-wise contribution, Won et al. 2019, section 3.2).
+
+        Args:
+            context: from `encode_context`, [B, S, D].
+
+        Returns:
+            [B, S, D]; row t is [CLS] when only token t is attended to.
+        """
+        shape = tf.shape(context)
+        queries = tf.repeat(context[:, :1], shape[1], axis=0)
+        keys = tf.reshape(context, [shape[0] * shape[1], 1, self.width])
+        with warnings.catch_warnings():
+            # Keras warns of a softmax over one key; here that is the point.
+            warnings.filterwarnings("ignore", message="You are using a softmax over axis")
+            single = self.blocks[-1](queries, context=keys)
+        return tf.reshape(self._finish(single), shape)
+
+    def _finish(self, x: tf.Tensor) -> tf.Tensor:
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[B, S, D] -> [B, D]."""
+        return input_shape[0], input_shape[2]
+
+    def get_config(self) -> dict[str, Any]:
+        """All constructor arguments."""
+        names = (
+            *("n_layers", "n_heads", "width", "feed_forward", "norm"),
+            *("dropout", "attention_dropout", "epsilon"),
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+def _gelu(x: tf.Tensor) -> tf.Tensor:
+    """The exact (erf) GELU."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+def _identity(x: tf.Tensor) -> tf.Tensor:
+    return x

@@ -1,0 +1,1 @@
+"""The Keras model that joins spectrogram, front-end, encoder and head."""

@@ -1,0 +1,202 @@
+"""`MusicTagger`: the one forward pass of training, heat maps, export and serving."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_tagger.config import AudioConfig, ModelConfig, section_from_dict
+from keras_tagger.layers import (
+    ClassToken,
+    LearnedPositions,
+    SinusoidalPositions,
+    SpecAugment,
+    Spectrogram,
+    TagHead,
+    TransformerEncoder,
+    front_end_from_config,
+)
+
+OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+class MusicTagger(keras.Model):
+    """Self-attention music tagger (Won, Chun, Serra 2019, arXiv 1911.04385): waveform to tags.
+
+    Any clip length is taken: the waveform is padded with zeros to a whole number of tokens, at least one.
+
+    Args:
+        tags: names of the outputs.
+        audio: `AudioConfig`, or its values.
+        model: `ModelConfig`, or its values.
+
+    Call: waveform float [B, samples] at `audio.sample_rate`, in about -1..1 -> logits float32 [B, n_tags].
+    """
+
+    def __init__(
+        self,
+        tags: Sequence[str],
+        audio: AudioConfig | Mapping[str, Any],
+        model: ModelConfig | Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tags = list(tags)
+        self.audio = _section(AudioConfig, audio, "audio")
+        self.model = _section(ModelConfig, model, "model")
+        policy = {"dtype": self.dtype_policy}
+        encoder, attention = self.model.encoder, self.model.attention
+        self.spectrogram = Spectrogram(
+            sample_rate=self.audio.sample_rate, **dataclasses.asdict(self.model.spectrogram)
+        )
+        self.front_end = front_end_from_config(
+            self.model.front_end.kind, self.model.front_end.channels, encoder.width, **policy
+        )
+        self.class_token = ClassToken(self.model.cls_token, **policy)
+        self.positions: keras.layers.Layer | None = {
+            "sinusoidal": lambda: SinusoidalPositions(**policy),
+            "learned": lambda: LearnedPositions(attention.max_positions, **policy),
+            "none": lambda: None,
+        }[attention.positions]()
+        self.encoder = TransformerEncoder(**dataclasses.asdict(encoder), **policy)
+        self.head = TagHead(len(self.tags), self.model.head.pooler, self.model.head.dropout, **policy)
+        self._analyzers: dict[tuple[str, ...], Any] = {}
+
+    @property
+    def token_samples(self) -> int:
+        """Samples from one token to the next."""
+        return self.front_end.frames_per_token * self.model.spectrogram.hop_length
+
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds from one token to the next."""
+        return self.token_samples / self.audio.sample_rate
+
+    @property
+    def receptive_field_seconds(self) -> float:
+        """Length of the audio that a front-end token can depend on."""
+        spectrogram = self.model.spectrogram
+        samples = (self.front_end.receptive_field_frames - 1) * spectrogram.hop_length + spectrogram.n_fft
+        return samples / self.audio.sample_rate
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of a training crop and inference window: whole tokens, at least one."""
+        wanted = int(self.audio.window_seconds * self.audio.sample_rate + 0.5)
+        return max(wanted // self.token_samples, 1) * self.token_samples
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Tokens of a waveform of that many samples, [CLS] not counted."""
+        return max(-(-n_samples // self.token_samples), 1)
+
+    def token_times(self, n_tokens: int) -> np.ndarray:
+        """Centres of the tokens, seconds, float64 [n_tokens]."""
+        return (np.arange(n_tokens) + 0.5) * self.hop_seconds
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make all weights."""
+        if self.built:
+            return
+        width = self.model.encoder.width
+        self.spectrogram(tf.zeros([1, self.token_samples]))
+        self.front_end.build((None, None, self.model.spectrogram.n_mels))
+        for layer in (self.class_token, self.positions, self.encoder):
+            if layer is not None:
+                layer.build((None, None, width))
+        self.head.build((None, width))
+        self.built = True
+
+    def call(
+        self,
+        waveform: tf.Tensor,
+        training: bool | None = None,
+        spec_augment: SpecAugment | None = None,
+        step: Any = 0,
+    ) -> tf.Tensor:
+        """Logits; `spec_augment` (with its `step`) is applied to the spectrogram in training."""
+        spectrogram = self.spectrogram(self._whole_tokens(waveform))
+        if spec_augment is not None:
+            spectrogram = spec_augment(spectrogram, step=step, training=training)
+        return self.head(self.encoder(self._embed(spectrogram, training), training=training), training=training)
+
+    def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
+        """Everything there is to see, from one pass through one traced function per choice of outputs.
+
+        Args:
+            waveform: float32 [B, samples].
+            outputs: any of "tags" float32 [B, n_tags] in 0..1; "attention" float32 [B, layers, heads, 1+T, 1+T], each
+                row summing to one; "contributions" float32 [B, n_tags, T] in 0..1, each tag's probability when the
+                last layer attends to that token only; "embedding" float32 [B, D], [CLS] after the encoder;
+                "spectrogram" float32 [B, frames, n_mels].
+
+        Raises:
+            ValueError: an output that does not exist.
+        """
+        return self.analyzer(outputs)(tf.convert_to_tensor(waveform, tf.float32))
+
+    def analyzer(self, outputs: Sequence[str]) -> Any:
+        """The `tf.function` (waveform float32 [None, None]) behind `analyze`; an export's signatures use it too."""
+        key = tuple(sorted(set(outputs)))
+        unknown = [name for name in key if name not in OUTPUTS]
+        if unknown or not key:
+            raise ValueError(f"outputs: expected some of {', '.join(OUTPUTS)}. Received: {tuple(outputs)!r}.")
+        if key not in self._analyzers:
+            signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
+            self._analyzers[key] = tf.function(
+                lambda waveform: self._analyze(waveform, key), input_signature=signature
+            )
+        return self._analyzers[key]
+
+    def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
+        found = {}
+        found["spectrogram"] = self.spectrogram(self._whole_tokens(waveform))
+        if outputs != ("spectrogram",):
+            tokens = self._embed(found["spectrogram"], training=False)
+            if "attention" in outputs:
+                cls, found["attention"] = self.encoder(tokens, training=False, return_attention_scores=True)
+            else:
+                cls = self.encoder(tokens, training=False)
+            found["embedding"] = tf.cast(cls, tf.float32)
+            found["tags"] = tf.sigmoid(self.head(cls, training=False))
+            if "contributions" in outputs:
+                context, _ = self.encoder.encode_context(tokens, training=False)
+                single = self.head(self.encoder.attend_single(context), training=False)
+                found["contributions"] = tf.sigmoid(tf.transpose(single[:, 1:], [0, 2, 1]))
+        return {name: found[name] for name in outputs}
+
+    def _whole_tokens(self, waveform: tf.Tensor) -> tf.Tensor:
+        n_samples = tf.shape(waveform)[1]
+        whole = tf.maximum(-(-n_samples // self.token_samples), 1) * self.token_samples
+        return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
+
+    def _embed(self, spectrogram: tf.Tensor, training: bool | None) -> tf.Tensor:
+        tokens = self.class_token(self.front_end(spectrogram, training=training))
+        return tokens if self.positions is None else self.positions(tokens)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """[B, samples] -> [B, n_tags]."""
+        return input_shape[0], len(self.tags)
+
+    def get_config(self) -> dict[str, Any]:
+        """All constructor arguments, as plain values."""
+        return {
+            "name": self.name,
+            "tags": list(self.tags),
+            "audio": dataclasses.asdict(self.audio),
+            "model": dataclasses.asdict(self.model),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> MusicTagger:
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+def _section(kind: Any, values: Any, key: str) -> Any:
+    return values if isinstance(values, kind) else section_from_dict(kind, values, key)

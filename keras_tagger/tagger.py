@@ -1,0 +1,295 @@
+"""`Tagger`: a trained model, asked about audio of any kind and length."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_tagger import audio as audio_module
+from keras_tagger.audio import AudioSource, Window
+from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
+from keras_tagger.errors import KerasTaggerError, ModelError, ModelNotFoundError
+from keras_tagger.files import replacing
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+
+if TYPE_CHECKING:
+    from keras_tagger.models.music_tagger import MusicTagger
+
+TAGGRAM_SECONDS = 3.0
+_WINDOWS_PER_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Tags:
+    """Tags with their scores, best first.
+
+    Attributes:
+        names: the tags.
+        scores: float32 [len(names)], probabilities 0..1 in falling order.
+    """
+
+    names: tuple[str, ...]
+    scores: np.ndarray
+
+    def as_dict(self) -> dict[str, float]:
+        """Tag to score, best first."""
+        return {name: float(score) for name, score in zip(self.names, self.scores, strict=True)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {score:.2f}" for name, score in self.as_dict().items())
+
+
+class Tagger:
+    """A model with its tags and configuration.
+
+    Audio is a path (local or any `tf.io.gfile` scheme), encoded bytes, or `(array, sample_rate)`; it is made mono and
+    resampled to `config.audio.sample_rate`. Audio of up to one window (`config.audio.window_seconds`) is seen in one
+    pass; less than a token's length is padded with zeros. Longer audio is read and seen window by window, in constant
+    memory. Methods raise `AudioError` or `AudioNotFoundError` for audio that cannot be used.
+
+    Attributes:
+        model: the `MusicTagger` (a `keras.Model`).
+        tags: its tags, in the order of its outputs.
+        config: the `ExperimentConfig` it was made with.
+    """
+
+    def __init__(self, model: MusicTagger, config: ExperimentConfig) -> None:
+        self.model = model
+        self.config = config
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(self.model.tags)
+
+    def tag(self, audio: AudioSource, top: int | None = 10) -> Tags:
+        """The most probable tags of a whole track: the mean over its windows, each second counting once.
+
+        Args:
+            audio: see `Tagger`.
+            top: how many; None for all.
+
+        Raises:
+            ModelError: `top` is below 1.
+        """
+        if top is not None and top < 1:
+            raise ModelError(f"top: expected at least 1. Received: {top!r}.")
+        scores = self.scores(audio)
+        order = np.argsort(-scores, kind="stable")[:top]
+        return Tags(tuple(self.model.tags[i] for i in order), scores[order])
+
+    def scores(self, audio: AudioSource) -> np.ndarray:
+        """Probability of every tag, float32 [n_tags], in the order of `tags`."""
+        return self._mean(self._windows(audio), "tags")
+
+    def embed(self, audio: AudioSource) -> np.ndarray:
+        """The [CLS] vector after the encoder, float32 [D]: the mean over the track's windows."""
+        return self._mean(self._windows(audio), "embedding")
+
+    def taggram(self, audio: AudioSource, window_seconds: float = TAGGRAM_SECONDS) -> Heatmap:
+        """Every tag's probability over time, from short windows seen one by one (Pons and Serra 2019, musicnn).
+
+        Args:
+            audio: see `Tagger`.
+            window_seconds: length of the windows, rounded to whole tokens.
+
+        Returns:
+            Heatmap [n_tags, windows]; `times` are the windows' centres. The last window is moved back to be full length
+            and its time is the centre of what is new in it.
+
+        Raises:
+            ModelError: the window is not longer than zero.
+        """
+        if not window_seconds > 0:
+            raise ModelError(f"window_seconds: expected a positive time. Received: {window_seconds!r}.")
+        token = self.model.token_samples
+        size = max(round(window_seconds * self.model.audio.sample_rate / token), 1) * token
+        values, times, end = [], [], 0
+        for window, found in self._analyzed(self._windows(audio, size), ("tags",)):
+            values.append(found["tags"])
+            times.append((end + window.new_samples / 2) / self.model.audio.sample_rate)
+            end += window.new_samples
+        scores = self._weighted(values, times)
+        return Heatmap(np.stack(values, axis=1), self.tags, np.array(times), "taggram", scores=scores)
+
+    def attention(self, audio: AudioSource) -> Attention:
+        """Attention weights of every layer and head; `Attention.heatmap` draws them as the paper does.
+
+        Up to one window, `weights` is float32 [layers, heads, T+1, T+1] (index 0 is [CLS]) and each row sums to one; a
+        longer clip has one such array per window.
+        """
+        windows = [
+            AttentionWindow(
+                window.start_sample / self.model.audio.sample_rate, found["attention"], self._new_tokens(window)
+            )
+            for window, found in self._analyzed(self._windows(audio), ("attention",))
+        ]
+        return Attention(tuple(windows), self.model.hop_seconds)
+
+    def contributions(self, audio: AudioSource, tags: Sequence[str] | None = None) -> Heatmap:
+        """Tag-wise contribution: each tag's probability if the last layer attended to that token only.
+
+        Won, Chun, Serra 2019, section 3.2, by the single-key formulation: one pass, not T+1. Long audio is seen window
+        by window and stitched.
+
+        Args:
+            audio: see `Tagger`.
+            tags: rows wanted, in order; None for all.
+
+        Returns:
+            Heatmap [n_tags, T], 0..1; `scores` are the tags' probabilities for the whole clip.
+
+        Raises:
+            ModelError: a tag that the model does not have.
+        """
+        rows = self._tag_rows(tags)
+        values, scores, weights = [], [], []
+        for window, found in self._analyzed(self._windows(audio), ("tags", "contributions")):
+            values.append(found["contributions"][rows, -self._new_tokens(window) :])
+            scores.append(found["tags"][rows])
+            weights.append(window.new_samples)
+        stitched = np.concatenate(values, axis=1)
+        times = self.model.token_times(stitched.shape[1])
+        names = tuple(self.model.tags[i] for i in rows)
+        mean = np.average(scores, axis=0, weights=weights)
+        return Heatmap(stitched, names, times, "contributions", scores=mean)
+
+    def export(self, directory: str | os.PathLike[str]) -> Path:
+        """Write a SavedModel as the next free version below `directory`; see `keras_tagger.export`."""
+        from keras_tagger.export import export
+
+        return export(self, directory)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a `.keras` file, whole or not at all; `keras_tagger.load` reads it."""
+        path = Path(path)
+        if path.suffix != ".keras":
+            raise ModelError(f"expected a path that ends in .keras. Received: {str(path)!r}.")
+        with replacing(path) as temporary:
+            self.model.save(temporary)
+
+    def window_scores(self, windows: Iterator[tuple[int, Window]]) -> Iterator[tuple[int, Window, np.ndarray]]:
+        """Tags of windows that belong to any number of clips, in batches: (clip, window) to (clip, window, scores)."""
+        clips: list[int] = []
+
+        def only_windows() -> Iterator[Window]:
+            for clip, window in windows:
+                clips.append(clip)
+                yield window
+
+        for index, (window, found) in enumerate(self._analyzed(only_windows(), ("tags",))):
+            yield clips[index], window, found["tags"]
+
+    def _windows(self, audio: AudioSource, window_samples: int | None = None) -> Iterator[Window]:
+        return audio_module.windows(
+            audio,
+            self.model.audio.sample_rate,
+            window_samples or self.model.window_samples,
+            self.model.token_samples,
+        )
+
+    def _analyzed(
+        self, windows: Iterator[Window], outputs: tuple[str, ...]
+    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+        """Each window with its outputs; windows of one length go through the model in batches."""
+        batch: list[Window] = []
+
+        def run() -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+            if batch:
+                found = self.model.analyze(np.stack([window.waveform for window in batch]), outputs)
+                arrays = {name: value.numpy() for name, value in found.items()}
+                for index, window in enumerate(batch):
+                    yield window, {name: value[index] for name, value in arrays.items()}
+                batch.clear()
+
+        for window in windows:
+            if len(batch) == _WINDOWS_PER_BATCH or (batch and len(batch[0].waveform) != len(window.waveform)):
+                yield from run()
+            batch.append(window)
+        yield from run()
+
+    def _mean(self, windows: Iterator[Window], output: str) -> np.ndarray:
+        total, weight = 0.0, 0
+        for window, found in self._analyzed(windows, (output,)):
+            total = total + found[output].astype(np.float64) * window.new_samples
+            weight += window.new_samples
+        return np.asarray(total / weight, np.float32)
+
+    def _new_tokens(self, window: Window) -> int:
+        return self.model.n_tokens(window.new_samples)
+
+    def _tag_rows(self, tags: Sequence[str] | None) -> list[int]:
+        if isinstance(tags, str):
+            tags = [tags]
+        unknown = [tag for tag in tags or () if tag not in self.model.tags]
+        if unknown:
+            raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
+        return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
+
+
+def load(source: str | os.PathLike[str]) -> Tagger:
+    """A tagger from a run directory or a `.keras` file.
+
+    Nothing in the file is executed: its configuration is read as plain values, the model is built by this package, and
+    only arrays are taken from it.
+
+    Raises:
+        ModelNotFoundError: there is nothing of that name.
+        ModelError: what is there is no keras_tagger model.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "model.keras").is_file():
+            kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a directory without model.keras"
+            raise ModelError(f"expected a run directory or a .keras file. Received: {path}, {kind}.")
+        config = load_config(path / "config.yaml") if (path / "config.yaml").is_file() else None
+        return _load_keras(path / "model.keras", config)
+    if not path.exists():
+        raise ModelNotFoundError(
+            f"expected a run directory or a .keras file. Received: {str(source)!r}, which does not exist."
+        )
+    return _load_keras(path, None)
+
+
+def _load_keras(path: Path, config: ExperimentConfig | None) -> Tagger:
+    values = _stored_config(path)
+    from keras_tagger.models.music_tagger import MusicTagger
+
+    try:
+        tags = [str(tag) for tag in values["tags"]]
+        if config is None:
+            config = config_from_dict({"audio": values["audio"], "model": values["model"]})
+        model = MusicTagger(tags, values["audio"], values["model"])
+        model.build()
+        model.load_weights(path)
+    except KerasTaggerError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"expected the weights of a keras_tagger model. Received: {path} ({reason})."
+        ) from None
+    return Tagger(model, config)
+
+
+def _stored_config(path: Path) -> Mapping[str, Any]:
+    """The constructor's values in a `.keras` file, as plain values."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stored = json.loads(archive.read("config.json"))
+        name, values = stored["registered_name"], stored["config"]
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+        raise ModelError(f"expected a .keras file. Received: {path} ({error}).") from None
+    if name != "keras_tagger>MusicTagger" or not isinstance(values, Mapping):
+        raise ModelError(f"expected a keras_tagger model. Received: {path}, which holds {name!r}.")
+    return values

@@ -1,0 +1,87 @@
+"""The state of a run in one file, from which a killed run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tagger.errors import ModelError
+from keras_tagger.files import replacing
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps done in the next one.
+        total_steps: steps done in all.
+        best_score: best validation ROC-AUC so far, and best_epoch, the epoch (from 0) that had it; -1 for none.
+        loss_sum: over the steps of the unfinished epoch.
+        seconds, wait_seconds, timed_steps: of its steps but those that traced the graph; seconds hold the waits.
+        train_seconds, train_wait_seconds, train_timed_steps: the same over all finished epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    best_score: float = float("-inf")
+    best_epoch: int = -1
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    wait_seconds: float = 0.0
+    timed_steps: int = 0
+    train_seconds: float = 0.0
+    train_wait_seconds: float = 0.0
+    train_timed_steps: int = 0
+
+
+def save_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any], progress: Progress) -> None:
+    """Write variables (Keras', in a fixed order) and progress as one `.npz`, whole or not at all."""
+    arrays = {f"{index:04d}": np.asarray(variable.numpy()) for index, variable in enumerate(variables)}
+    # numpy has no bfloat16 of its own to store.
+    arrays = {
+        key: value.astype(np.float32) if value.dtype.kind == "V" or value.dtype.name == "bfloat16" else value
+        for key, value in arrays.items()
+    }
+    state = json.dumps(dataclasses.asdict(progress))
+    with replacing(path) as temporary:
+        np.savez(temporary, progress=np.array(state), **arrays)  # type: ignore[arg-type]
+
+
+def read_progress(path: str | os.PathLike[str]) -> Progress:
+    """The progress in a checkpoint; raises `ModelError` for a broken file."""
+    return _read(Path(path))[0]
+
+
+def load_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any]) -> Progress:
+    """Put a checkpoint's values into the variables and give its progress.
+
+    Raises:
+        ModelError: the file is broken or of another model.
+    """
+    progress, arrays = _read(Path(path))
+    shapes = [tuple(variable.shape) for variable in variables]
+    if [array.shape for array in arrays] != shapes:
+        raise ModelError(f"expected a checkpoint of the model in the run's config. Received: {path}.")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return progress
+
+
+def _read(path: Path) -> tuple[Progress, list[np.ndarray]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            progress = Progress(**json.loads(str(stored["progress"])))
+            return progress, [stored[f"{index:04d}"] for index in range(len(stored.files) - 1)]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"expected a checkpoint of a run. Received: {path} ({error}).") from None

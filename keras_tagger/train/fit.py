@@ -1,0 +1,271 @@
+"""`fit`: from a configuration and music to a trained tagger and its run directory.
+
+    runs/NAME/  config.yaml  tags.txt  manifest.csv  model.keras  checkpoints/  logs/  history.csv  report.json  report.csv
+
+`model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from keras_tagger.board.previews import make_preview
+from keras_tagger.board.summaries import write_clip, write_config, write_preview, write_scalars
+from keras_tagger.config import DataConfig, ExperimentConfig, load_config
+from keras_tagger.data.manifest import Manifest, open_source
+from keras_tagger.data.prepare import prepare
+from keras_tagger.data.prepared import Prepared
+from keras_tagger.data.splits import assign_splits
+from keras_tagger.errors import ConfigError, ManifestError
+from keras_tagger.files import replacing
+from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.tagger import Tagger, load
+from keras_tagger.train.evaluate import evaluate
+from keras_tagger.train.loop import Loop
+from keras_tagger.train.report import Report, load_report
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        dir: its directory.
+        tagger: with the best weights.
+        history: one row per epoch.
+        report: on the held-out clips.
+    """
+
+    dir: Path
+    tagger: Tagger
+    history: Sequence[Mapping[str, float]]
+    report: Report
+
+
+def fit(
+    config: str | os.PathLike[str] | Mapping[str, Any] | ExperimentConfig,
+    data: str | os.PathLike[str] | Manifest | Prepared | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Train a tagger.
+
+    Args:
+        config: a YAML file, nested values, or an `ExperimentConfig`.
+        data: what to train on, instead of `data.path`: a manifest, a folder per tag, a prepared folder, "demo" (the
+            clips shipped with the package), or one of these opened.
+        run_dir: where the run is kept; `runs/NAME` by default.
+        resume: go on with the run in `run_dir`, from its last checkpoint: the same step, the same data from there, and
+            on one machine the same numbers as an uninterrupted run. A finished run is given back as it is, and a
+            new one is started where there is none.
+        overrides: values by dotted key, as in `**{"training.epochs": 3}`.
+
+    Returns:
+        `Run`. The report is on the "test" split, else "valid", else (and then it says nothing about new music) "train".
+
+    Raises:
+        ConfigError: a key or value is not allowed, or the directory holds another run.
+        ManifestError, ManifestNotFoundError: the data cannot be used.
+    """
+    settings = load_config(config, overrides)
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
+    if isinstance(data, str | os.PathLike):
+        settings = load_config(settings, {"data.path": os.fspath(data)})
+        data = None
+    _check_run_dir(folder, settings, resume)
+    if resume and (folder / "report.json").exists():
+        return _finished_run(folder)
+
+    prepared = _prepare(settings, data, folder)
+    keras.utils.set_random_seed(settings.training.seed)
+    model = MusicTagger(
+        prepared.tags, settings.audio, settings.model, dtype=keras.DTypePolicy(settings.training.precision)
+    )
+    model.build()
+    _write_text(folder / "config.yaml", settings.to_yaml())
+    _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
+
+    writer = tf.summary.create_file_writer(str(folder / "logs"))
+    previews = _preview_clips(prepared, settings)
+
+    def on_epoch(epoch: int, row: dict[str, float], tagger: Tagger) -> None:
+        names = {name: f"train/{name}" for name in row if not name.startswith("valid")}
+        names.update(valid_roc_auc="valid/roc_auc", valid_pr_auc="valid/pr_auc")
+        write_scalars(
+            writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1
+        )
+        _write_previews(writer, tagger, previews, settings, epoch)
+        writer.flush()
+
+    loop = Loop(model, settings, prepared, folder, on_epoch)
+    resumed = resume and loop.restore()
+    if resumed:
+        logging.info(
+            "resuming %s at epoch %d, step %d", folder, loop.progress.epoch + 1, loop.progress.step + 1
+        )
+    else:
+        write_config(writer, settings.to_yaml())
+    loop.run()
+
+    tagger = Tagger(_in_float32(model, folder), settings)
+    split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
+    measured = evaluate(tagger, prepared, split)
+    report = Report(
+        measured.roc_auc,
+        measured.pr_auc,
+        measured.per_tag,
+        measured.n_clips,
+        split,
+        tuple(prepared.failed),
+        training=loop.speed(),
+    )
+    write_scalars(
+        writer, {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}, loop.progress.epoch
+    )
+    writer.close()
+    report.save(folder)
+    return Run(folder, tagger, tuple(loop.history), report)
+
+
+def resolve_data(config: DataConfig) -> Manifest | Prepared:
+    """The data of a configuration, with a split for every clip.
+
+    Raises:
+        ManifestError, ManifestNotFoundError: it cannot be used.
+    """
+    if not config.path:
+        raise ManifestError(
+            "data.path: expected a manifest, a folder per tag, a prepared folder or 'demo'. Received: nothing."
+        )
+    path: str | os.PathLike[str] = config.path
+    if path == "demo":
+        path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
+    found = open_source(path, config.tags or None, config.min_clips_per_tag)
+    if isinstance(found, Prepared):
+        return found
+    return assign_splits(found, config.split.valid, config.split.test, config.split.seed)
+
+
+def _prepare(settings: ExperimentConfig, data: Manifest | Prepared | None, folder: Path) -> Prepared:
+    found = resolve_data(settings.data) if data is None else data
+    if isinstance(found, Manifest):
+        split = settings.data.split
+        found = assign_splits(found, split.valid, split.test, split.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        found.save(folder / "manifest.csv")
+        prepared_dir = settings.data.prepared_dir or folder.parent / "prepared" / settings.name
+        found = prepare(
+            found,
+            prepared_dir,
+            settings.audio.sample_rate,
+            settings.data.segment_seconds,
+            settings.data.workers,
+        )
+    if found.sample_rate != settings.audio.sample_rate:
+        raise ManifestError(
+            f"{found.dir}: expected audio prepared at {settings.audio.sample_rate} Hz. "
+            f"Received: {found.sample_rate} Hz."
+        )
+    if "train" not in found.splits:
+        raise ManifestError(
+            f"expected clips in split train. Received: {', '.join(found.splits)} only, of {found.dir}."
+        )
+    return found
+
+
+def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
+    """A run is never overwritten, and goes on only with the configuration it was begun with."""
+    stored_path = folder / "config.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run_dir: expected a directory. Received: {folder}, a file.")
+    if not stored_path.exists():
+        return
+    if not resume:
+        raise ConfigError(
+            f"run_dir: expected a new directory. Received: {folder}, which holds a run "
+            "(resume=True or --resume goes on with it)."
+        )
+    stored, wanted = _flat(load_config(stored_path).to_dict()), _flat(settings.to_dict())
+    # The path may be written otherwise than before; the prepared data's fingerprint guards its content.
+    differing = [key for key in wanted if stored.get(key) != wanted[key] and not key.startswith("data.")]
+    if differing:
+        key = differing[0]
+        raise ConfigError(
+            f"{key}: expected {stored.get(key)!r}, with which {folder} was begun. Received: {wanted[key]!r}."
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _finished_run(folder: Path) -> Run:
+    from keras_tagger.train.loop import read_history
+
+    return Run(folder, load(folder), tuple(read_history(folder)), load_report(folder / "report.json"))
+
+
+def _in_float32(model: MusicTagger, folder: Path) -> MusicTagger:
+    """The model as `load` gives it: inference is in float32 whatever the training's precision was."""
+    if model.dtype_policy.name == "float32":
+        return model
+    return load(folder).model
+
+
+def _preview_clips(prepared: Prepared, settings: ExperimentConfig) -> list[tuple[str, np.ndarray, tuple[str, ...]]]:
+    """A few clips with different tags, as (name, waveform, tags): held-out ones where there are any."""
+    wanted = settings.board.preview_clips
+    if not wanted:
+        return []
+    split = "valid" if "valid" in prepared.splits else "train"
+    chosen: dict[int, Any] = {}
+    for only_new in (True, False):
+        seen: set[str] = set()
+        for clip in prepared.select(split):
+            if len(chosen) < wanted and clip.index not in chosen and not (only_new and set(clip.tags) <= seen):
+                chosen[clip.index] = clip
+                seen |= set(clip.tags)
+    samples = int(settings.board.preview_seconds * prepared.sample_rate)
+    found = []
+    for clip, waveform in prepared.iter_clips(split):
+        if clip.index in chosen:
+            truth = tuple(tag for tag, label in clip.tags.items() if label > 0.5)
+            found.append((f"{Path(clip.path).stem}-{clip.index}", waveform[:samples], truth))
+    return found
+
+
+def _write_previews(
+    writer: tf.summary.SummaryWriter,
+    tagger: Tagger,
+    clips: Sequence[tuple[str, np.ndarray, tuple[str, ...]]],
+    settings: ExperimentConfig,
+    epoch: int,
+) -> None:
+    rate, board = settings.audio.sample_rate, settings.board
+    for name, waveform, truth in clips:
+        preview = make_preview(tagger, (waveform, rate), name, truth, board.preview_seconds, board.top_tags)
+        write_preview(writer, preview, step=epoch + 1)
+        if epoch == 0:
+            write_clip(writer, preview)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,82 @@
+"""Optimisers and learning rates, phase by phase."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tagger.config import PhaseConfig, TrainingConfig
+
+MOMENTUM = 0.9
+# Biases, normalisation and embeddings are not decayed (Loshchilov and Hutter 2019, as it is commonly done).
+NO_DECAY = ("bias", "gamma", "beta", "vector", "table")
+
+
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017) or a constant.
+
+    Args:
+        peak: learning rate at the end of the warm-up.
+        steps: of the whole phase.
+        warmup_steps: of the rise from zero.
+        cosine: whether it falls.
+    """
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int = 0, cosine: bool = True) -> None:
+        self.peak = peak
+        self.steps = steps
+        self.warmup_steps = warmup_steps
+        self.cosine = cosine
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Learning rate of a step, counted from 0."""
+        step = tf.cast(step, tf.float32)
+        rise = tf.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
+        if not self.cosine:
+            return self.peak * rise
+        done = (step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1)
+        return self.peak * rise * 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+
+    def get_config(self) -> dict[str, Any]:
+        """All constructor arguments."""
+        return {
+            "peak": self.peak,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "cosine": self.cosine,
+        }
+
+
+def phase_of(training: TrainingConfig, epoch: int) -> int:
+    """Number of the phase that an epoch belongs to; 0 is the first."""
+    return sum(phase.from_epoch <= epoch for phase in training.phases)
+
+
+def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a phase, with its schedule over the phase's steps."""
+    starts = [0, *(later.from_epoch for later in training.phases), training.epochs]
+    settings: TrainingConfig | PhaseConfig = training if phase == 0 else training.phases[phase - 1]
+    end = starts[phase + 1] if phase < len(training.phases) else training.epochs
+    schedule = WarmupSchedule(
+        settings.learning_rate,
+        steps=max(min(end, training.epochs) - starts[phase], 1) * steps_per_epoch,
+        warmup_steps=round(training.warmup_epochs * steps_per_epoch) if phase == 0 else 0,
+        cosine=settings.schedule == "cosine",
+    )
+    common: dict[str, Any] = {"learning_rate": schedule, "global_clipnorm": training.clip_norm or None}
+    if settings.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
+    elif settings.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(weight_decay=settings.weight_decay or None, **common)
+    else:
+        optimizer = keras.optimizers.SGD(
+            momentum=MOMENTUM, nesterov=True, weight_decay=settings.weight_decay or None, **common
+        )
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    if training.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

@@ -1,0 +1,205 @@
+"""Manifests and folder layouts against hand-written files."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from keras_tagger.data.manifest import Clip, Manifest, open_source, read_folders, read_manifest
+from keras_tagger.errors import ManifestError, ManifestNotFoundError
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_csv_with_bom_crlf_soft_labels_and_unknown_columns(tmp_path):
+    text = (
+        "\ufeffpath,package,tags,start,end,split,group\r\n"
+        '"a, b.ogg",p,guitar;rock,,,train,g1\r\n'
+        "\r\n"
+        "sub/ü.wav,p,guitar:0.25; genre:rock ; key:7:0.5,1.5,3,test,\r\n"
+        "gs://bucket/c.mp3,p,,,,,\r\n"
+    )
+    manifest = read_manifest(write(tmp_path / "m.csv", text))
+    assert manifest.tags == ("genre:rock", "guitar", "key:7", "rock")
+    assert manifest.clips[0] == Clip(
+        str(tmp_path / "a, b.ogg"), {"guitar": 1.0, "rock": 1.0}, split="train", group="g1"
+    )
+    assert manifest.clips[1] == Clip(
+        str(tmp_path / "sub/ü.wav"), {"guitar": 0.25, "genre:rock": 1.0, "key:7": 0.5}, 1.5, 3.0, "test", None
+    )
+    assert manifest.clips[2].track == "gs://bucket/c.mp3"
+    np.testing.assert_array_equal(
+        manifest.labels(), np.array([[0, 1, 0, 1], [1, 0.25, 0.5, 0], [0, 0, 0, 0]], np.float32)
+    )
+    assert manifest.labels().dtype == np.float32
+    assert manifest.clips[1].clip_id == f"{tmp_path}/sub/ü.wav#t=1.5,3"
+    assert [len(manifest.select(split)) for split in ("train", "valid", "test")] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.json"])
+def test_json_lines_and_array_agree(tmp_path, name):
+    rows = [
+        {"path": "a.ogg", "tags": ["rock", "a;b"], "split": "valid"},
+        {"path": "b.ogg", "tags": {"rock": 0.5}, "start": 2, "end": 4.5, "group": 7},
+    ]
+    lines = read_manifest(write(tmp_path / name, "\n".join(map(json.dumps, rows)) + "\n\n"))
+    array = read_manifest(write(tmp_path / name, json.dumps(rows, indent=1)))
+    assert lines == array
+    assert lines.clips[1] == Clip(str(tmp_path / "b.ogg"), {"rock": 0.5}, 2.0, 4.5, None, "7")
+    assert lines.tags == ("a;b", "rock")
+
+
+def test_vocabulary(tmp_path):
+    path = write(tmp_path / "m.csv", "path,tags\na,x;y\nb,x\nc,z:0\n")
+    assert read_manifest(path).tags == ("x", "y")
+    assert read_manifest(path, min_clips_per_tag=2).tags == ("x",)
+    chosen = read_manifest(path, tags=["y", "other", "x"])
+    assert chosen.tags == ("y", "other", "x")
+    np.testing.assert_array_equal(chosen.labels(), [[1, 0, 1], [0, 0, 1], [0, 0, 0]])
+    with pytest.raises(ManifestError, match=r"at least 3 clips\. Received tags with at most 2"):
+        read_manifest(path, min_clips_per_tag=3)
+    with pytest.raises(ManifestError, match=r"a tag among \['w'\]"):
+        read_manifest(path, tags=["w"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a CSV header"),
+        ("path,tags\n", "at least one clip"),
+        ("file,tags\na,x\n", "line 1: expected one column path. Received the columns: file, tags"),
+        ("path,tags,tags\na,x,y\n", "line 1: expected one column tags"),
+        ("path,tags,split\na,x,train\nb,x,dev\n", "line 3, column split: expected one of train, valid, test"),
+        ("path,tags,start,end\na,x,3,3\n", "line 2, column end: expected seconds after the start, 3"),
+        ("path,tags,start\na,x,-1\n", "line 2, column start: expected seconds of at least 0. Received: -1"),
+        (
+            "path,tags,start\na,x,1:30\n",
+            "line 2, column start: expected a number of seconds. Received: '1:30'",
+        ),
+        ("path,tags\na,x:1.5\n", "line 2, column tags: expected the weight of 'x' in 0..1. Received: 1.5"),
+        ("path,tags\na,x:nan\n", "line 2, column tags: expected the weight of 'x' in 0..1. Received: nan"),
+        ("path,tags\na,x:0.1;x:0.2\n", "line 2, column tags: expected one weight of 'x'"),
+        ("path,tags\n  ,x\n", "line 2, column path: expected a path"),
+        ("path,tags\na,x\nb,x\n./a,y\n", "line 4: expected every clip once. Received again .* line 2"),
+        ("path,tags\na,b,x\n", "line 2, column tags: expected 2 cells .*Received: 3"),
+        (b"path,tags\n\xff,x\n", "expected UTF-8 text"),
+        ("path,tags\na,\n", "expected a tag"),
+    ],
+)
+def test_csv_errors_name_file_line_and_column(tmp_path, text, message):
+    path = write(tmp_path / "bad.csv", text)
+    with pytest.raises(ManifestError, match=message) as error:
+        read_manifest(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"path": "a", "tags": []\n', "line 1: expected JSON"),
+        ('{"path": "a", "tags": ["x"]}\n["b"]\n', "line 2: expected a JSON object"),
+        ('{"path": "a"}\n', "line 1: expected the key tags"),
+        ('{"path": 3, "tags": ["x"]}\n', "line 1, column path: expected a path. Received: 3"),
+        ('{"path": "a", "tags": {"x": true}}\n', "line 1, column tags: expected the weight of 'x'"),
+        ('{"path": "a", "tags": 4}\n', "line 1, column tags: expected a list of tags"),
+        ('{"path": "a", "tags": ["x"], "start": true}\n', "line 1, column start: expected a number"),
+        ('[{"path": "a", "tags": ["x"], "split": "val"}]', "entry 1, column split"),
+    ],
+)
+def test_json_errors(tmp_path, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(tmp_path / "bad.jsonl", text))
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_save_and_read_again(tmp_path, name):
+    clips = (
+        Clip(
+            str(tmp_path / "in/a, b.ogg"),
+            {"rock": 1.0, "tempo:120": 1.0, "x": 1 / 3},
+            0.1,
+            None,
+            "train",
+            "g",
+        ),
+        Clip("s3://bucket/b.ogg", {"rock": 0.0}, 0.0, 7.25, "test"),
+        Clip("/elsewhere/c.ogg", {}),
+    )
+    manifest = Manifest(clips, ("rock", "tempo:120", "x"))
+    manifest.save(tmp_path / "in" / name)
+    again = read_manifest(tmp_path / "in" / name)
+    assert again.clips == clips
+    assert again.tags == manifest.tags
+    assert os.listdir(tmp_path / "in") == [name]
+    assert str(tmp_path) not in (tmp_path / "in" / name).read_text()
+
+
+def test_clip_refuses_the_impossible():
+    with pytest.raises(ManifestError, match="column split"):
+        Clip("a", {}, split="eval")
+    with pytest.raises(ManifestError, match="weight of 'x'"):
+        Clip("a", {"x": -0.1})
+
+
+def test_track_is_the_file_behind_links(tmp_path):
+    write(tmp_path / "a.ogg", "audio")
+    os.symlink(tmp_path / "a.ogg", tmp_path / "b.ogg")
+    assert Clip(str(tmp_path / "b.ogg"), {}).track == Clip(str(tmp_path / "x/../a.ogg"), {}).track
+
+
+def test_folders(tmp_path):
+    root = tmp_path / "set"
+    for name, content in {
+        "rock/one.ogg": "1",
+        "rock/deep/er/two": "2",
+        "rock/track1.ogg": "same name, other song",
+        "pop/track1.ogg": "same name, another song",
+        "pop/deep/er/two": "2",
+        "pop/cover.JPG": "-",
+        "pop/.hidden.ogg": "-",
+        "licences/rock.txt": "-",
+        ".debs/x.deb": "-",
+        "manifest.csv": "-",
+    }.items():
+        write(root / name, content)
+    os.symlink("../rock/one.ogg", root / "pop" / "uno.ogg")
+    os.link(root / "rock/one.ogg", root / "rock/zzz.ogg")
+    os.symlink("..", root / "rock" / "loop")
+    manifest = read_folders(root)
+    assert manifest.tags == ("pop", "rock")
+    found = {os.path.relpath(clip.path, root): sorted(clip.tags) for clip in manifest.clips}
+    assert found == {
+        "pop/deep/er/two": ["pop", "rock"],
+        "pop/track1.ogg": ["pop"],
+        "pop/uno.ogg": ["pop", "rock"],
+        "rock/track1.ogg": ["rock"],
+    }
+    assert list(found) == sorted(found)
+    assert all(clip.group is None and clip.split is None for clip in manifest.clips)
+
+
+def test_equal_names_of_different_songs_stay_apart(tmp_path):
+    write(tmp_path / "a/track1.ogg", "first song")
+    write(tmp_path / "b/track1.ogg", "other song")
+    assert [sorted(clip.tags) for clip in read_folders(tmp_path).clips] == [["a"], ["b"]]
+
+
+def test_open_source(tmp_path):
+    write(tmp_path / "set/rock/a.ogg", "1")
+    path = write(tmp_path / "m.csv", "path,tags\na,x;y\n")
+    assert open_source(tmp_path / "set").tags == ("rock",)
+    assert open_source(path, tags=["y"]).tags == ("y",)
+    with pytest.raises(ManifestNotFoundError, match="nothing"):
+        open_source(tmp_path / "none")
+    with pytest.raises(ManifestError, match=r"expected a manifest \(\.csv"):
+        open_source(write(tmp_path / "x.xlsx", "1"))
+    with pytest.raises(ManifestError, match="folders named after tags"):
+        open_source(write(tmp_path / "flat/a.ogg", "1").parent)

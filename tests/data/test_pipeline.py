@@ -1,0 +1,134 @@
+"""Training batches: which samples they are, how many, in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from keras_tagger.data.manifest import Clip, Manifest
+from keras_tagger.data.pipeline import count_crops, n_batches, training_dataset
+from keras_tagger.data.prepare import prepare
+from keras_tagger.errors import ManifestError
+
+RATE = 1000
+LENGTHS = [2500, 700, 5200, 3000, 1000, 450, 8100, 4444, 1499, 1500, 2000, 90]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Clip i is a ramp: sample n is 1000 i + 1 + n modulo 1000, so every crop tells where it is from."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    clips = []
+    for i, length in enumerate(LENGTHS):
+        ramp = (1000 * i + 1 + np.arange(length) % 1000).astype(np.int16)
+        soundfile.write(folder / f"{i}.wav", ramp, RATE, subtype="PCM_16")
+        clips.append(Clip(str(folder / f"{i}.wav"), {f"t{i}": 0.5}, split="train"))
+    tags = tuple(f"t{i}" for i in range(len(LENGTHS)))
+    return prepare(Manifest(tuple(clips), tags), folder / "out", RATE, segment_seconds=2.0, shard_clips=2)
+
+
+def as_pcm(batches):
+    """Samples as integers [crops, window], and the clip of each crop from its labels."""
+    waves, labels = zip(*batches, strict=True)
+    return np.rint(np.concatenate(waves) * 32767).astype(int), np.concatenate(labels)
+
+
+def epoch_of(prepared, window=400, batch=5, seed=1, epoch=0, **options):
+    return [
+        (wave.numpy(), labels.numpy())
+        for wave, labels in training_dataset(prepared, "train", window, batch, seed, epoch, **options)
+    ]
+
+
+def test_crops_are_stretches_of_their_clips(prepared):
+    batches = epoch_of(prepared)
+    assert all(wave.shape == (5, 400) and wave.dtype == np.float32 for wave, _ in batches)
+    waves, labels = as_pcm(batches)
+    assert set(np.count_nonzero(labels, axis=1)) == {1}
+    assert set(labels.max(axis=1)) == {0.5}
+    # 16-bit wav is read as n / 32768 and stored as a multiple of 1 / 32767, so up to one step below.
+    for wave, clip in zip(waves, labels.argmax(axis=1), strict=True):
+        places = wave - 1000 * clip
+        length = LENGTHS[clip]
+        inside = places[: min(length, 400)]
+        steps = np.diff(inside)
+        assert set(steps) <= {0, 1, 2, -999, -998, -1000}
+        assert inside.min() >= 0
+        assert inside.max() <= 1000
+        assert (wave[length:] == 0).all()
+        assert len(inside) == 400 or length < 400
+
+
+def test_every_share_of_a_segment_gives_one_crop(prepared):
+    """One batch with all crops of an epoch."""
+    total = count_crops(prepared, "train", 400)
+    waves, labels = as_pcm(epoch_of(prepared, batch=total))
+    assert len(waves) == total == n_batches(prepared, "train", 400, 1)
+    found = np.bincount(labels.argmax(axis=1), minlength=len(LENGTHS))
+    # By hand: round(segment / 400) over segments of 2000 samples, of which a last one under 666 is joined.
+    np.testing.assert_array_equal(found, [6, 2, 13, 8, 3, 1, 20, 11, 4, 4, 5, 1])
+    # Within the 2000 samples of clip 10, starts lie one in each fifth of 0..1600 (a ramp of 1000 repeats).
+    starts = sorted(wave[0] - 10000 for wave in waves[labels.argmax(axis=1) == 10])
+    shares = [np.arange(k * 1601 // 5, (k + 1) * 1601 // 5 + 1) % 1000 for k in range(5)]
+    assert len(starts) == 5
+    assert all(any(start + d in share for share in shares for d in (-1, 0, 1)) for start in starts)
+    assert any(start in shares[0] for start in starts)
+
+
+@pytest.mark.parametrize(
+    ("window", "batch"), [(400, 5), (1000, 4), (333, 7), (5000, 3), (100, 64), (2000, 1)]
+)
+def test_n_batches_is_what_comes(prepared, window, batch):
+    dataset = training_dataset(prepared, "train", window, batch, seed=0, epoch=0)
+    assert sum(1 for _ in dataset) == n_batches(prepared, "train", window, batch) == dataset.cardinality()
+
+
+def test_fewer_crops_than_a_batch_are_repeated(prepared):
+    batches = epoch_of(prepared, window=10000, batch=50)
+    assert len(batches) == 1
+    waves, labels = as_pcm(batches)
+    assert waves.shape == (50, 10000)
+    total = count_crops(prepared, "train", 10000)
+    np.testing.assert_array_equal(labels[:total], labels[total : 2 * total])
+    np.testing.assert_array_equal(
+        np.bincount(labels[:total].argmax(axis=1)), [1, 1, 3, 2, 1, 1, 4, 2, 1, 1, 1, 1]
+    )
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch(prepared):
+    tf.random.set_seed(1)
+    first, labels = as_pcm(epoch_of(prepared, seed=3, epoch=2))
+    tf.random.set_seed(2)
+    again, again_labels = as_pcm(epoch_of(prepared, seed=3, epoch=2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(labels, again_labels)
+    for seed, epoch in ((3, 3), (2, 3), (4, 2)):
+        other, other_labels = as_pcm(epoch_of(prepared, seed=seed, epoch=epoch))
+        assert not np.array_equal(labels, other_labels)
+        # Other places too, not the same crops in another order.
+        assert set(map(tuple, first)) != set(map(tuple, other))
+
+
+def test_skip_resumes(prepared):
+    whole = epoch_of(prepared, seed=3, epoch=2)
+    rest = list(training_dataset(prepared, "train", 400, 5, 3, 2).skip(7))
+    assert len(rest) == len(whole) - 7
+    for (wave, labels), (wave_again, labels_again) in zip(whole[7:], rest, strict=True):
+        np.testing.assert_array_equal(wave, wave_again)
+        np.testing.assert_array_equal(labels, labels_again)
+
+
+def test_the_buffer_shuffles(prepared):
+    in_order = as_pcm(epoch_of(prepared, shuffle_crops=1))[1].argmax(axis=1)
+    shuffled = as_pcm(epoch_of(prepared, shuffle_crops=512))[1].argmax(axis=1)
+    assert np.mean(in_order[1:] == in_order[:-1]) > 0.5
+    assert np.mean(shuffled[1:] == shuffled[:-1]) < 0.4
+
+
+def test_errors(prepared):
+    with pytest.raises(ManifestError, match="at least 1"):
+        training_dataset(prepared, "train", 0, 5, 0, 0)
+    with pytest.raises(ManifestError, match="split among train"):
+        training_dataset(prepared, "valid", 400, 5, 0, 0)

@@ -1,0 +1,461 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from keras_tagger import audio
+from keras_tagger.errors import AudioError, AudioNotFoundError
+
+ENCODINGS = {
+    "wav8": ("WAV", "PCM_U8"),
+    "wav16": ("WAV", "PCM_16"),
+    "wav24": ("WAV", "PCM_24"),
+    "wav32": ("WAV", "PCM_32"),
+    "wavfloat": ("WAV", "FLOAT"),
+    "wavdouble": ("WAV", "DOUBLE"),
+    "aiff": ("AIFF", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "vorbis": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+
+def music(rate: int, seconds: float = 3.0) -> np.ndarray:
+    """Two channels of gliding tones under a slow envelope: no stretch of it is like another."""
+    t = np.arange(round(rate * seconds)) / rate
+    left = 0.5 * np.sin(2 * np.pi * (300 * t + 90 * t**2)) * (0.6 + 0.4 * np.cos(2 * np.pi * 0.7 * t))
+    right = 0.3 * np.sin(2 * np.pi * (700 * t - 50 * t**2))
+    return np.stack([left, right], axis=1).astype(np.float32)
+
+
+def encode(samples: np.ndarray, rate: int, encoding: str) -> bytes:
+    container, subtype = ENCODINGS[encoding]
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def wav16(
+    data: bytes, rate: int = 16000, riff_size: int | None = None, data_size: int | None = None
+) -> bytes:
+    riff_size = 36 + len(data) if riff_size is None else riff_size
+    data_size = len(data) if data_size is None else data_size
+    form = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", riff_size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16
+    )
+    return form + struct.pack("<4sI", b"data", data_size) + data
+
+
+def id3(size: int) -> bytes:
+    """An ID3v2.3 tag with a picture of `size` - 10 bytes, among them false mp3 frame headers."""
+    length = bytes((size >> shift) & 127 for shift in (21, 14, 7, 0))
+    picture = (b"\xff\xfb\x90\x64" * size)[: size - 10]
+    return b"ID3\x03\x00\x00" + length + b"APIC" + struct.pack(">I", size - 10) + b"\0\0" + picture
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    n = min(len(a), len(b))
+    return float(np.corrcoef(a[:n], b[:n])[0, 1])
+
+
+def sine(frequency: float, rate: int, seconds: float, amplitude: float = 0.5) -> np.ndarray:
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)).astype(
+        np.float32
+    )
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("encoding", list(ENCODINGS))
+@pytest.mark.parametrize("source", ["bytes", "extensionless", "wrong.wav", "wrong.raw", "wrong.txt"])
+def test_every_format_decodes_whatever_its_name(encoding: str, source: str, tmp_path: Path):
+    rate = 48000 if encoding == "opus" else 44100  # opus knows 48 kHz and its divisors only
+    original = music(rate)
+    data = encode(original, rate, encoding)
+    path = tmp_path / source
+    path.write_bytes(data)
+    decoded = audio.load(data if source == "bytes" else path)
+    expected = audio.load((original, rate))
+    assert decoded.dtype == np.float32
+    assert decoded.ndim == 1
+    assert abs(len(decoded) - 3 * 16000) <= 0.06 * 16000
+    assert correlation(decoded, expected) > 0.99
+    if encoding not in ("opus", "mp3", "vorbis", "wav8"):
+        assert np.abs(decoded - expected).max() < 1e-4
+
+    about = audio.info(data if source == "bytes" else path)
+    assert (about.sample_rate, about.channels) == (rate, 2)
+    assert about.seconds == pytest.approx(3.0, abs=0.06)
+    assert about.format == " ".join(ENCODINGS[encoding])
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22255, 44100, 48000, 96000, 192000])
+def test_resampling_keeps_a_sine_and_gives_the_stated_length(rate: int):
+    samples = sine(1000, rate, 1.37)
+    out = audio.load((samples, rate))
+    assert len(out) == -(-len(samples) * 16000 // rate)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(len(out)) / 16000)
+    assert np.abs(out - expected)[800:-800].max() < 1e-3
+
+
+def test_resampling_removes_what_the_new_rate_cannot_hold():
+    out = audio.load((sine(12000, 44100, 1.0), 44100))
+    assert np.abs(out[800:-800]).max() < 1e-4
+
+
+def test_channels_are_averaged():
+    both = np.stack(
+        [sine(440, 44100, 1.0, 0.6), sine(880, 44100, 1.0, 0.2), np.zeros(44100, np.float32)], axis=1
+    )
+    np.testing.assert_allclose(audio.load((both, 44100), 44100), both.mean(axis=1), atol=1e-6)
+    data = encode(both[:, :2], 44100, "wavfloat")
+    np.testing.assert_allclose(audio.load(data), audio.load((both[:, :2].mean(axis=1), 44100)), atol=1e-6)
+
+
+def test_array_types_have_their_scales():
+    assert audio.load((np.array([-32768, 0, 16384], np.int16), 16000)).tolist() == [-1.0, 0.0, 0.5]
+    assert audio.load((np.array([-32768, 16384], ">i2"), 16000)).tolist() == [-1.0, 0.5]
+    assert audio.load((np.array([-(2**31), 2**30], np.int32), 16000)).tolist() == [-1.0, 0.5]
+    assert audio.load((np.array([0, 128, 192], np.uint8), 16000)).tolist() == [-1.0, 0.0, 0.5]
+    assert audio.load((np.array([3.5, -7.0]), 16000.0)).tolist() == [3.5, -7.0]  # beyond [-1, 1] left alone
+    assert audio.load((np.array([[1.0, 0.0]], np.float16), np.int64(16000))).tolist() == [0.5]
+    assert audio.info((np.zeros((800, 2), np.int16), 16000)) == audio.AudioInfo(0.05, 16000, 2, "array int16")
+
+
+@pytest.mark.parametrize(
+    "lead", [id3(300), id3(200_000), id3(300) + id3(5000), id3(300) + bytes(3000), bytes(3000)]
+)
+def test_mp3_behind_tags_and_padding(lead: bytes):
+    data = encode(music(44100), 44100, "mp3")
+    np.testing.assert_array_equal(audio.load(lead + data + b"TAG" + bytes(125)), audio.load(data))
+
+
+def test_ogg_with_a_tag_behind_it():
+    data = encode(music(44100), 44100, "vorbis")
+    np.testing.assert_array_equal(audio.load(data + b"TAG" + bytes(125)), audio.load(data))
+
+
+def mp3_without_info_frame(samples: np.ndarray) -> bytes:
+    """An mp3 of variable bit rate without a Xing frame, as an interrupted encoder or a cutter leaves."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 44100, format="MP3", bitrate_mode="VARIABLE", compression_level=0.0)
+    data = file.getvalue()
+    kbps = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)[data[2] >> 4]
+    assert b"Xing" in data[:64]
+    return data[144000 * kbps // 44100 + (data[2] >> 1 & 1) :]
+
+
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_variable_rate_mp3_without_info_frame_is_decoded_whole(loud_first: bool):
+    loud = np.random.default_rng(0).standard_normal(44100 * 4).astype(np.float32) * 0.3
+    quiet = sine(440, 44100, 8.0, 0.1)
+    samples = np.concatenate([loud, quiet] if loud_first else [quiet, loud])
+    data = mp3_without_info_frame(samples)
+    decoded = audio.load(data)
+    assert len(decoded) / 16000 == pytest.approx(12.0, abs=0.1)
+    assert audio.info(data).seconds == pytest.approx(len(decoded) / 16000, abs=1e-3)
+    excerpt = audio.load(data, start_seconds=10.0, end_seconds=11.0)
+    np.testing.assert_allclose(excerpt, decoded[160000:176000], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000])
+def test_streamed_wav_is_read_to_its_end(size: int):
+    samples = np.arange(1000, dtype="<i2")
+    data = wav16(samples.tobytes(), riff_size=min(size + 36, 0xFFFFFFFF), data_size=size)
+    np.testing.assert_array_equal(audio.load(data), samples / np.float32(32768))
+
+
+def test_flac_of_unknown_length_is_decoded_whole():
+    data = bytearray(encode(music(44100), 44100, "flac"))
+    data[21] &= 0xF0  # the low 36 bits of these bytes are STREAMINFO's total samples
+    data[22:26] = bytes(4)
+    expected = audio.load(encode(music(44100), 44100, "flac"))
+    assert audio.info(bytes(data)).seconds is None
+    np.testing.assert_array_equal(audio.load(bytes(data)), expected)
+    np.testing.assert_allclose(audio.load(bytes(data), start_seconds=2.0), expected[32000:], atol=1e-6)
+    with pytest.raises(AudioError, match=r"before the end of .* at 3\.000 s"):
+        audio.load(bytes(data), start_seconds=4.0)
+
+
+def test_silence_is_zeros_and_one_sample_is_audio():
+    assert not audio.load(wav16(bytes(3200))).any()
+    assert audio.load(wav16(struct.pack("<h", 16384))).tolist() == [0.5]
+    for rate in (8000, 44100, 192000):
+        assert len(audio.load((np.ones(1, np.float32), rate))) == -(-16000 // rate)
+
+
+# --- blocks and excerpts
+
+
+@pytest.mark.parametrize("rate", [16000, 22255, 44100])
+def test_blocks_join_to_the_whole(rate: int):
+    samples = np.random.default_rng(1).standard_normal((rate * 9, 2)).astype(np.float32)
+    whole = audio.load((samples, rate))
+    parts = list(audio.blocks((samples, rate), block_seconds=0.25))
+    assert [len(part) for part in parts] == [4000] * 36
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", ["wav16", "flac", "vorbis", "opus", "mp3"])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 0.1), (0.3333, 1.7), (7.00001, 8.2), (11.9, None), (4.0, 99.0)]
+)
+def test_excerpt_is_a_slice_of_the_whole(encoding: str, start: float, end: float | None):
+    rate = 48000 if encoding == "opus" else 44100
+    data = encode(music(rate, 12.1), rate, encoding)
+    whole = audio.load(data)
+    stop = len(whole) if end is None else round(end * 16000)
+    excerpt = audio.load(data, start_seconds=start, end_seconds=end)
+    np.testing.assert_allclose(excerpt, whole[round(start * 16000) : stop], atol=1e-4)
+
+
+def test_excerpt_between_rates_without_a_common_divisor():
+    samples = np.random.default_rng(2).standard_normal(44101 * 4).astype(np.float32)
+    whole = audio.load((samples, 44101))
+    np.testing.assert_allclose(audio.load((samples, 44101), 16000, 2.7, 3.1), whole[43200:49600], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"start_seconds": 3.0}, r"start_seconds before the end of .* at 3\.000 s. Received: 3\.0"),
+        ({"start_seconds": -1.0}, "start_seconds of 0 or more. Received: -1.0"),
+        ({"start_seconds": float("nan")}, "start_seconds of 0 or more. Received: nan"),
+        ({"start_seconds": 2.0, "end_seconds": 2.0}, r"end_seconds after start_seconds=2\.0. Received: 2\.0"),
+        ({"sample_rate": 0}, "sample_rate to be a whole number of Hz .* Received: 0"),
+    ],
+)
+def test_impossible_excerpts(arguments: dict, words: str):
+    with pytest.raises(AudioError, match=words):
+        audio.load(encode(music(44100), 44100, "flac"), **arguments)
+    with pytest.raises(AudioError, match="block_seconds above 0"):
+        audio.blocks(b"", block_seconds=0.0)
+
+
+# --- windows
+
+
+@pytest.mark.parametrize("token", [1, 7, 100])
+@pytest.mark.parametrize("n", [1, 99, 699, 700, 701, 799, 1399, 1400, 1401, 2099, 2100, 2765])
+def test_windows_cover_the_audio_once(n: int, token: int):
+    window = 700
+    signal = np.arange(1, n + 1, dtype=np.float32)
+    cut = list(audio.windows((signal, 16000), 16000, window, token))
+    assert sum(w.new_samples for w in cut) == n
+    if n <= window:
+        assert [(w.start_sample, w.new_samples) for w in cut] == [(0, n)]
+        np.testing.assert_array_equal(cut[0].waveform, signal)
+        return
+    tokens = -(-n // token)
+    starts = [i * window for i in range(n // window)]
+    if n % window:
+        starts.append((tokens - window // token) * token)
+    assert [w.start_sample for w in cut] == starts
+    assert [w.new_samples for w in cut[: n // window]] == [window] * (n // window)
+    padded = np.pad(signal, (0, tokens * token - n))
+    for w in cut:
+        np.testing.assert_array_equal(w.waveform, padded[w.start_sample : w.start_sample + window])
+
+
+def test_windows_must_hold_whole_tokens():
+    with pytest.raises(
+        ValueError, match=r"multiple of token_samples\. Received: window_samples=700, token_samples=3"
+    ):
+        audio.windows((np.zeros(9), 16000), 16000, 700, 3)
+
+
+def test_windows_of_a_long_file_take_constant_memory(tmp_path: Path):
+    path = tmp_path / "long.flac"
+    second = (music(44100, 1.0) * 32767).astype(np.int16)
+    with soundfile.SoundFile(path, "w", 44100, 2, "PCM_16", format="FLAC", compression_level=0.0) as file:
+        for _ in range(20):
+            file.write(np.tile(second, (60, 1)))
+    next(audio.windows(path, 16000, 480_000))
+    tracemalloc.start()
+    try:
+        total = sum(window.new_samples for window in audio.windows(path, 16000, 480_000, 160))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert total == 20 * 60 * 16000
+    assert peak < 24e6  # the whole is 77 MB, and 423 MB before mixing and resampling
+
+
+# --- bad input
+
+
+def with_hole(data: bytes) -> bytes:
+    third = len(data) // 3
+    return data[:third] + bytes(third) + data[2 * third :]
+
+
+FLAC = encode(music(44100), 44100, "flac")
+MP3 = encode(music(44100), 44100, "mp3")
+VORBIS = encode(music(44100), 44100, "vorbis")
+OPUS = encode(music(48000), 48000, "opus")
+NOT_AUDIO = "Expected audio .* none of these or has a damaged header"
+BAD_FILES = {
+    "empty file": (b"", "Expected audio. .* empty"),
+    "text renamed": (b"This is a shopping list.\n" * 500, NOT_AUDIO),
+    "random bytes": (np.random.default_rng(0).bytes(50_000), NOT_AUDIO),
+    "text in utf-16": ("\ufeffshopping list".encode("utf-16-le") * 99, NOT_AUDIO),
+    "truncated flac": (FLAC[: len(FLAC) // 2], r"truncated or corrupt at or after .* of 3\.000 s"),
+    "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated, with 2000 bytes"),
+    "truncated aiff": (encode(music(44100), 44100, "aiff")[:-1000], "bytes of samples, .* truncated"),
+    "truncated mp3": (MP3[: len(MP3) // 2], r"truncated or corrupt at or after 1\.\d+ s of 3\.000 s"),
+    "truncated vorbis": (VORBIS[: len(VORBIS) // 2], "truncated within its last page"),
+    "truncated opus": (OPUS[:-1], "truncated within its last page"),
+    "vorbis with a hole": (with_hole(VORBIS), r"unbroken pages\. .* corrupt at byte \d+ of \d+"),
+    "vorbis with one bit wrong": (
+        VORBIS[:6000] + bytes([VORBIS[6000] ^ 4]) + VORBIS[6001:],
+        "unbroken pages",
+    ),
+    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "unbroken pages"),
+    "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), "ogg file"),
+    "flac with a hole": (with_hole(FLAC), "truncated or corrupt"),
+    "0 Hz": (wav16(bytes(400), rate=0), "a sample rate above 0 Hz. .* says 0 Hz"),
+    "1 Hz": (wav16(bytes(400), rate=1), "whole number of Hz from 1000 to 1000000. Received: 1"),
+    "no samples": (wav16(b""), "holds no samples"),
+    "NaN in a float wav": (
+        encode(np.r_[np.zeros(8000), np.nan, np.zeros(99)], 16000, "wavfloat"),
+        r"finite samples. .* NaN or infinity at 0\.500 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_FILES))
+def test_bad_files_are_named_in_one_sentence(case: str, tmp_path: Path):
+    data, words = BAD_FILES[case]
+    path = tmp_path / "song.mp3"
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=words) as raised:
+        audio.load(path)
+    text = str(raised.value)
+    assert text.startswith("Expected ")
+    assert "\n" not in text
+    assert "Received: " in text
+    if case != "1 Hz":
+        assert "song.mp3" in text
+    with pytest.raises(AudioError):
+        list(audio.windows(data, 16000, 16000))
+
+
+def test_truncation_is_raised_on_the_way_after_good_blocks():
+    data = encode(music(44100, 60.0), 44100, "flac")
+    parts = audio.blocks(data[: len(data) // 2], block_seconds=1.0)
+    for _ in range(20):
+        assert len(next(parts)) == 16000
+    with pytest.raises(AudioError, match="truncated or corrupt"):
+        list(parts)
+
+
+def test_an_mp3_without_length_is_decoded_as_far_as_it_goes():
+    data = mp3_without_info_frame(np.tile(sine(440, 44100, 1.0), 10))
+    half = audio.load(data[: len(data) // 2])
+    assert len(half) / 16000 == pytest.approx(5.0, abs=0.3)
+
+
+@pytest.mark.parametrize("path", ["nothing.wav", "nothing/at/all.wav", "file/below.wav", ""])
+def test_missing_paths(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"x")
+    with pytest.raises(
+        AudioNotFoundError, match=f"Expected an audio file. Received: '{path}', which does not exist"
+    ):
+        audio.info(path)
+
+
+def test_directories_pipes_and_odd_paths(tmp_path: Path):
+    with pytest.raises(AudioError, match="which is a directory"):
+        audio.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match=r"pipe\.wav', which is not a regular file"):
+        audio.load(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match="null byte"):
+        audio.load("a\0b")
+    with pytest.raises(AudioError, match="a readable file"):
+        audio.load("x" * 5000)
+
+
+def test_permission_denied(tmp_path: Path):
+    path = tmp_path / "locked.wav"
+    path.write_bytes(wav16(bytes(400)))
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(
+            AudioError, match=r"a readable file. Received: '.*locked\.wav' \(Permission denied\)"
+        ):
+            audio.load(path)
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, "a path, an encoded file's bytes or a tuple .* type NoneType"),
+        (7, "type int"),
+        (np.zeros(9), "type ndarray"),
+        ((16000, np.zeros(9)), "a numpy array and a sample rate .* type int"),
+        ((np.zeros(0), 16000), "at least one sample"),
+        ((np.zeros((2, 3, 4)), 16000), r"\[samples\] or \[samples, channels\]. .*\(2, 3, 4\)"),
+        ((np.zeros((2, 9000)), 16000), r"at most 64 channels. .* looks like \[channels, samples\]"),
+        ((np.zeros(9, np.int64), 16000), "floats, int16, int32 or uint8. .* int64"),
+        ((np.zeros(9, bool), 16000), "floats, int16, int32 or uint8. .* bool"),
+        ((np.array([0.0, np.nan]), 16000), "finite samples"),
+        ((np.array([[0.0, np.inf]]), 16000), "finite samples"),
+        ((np.array([1e300]), 16000), "finite samples"),
+        ((np.zeros(9), 0), "whole number of Hz .* Received: 0"),
+        ((np.zeros(9), -44100), "Received: -44100"),
+        ((np.zeros(9), 16000.5), r"Received: 16000\.5"),
+        ((np.zeros(9), float("nan")), "Received: nan"),
+        ((np.zeros(9), "16000"), "Received: '16000'"),
+        ((np.zeros(9), None), "Received: None"),
+    ],
+)
+def test_unusable_sources(source: object, words: str):
+    with pytest.raises(AudioError, match=words):
+        audio.load(source)
+
+
+# --- threads and imports
+
+
+def test_threads_decode_alike():
+    sources = [encode(music(44100, 2.0), 44100, encoding) for encoding in ("mp3", "flac", "vorbis")] * 4
+    expected = [audio.load(source) for source in sources]
+    bad = wav16(bytes(400))[:100]
+
+    def decode(source: bytes) -> np.ndarray:
+        with pytest.raises(AudioError, match="truncated, with 56 bytes"):
+            audio.load(bad)
+        return audio.load(source)
+
+    with ThreadPoolExecutor(4) as pool:
+        for got, wanted in zip(pool.map(decode, sources), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_import_and_local_decoding_need_no_tensorflow():
+    code = (
+        "import sys, numpy as np\nfrom keras_tagger import audio\n"
+        "assert 'soundfile' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        "audio.load((np.ones(9), 44100))\nassert 'tensorflow' not in sys.modules\n"
+        "assert audio.is_remote('s3://b/x') and not audio.is_remote('/a/b://c')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,310 @@
+"""Heatmap and Attention against hand-made numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from keras_tagger.errors import ModelError
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+
+
+def rows(**changes) -> Heatmap:
+    fields = {
+        "values": [[0.1, 0.2, 0.3, 0.4], [0.8, 0.6, 0.4, 0.2], [0.0, 0.0, 0.5, 0.0]],
+        "tags": ["rock", "guitar", "loud"],
+        "times": [0.5, 1.5, 2.5, 3.5],
+        "method": "contributions",
+        "scores": {"guitar": 0.3, "rock": 0.9, "loud": 0.6},
+    }
+    return Heatmap(**(fields | changes))
+
+
+def window(start: float, n_new: int, seed: int, tokens: int = 4) -> AttentionWindow:
+    weights = np.random.default_rng(seed).random((2, 3, tokens + 1, tokens + 1), dtype=np.float32)
+    return AttentionWindow(start, weights / weights.sum(-1, keepdims=True), n_new)
+
+
+# Heatmap
+
+
+def test_fields_become_arrays_in_row_order():
+    heatmap = rows()
+    assert heatmap.values.dtype == np.float32
+    assert heatmap.times.dtype == np.float64
+    assert heatmap.tags == ("rock", "guitar", "loud")
+    np.testing.assert_allclose(heatmap.scores, [0.9, 0.3, 0.6], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"values": np.zeros((3, 5))}, r"shape \(3, 4\).*Received: \(3, 5\)"),
+        ({"frequencies": [100.0, 200.0]}, r"shape \(3, 2, 4\).*Received: \(3, 4\)"),
+        ({"times": [0.5, 1.5, 1.5, 3.5]}, r"times.*increasing.*1\.5, 1\.5"),
+        ({"times": [0.5, 1.5, np.nan, 3.5]}, r"times.*finite.*nan"),
+        ({"values": np.zeros((3, 0)), "times": []}, r"times.*shape \(0,\)"),
+        ({"values": np.zeros((3, 2, 4)), "frequencies": [200.0, 100.0]}, "frequencies.*increasing"),
+        ({"tags": ["rock", "rock", "loud"]}, r"different names.*\['rock'\]"),
+        ({"scores": [0.1, 0.2]}, r"one score for each of 3.*\(2,\)"),
+        ({"scores": {"rock": 0.1, "loud": 0.2}}, r"none for \['guitar'\]"),
+    ],
+)
+def test_fields_that_disagree_are_refused(changes, words):
+    with pytest.raises(ModelError, match=words):
+        rows(**changes)
+
+
+def test_row_gives_values_and_lists_known_names():
+    np.testing.assert_allclose(rows().row("guitar"), [0.8, 0.6, 0.4, 0.2], rtol=1e-6)
+    with pytest.raises(ModelError, match=r"rock, guitar, loud\. Received: 'jazz'"):
+        rows().row("jazz")
+
+
+def test_top_ranks_by_score_then_by_mean_value():
+    by_score = rows().top(2)
+    assert by_score.tags == ("rock", "loud")
+    np.testing.assert_allclose(by_score.scores, [0.9, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(by_score.values[1], [0, 0, 0.5, 0])
+    assert rows(scores=None).top(2).tags == ("guitar", "rock")
+    assert rows().top(99).tags == ("rock", "loud", "guitar")
+    with pytest.raises(ModelError, match="Received: 0"):
+        rows().top(0)
+
+
+def test_top_ranks_maps_over_frequency():
+    values = np.zeros((2, 3, 4))
+    values[1, 2] = 1.0
+    heatmap = Heatmap(values, ("a", "b"), np.arange(4.0), "gradients", np.array([1.0, 2.0, 3.0]))
+    assert heatmap.top(1).tags == ("b",)
+    np.testing.assert_array_equal(heatmap.top(1).values[0], values[1])
+
+
+def test_crop_is_half_open_and_keeps_rows():
+    cropped = rows().crop(1.5, 3.5)
+    np.testing.assert_array_equal(cropped.times, [1.5, 2.5])
+    np.testing.assert_allclose(cropped.values[1], [0.6, 0.4], rtol=1e-6)
+    assert cropped.tags == rows().tags
+    with pytest.raises(ModelError, match=r"0\.50 to 3\.50 s.*Received: 9 to 10 s"):
+        rows().crop(9, 10)
+
+
+def test_relative_divides_each_row_by_its_largest_magnitude():
+    heatmap = Heatmap([[1.0, -4.0], [0.5, 0.25], [0.0, 0.0]], ("a", "b", "c"), [0.0, 1.0], "gradients")
+    np.testing.assert_array_equal(heatmap.relative().values, [[0.25, -1], [1, 0.5], [0, 0]])
+
+
+def test_to_dict_survives_json_with_non_finite_numbers_as_null():
+    values = np.array([[0.25, np.nan], [np.inf, 0.5]])
+    heatmap = Heatmap(values, ("a", "b"), [0.5, 1.5], "taggram", scores=[0.5, 0.125])
+    assert json.loads(json.dumps(heatmap.to_dict(), allow_nan=False)) == {
+        "method": "taggram",
+        "tags": ["a", "b"],
+        "times": [0.5, 1.5],
+        "frequencies": None,
+        "scores": [0.5, 0.125],
+        "values": [[0.25, None], [None, 0.5]],
+    }
+
+
+# Heatmap.plot
+
+
+def test_plot_spans_the_true_time_of_uneven_columns():
+    ax = rows(times=[0.5, 1.5, 2.5, 4.5]).plot()
+    mesh = ax.collections[0]
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0, 1, 2, 3.5, 5.5])
+    assert ax.get_xlim() == (0.0, 5.5)
+    assert ax.get_xlabel() == "time (s)"
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "rock  0.90",
+        "guitar  0.30",
+        "loud  0.60",
+    ]
+    top_of_first, bottom_of_last = ax.transData.transform([(0, 0), (0, 3)])[:, 1]
+    assert top_of_first > bottom_of_last
+    np.testing.assert_allclose(mesh.get_array()[1], [0.8, 0.6, 0.4, 0.2], rtol=1e-6)
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (0.0, pytest.approx(0.8))
+    assert "contributions" in [other.get_ylabel() for other in ax.figure.axes]
+
+
+def test_plot_of_one_column_starts_at_zero():
+    assert Heatmap([[0.5]], ("a",), [4.0], "taggram").plot().get_xlim() == (0.0, 8.0)
+
+
+def test_plot_averages_columns_beyond_the_screen():
+    times = np.arange(2500) + 0.5
+    mesh = Heatmap(times[None], ("a",), times, "taggram").plot().collections[0]
+    drawn = mesh.get_array()[0]
+    assert len(drawn) == 834
+    np.testing.assert_allclose(drawn[:2], [1.5, 4.5])
+    assert drawn[-1] == 2499.5
+    np.testing.assert_allclose(mesh.get_coordinates()[0, [0, 1, -2, -1], 0], [0, 3, 2499, 2500])
+
+
+def test_plot_grows_with_rows_so_that_names_do_not_overlap():
+    n = 50
+    ax = Heatmap(np.ones((n, 2)), [f"tag ${i}$" for i in range(n)], [0.5, 1.5], "contributions").plot()
+    ax.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert len(boxes) == n
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_plot_over_frequency_has_a_panel_a_row_in_hz_spaced_in_mels():
+    frequencies = np.array([50.0, 500.0, 1000.0, 4000.0, 7800.0])
+    values = np.arange(30.0).reshape(2, 5, 3)
+    top = Heatmap(values, ("a", "b"), [0.5, 1.5, 2.5], "gradients", frequencies).plot()
+    panels = [ax for ax in top.figure.axes if ax.get_title(loc="left")]
+    assert [ax.get_title(loc="left") for ax in panels] == ["a", "b"]
+    assert [label.get_text() for label in top.get_yticklabels()] == ["100", "500", "1k", "2k", "4k", "8k"]
+    np.testing.assert_array_equal(panels[1].collections[0].get_array(), values[1])
+    # 1 kHz is 1000 mel and 8 kHz 2840 mel (HTK): the axis goes from 0 Hz to the edge above 7800 Hz.
+    low, middle, high = top.transAxes.inverted().transform(
+        top.transData.transform([(0, 0), (0, 1000), (0, 9700)])
+    )[:, 1]
+    assert low == pytest.approx(0)
+    assert high == pytest.approx(1)
+    assert middle == pytest.approx(1000 / (2595 * np.log10(1 + 9700 / 700)), abs=1e-4)
+
+
+def test_plot_of_signed_values_is_symmetric_about_zero():
+    mesh = Heatmap([[1.0, -4.0]], ("a",), [0.0, 1.0], "gradients").plot().collections[0]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (-4, 4)
+
+
+def test_plot_draws_into_given_axes():
+    ax = Figure().subplots()
+    assert rows().plot(ax) is ax
+    assert len(ax.collections) > 0
+    over_frequency = Heatmap(np.ones((2, 2, 2)), ("a", "b"), [0, 1], "gradients", [1, 2])
+    with pytest.raises(ModelError, match="Received: 2"):
+        over_frequency.plot(ax)
+
+
+def test_plot_of_nothing_finite_does_not_fail():
+    ax = Heatmap(np.full((1, 3), np.nan), ("a",), [0, 1, 2], "taggram").plot()
+    ax.figure.draw_without_rendering()
+    assert ax.collections[0].norm.vmax == 1.0
+
+
+def test_save_writes_a_png_and_nothing_else(tmp_path):
+    path = rows().save(tmp_path / "new" / "map.png", dpi=50)
+    image = imread(path)
+    assert image.shape[1] == 500
+    assert len(np.unique(image.reshape(-1, 4), axis=0)) > 8
+    assert [child.name for child in path.parent.iterdir()] == ["map.png"]
+    with pytest.raises(ModelError, match=r"ends in \.png.*map\.jpg"):
+        rows().save(tmp_path / "map.jpg")
+
+
+def test_import_is_light_and_drawing_leaves_pyplot_alone(tmp_path):
+    code = (
+        "import sys\n"
+        "from keras_tagger.heatmap import Heatmap\n"
+        "assert 'matplotlib' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        f"Heatmap([[1.0, 2.0]], ('a',), [0.0, 1.0], 'x').save({str(tmp_path / 'a.png')!r})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Attention
+
+
+def test_one_window_gives_cls_row_of_last_layer():
+    one = window(0.0, 4, seed=1)
+    attention = Attention((one,), hop_seconds=0.1)
+    np.testing.assert_array_equal(attention.weights, one.weights)
+    np.testing.assert_allclose(attention.times, [0.05, 0.15, 0.25, 0.35])
+
+    summed = attention.heatmap()
+    assert summed.tags == ("layer 2, all heads",)
+    assert summed.method == "attention"
+    expected = [sum(one.weights[1, head, 0, key] for head in range(3)) for key in range(1, 5)]
+    np.testing.assert_allclose(summed.values, [expected], rtol=1e-6)
+
+    single = attention.heatmap(layer=1, head=-1)
+    assert single.tags == ("layer 2, head 3",)
+    np.testing.assert_array_equal(single.values[0], one.weights[1, 2, 0, 1:])
+
+
+def test_earlier_layers_give_column_sums_over_all_queries():
+    one = window(0.0, 4, seed=2)
+    attention = Attention((one,), hop_seconds=0.1)
+    by_hand = [sum(one.weights[0, 1, query, key] for query in range(5)) for key in range(1, 5)]
+    np.testing.assert_allclose(attention.heatmap(layer=0, head=1).values, [by_hand], rtol=1e-6)
+
+    both = attention.heatmap("all")
+    assert both.tags == ("layer 1, all heads", "layer 2, all heads")
+    np.testing.assert_array_equal(both.values[0], attention.heatmap(0).values[0])
+    np.testing.assert_array_equal(both.values[1], attention.heatmap(-1).values[0])
+    # Softmax rows: all queries and heads together give their number, less what goes to [CLS].
+    assert both.values[0].sum() == pytest.approx(15 - one.weights[0, :, :, 0].sum(), rel=1e-6)
+
+
+def test_uniform_attention_is_flat():
+    attention = Attention((AttentionWindow(0.0, np.full((2, 4, 5, 5), 0.2), 4),), hop_seconds=0.1)
+    np.testing.assert_allclose(attention.heatmap("all").values, [[4.0] * 4, [0.8] * 4], rtol=1e-6)
+
+
+def test_windows_are_stitched_from_their_new_tokens():
+    first, second = window(0.0, 4, seed=3), window(0.25, 2, seed=4)
+    attention = Attention((first, second), hop_seconds=0.1, offset_seconds=0.02)
+    np.testing.assert_allclose(attention.times, [0.02, 0.12, 0.22, 0.32, 0.47, 0.57])
+    expected = np.concatenate([first.weights[1, 0, 0, 1:], second.weights[1, 0, 0, 3:]])
+    heatmap = attention.heatmap(head=0)
+    np.testing.assert_array_equal(heatmap.values[0], expected)
+    np.testing.assert_array_equal(heatmap.times, attention.times)
+    columns = np.concatenate([first.weights[0].sum((0, 1))[1:], second.weights[0].sum((0, 1))[3:]])
+    np.testing.assert_allclose(attention.heatmap(0).values[0], columns, rtol=1e-6)
+    with pytest.raises(ModelError, match=r"use \.windows.*Received: 2 windows"):
+        _ = attention.weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"layer": 2}, r'layer from -2 to 1 or "all"\. Received: 2'),
+        ({"layer": -3}, "Received: -3"),
+        ({"layer": "last"}, "Received: 'last'"),
+        ({"head": 3}, "head from -3 to 2 or None. Received: 3"),
+        ({"head": 0.5}, "Received: 0.5"),
+    ],
+)
+def test_indexes_outside_the_model_are_refused(arguments, words):
+    with pytest.raises(ModelError, match=words):
+        Attention((window(0.0, 4, seed=1),), hop_seconds=0.1).heatmap(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("weights", "n_new", "words"),
+    [
+        (np.zeros((3, 5, 5)), 1, r"Received: \(3, 5, 5\)"),
+        (np.zeros((2, 3, 5, 4)), 1, r"Received: \(2, 3, 5, 4\)"),
+        (np.zeros((2, 3, 1, 1)), 1, r"Received: \(2, 3, 1, 1\)"),
+        (np.zeros((2, 3, 5, 5)), 5, "1 to 4 new tokens. Received: 5"),
+        (np.zeros((2, 3, 5, 5)), 0, "Received: 0"),
+    ],
+)
+def test_windows_of_impossible_shape_are_refused(weights, n_new, words):
+    with pytest.raises(ModelError, match=words):
+        AttentionWindow(0.0, weights, n_new)
+
+
+def test_windows_that_do_not_fit_together_are_refused():
+    other = AttentionWindow(0.4, np.zeros((1, 3, 5, 5)), 4)
+    with pytest.raises(ModelError, match=r"Received: \[\(1, 3\), \(2, 3\)\]"):
+        Attention((window(0.0, 4, seed=1), other), hop_seconds=0.1)
+    with pytest.raises(ModelError, match="increasing"):
+        Attention((window(0.0, 4, seed=1), window(0.1, 4, seed=2)), hop_seconds=0.1)
+    with pytest.raises(ModelError, match=r"Received: \[\]"):
+        Attention((), hop_seconds=0.1)

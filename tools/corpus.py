@@ -1,0 +1,362 @@
+"""Build a music corpus from Debian packages: real, freely licensed music with its licences beside it.
+
+    python tools/corpus.py --out_dir data/albums --collection albums
+    python tools/corpus.py --out_dir data/mine techno=warzone2100-music drums=planetblupi-music-ogg,zaz-data
+    python tools/corpus.py --out_dir data/all naev-data freecol
+
+`TAG=PACKAGE[,PACKAGE...]` puts the tracks of packages below OUT_DIR/TAG/PACKAGE; a bare PACKAGE is its own
+tag, below OUT_DIR/PACKAGE. OUT_DIR is then a folder-per-tag set, and OUT_DIR/manifest.csv a manifest with
+the columns path, tags, group, package, track, licence, seconds. Copyright files are in OUT_DIR/licences.
+Licences are read from them by pattern: read the files themselves before redistributing anything. Packages
+that are done are not fetched again.
+
+Needs `apt-get` (or --debs) and `dpkg-deb`.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from keras_tagger import audio
+from keras_tagger.errors import KerasTaggerError
+
+COLLECTIONS: dict[str, dict[str, list[str]]] = {
+    "albums": {
+        "techno": ["warzone2100-music"],
+        "orchestral": ["wesnoth-1.16-music"],
+        "metal": ["marsshooter-data", "fretsonfire-songs-sectoid"],
+        "electronic": ["singularity-music"],
+        "adventure": ["drascula-music"],
+    }
+}
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("out_dir", None, "Folder of the corpus.", required=True)
+flags.DEFINE_enum("collection", None, sorted(COLLECTIONS), "A named set of packages and tags.")
+flags.DEFINE_string("debs", None, "Take NAME_*.deb from this folder instead of downloading.")
+flags.DEFINE_float("min_seconds", 30.0, "Leave out shorter files: effects and jingles.", lower_bound=0.0)
+
+COLUMNS = ("path", "tags", "group", "package", "track", "licence", "seconds")
+
+# First bytes of the formats that games use; a file is opened as audio only if it begins with one.
+_MAGIC = re.compile(rb"OggS|fLaC|ID3|RIFF....WAVE|FORM....AIF|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", re.DOTALL)
+_ARCHIVES = (".pk3", ".pk4", ".zip")
+_EFFECTS = re.compile(r"(^|/)(sfx|fx|effects?|sound_?effects?|speech|announcer)/", re.IGNORECASE)
+# Frets on Fire keeps single instruments beside the mix, song.ogg.
+_STEMS = ("guitar", "rhythm", "bass", "drums")
+# Two versions of one piece are one group, so that no split has one on either side.
+_VERSION = re.compile(
+    r"([-_ ](old|new|enhanced|epic|short|long|loop|intro|outro|alt|reprise|final|remix))+$", re.IGNORECASE
+)
+_LICENCE_TEXTS = (
+    ("GPL", r"General\s+Public\s+License|\bGPL\b"),
+    ("CC-BY-SA", r"Attribution-Share\s?Alike|CC[- ]BY[- ]SA"),
+    ("CC-BY", r"Creative\s+Commons\s+Attribution(?!-)|CC[- ]BY(?![- ])"),
+    ("Expat", r"Permission\s+is\s+hereby\s+granted,\s+free\s+of\s+charge"),
+    ("public-domain", r"public\s+domain"),
+)
+
+
+class CorpusError(Exception):
+    """What the user can do something about, in one sentence."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Build the corpus and print its table."""
+    out_dir = Path(FLAGS.out_dir)
+    try:
+        tags_of = _packages(argv[1:], FLAGS.collection)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for package, tags in tqdm(tags_of.items(), desc="corpus", unit="package"):
+            add_package(out_dir, package, tags, FLAGS.min_seconds, FLAGS.debs)
+        states = [
+            json.loads(path.read_text("utf-8")) for path in sorted((out_dir / ".packages").glob("*.json"))
+        ]
+        _write_manifest(out_dir, states)
+        print(_table(states))
+    except (CorpusError, KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _packages(specs: Sequence[str], collection: str | None) -> dict[str, list[str]]:
+    """The tags of every package, from `TAG=PACKAGE,...` and bare names."""
+    chosen = COLLECTIONS[collection] if collection else {}
+    pairs = [(tag, package) for tag, packages in chosen.items() for package in packages]
+    for spec in specs:
+        tag, equals, names = spec.rpartition("=")
+        pairs += [(tag if equals else name, name) for name in names.split(",")]
+    tags_of: dict[str, list[str]] = {}
+    for tag, package in pairs:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
+            raise CorpusError(
+                f"expected TAG=PACKAGE[,PACKAGE...] or PACKAGE. Received the package {package!r}"
+            )
+        if not tag or tag.startswith(".") or re.search(r"[/\\;,:]", tag) or tag == "licences":
+            raise CorpusError(
+                f"expected a tag that can be a folder and a cell of a manifest. Received: {tag!r}"
+            )
+        tags_of.setdefault(package, [])
+        if tag not in tags_of[package]:
+            tags_of[package].append(tag)
+    if not tags_of:
+        raise CorpusError(
+            f"expected packages, or --collection with one of {', '.join(COLLECTIONS)}. Received none"
+        )
+    return tags_of
+
+
+def add_package(
+    out_dir: Path, package: str, tags: Sequence[str], min_seconds: float, debs: str | None
+) -> None:
+    """Fetch, unpack and place one package, unless that is done.
+
+    The state file comes last; it has the rows of the manifest. Raises `CorpusError`.
+    """
+    state_path = out_dir / ".packages" / f"{package}.json"
+    state = json.loads(state_path.read_text("utf-8")) if state_path.exists() else None
+    settings = {"package": package, "tags": list(tags), "min_seconds": min_seconds}
+    if state and state["settings"] == settings and all((out_dir / path).exists() for path in state["files"]):
+        logging.info("%s: %d tracks are there already.", package, len(state["rows"]))
+        return
+    for path in state["files"] if state else ():
+        (out_dir / path).unlink(missing_ok=True)
+    deb = _find_deb(package, Path(debs)) if debs else _download(package, out_dir / ".debs")
+    tree = out_dir / ".unpacked" / package
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    try:
+        _run(["dpkg-deb", "-x", str(deb), str(tree)], f"{deb.name} cannot be unpacked")
+        _unzip_archives(tree)
+        licence_text = _save_licence(tree, package, out_dir)
+        tracks = list(_tracks(tree, package, min_seconds))
+        if not tracks:
+            raise CorpusError(f"expected audio of {min_seconds:g} s or longer. Received {package}, without")
+        rows, files = _place(out_dir, tree, package, tags, tracks, licence_text)
+    finally:
+        shutil.rmtree(tree.parent, ignore_errors=True)
+    state_path.parent.mkdir(exist_ok=True)
+    temporary = state_path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"settings": settings, "rows": rows, "files": files}, indent=1), "utf-8")
+    os.replace(temporary, state_path)
+    logging.info("%s: %d tracks.", package, len(rows))
+
+
+def _find_deb(package: str, folder: Path) -> Path:
+    found = sorted(folder.glob(f"{package}_*.deb"))
+    if not found:
+        raise CorpusError(
+            f"expected {package}_*.deb in the folder of --debs. Received: '{folder}' without it"
+        )
+    return found[-1]
+
+
+def _download(package: str, folder: Path) -> Path:
+    """Download a package unless it is there; apt-get writes to its own folder, so no half a file stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.glob(f"{package}_*.deb")):
+        partial = folder / f"{package}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        logging.info("Downloading %s.", package)
+        try:
+            problem = f"{package} cannot be downloaded (try `apt-get update` first)"
+            _run(["apt-get", "download", package], problem, partial)
+            for deb in partial.glob("*.deb"):
+                os.replace(deb, folder / deb.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return _find_deb(package, folder)
+
+
+def _run(command: Sequence[str], problem: str, folder: Path | None = None) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise CorpusError(f"{problem}: expected the program {command[0]}, which is not installed") from None
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.strip().splitlines() if not line.startswith("W:")]
+        raise CorpusError(f"{problem}: {lines[-1] if lines else f'status {error.returncode}'}") from None
+
+
+def _unzip_archives(tree: Path) -> None:
+    """Replace archives by folders of the same name with what may be audio in them (a pk3 is a zip)."""
+    for path in [
+        path for path in sorted(tree.rglob("*")) if path.suffix.lower() in _ARCHIVES and path.is_file()
+    ]:
+        if not zipfile.is_zipfile(path):
+            continue
+        folder = path.with_name(path.name + ".unzipped")
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if not member.is_dir():
+                    with archive.open(member) as file:
+                        wanted = _MAGIC.match(file.read(12))
+                    if wanted:
+                        archive.extract(member, folder)
+        path.unlink()
+        if folder.exists():
+            folder.rename(path)
+
+
+def _save_licence(tree: Path, package: str, out_dir: Path) -> str:
+    path = tree / "usr/share/doc" / package / "copyright"
+    text = (
+        path.read_text("utf-8", errors="replace")
+        if path.is_file()
+        else "The package has no copyright file.\n"
+    )
+    (out_dir / "licences").mkdir(exist_ok=True)
+    (out_dir / "licences" / f"{package}.txt").write_text(text, "utf-8")
+    return text
+
+
+def _tracks(tree: Path, package: str, min_seconds: float) -> Iterator[tuple[Path, float]]:
+    """Music in an unpacked tree with its seconds: each content once, no effects, no stems, nothing short."""
+    seen: set[bytes] = set()
+    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in tqdm(files, desc=package, unit="file", leave=False):
+        if _EFFECTS.search(path.relative_to(tree).as_posix()) or _is_stem(path):
+            continue
+        with open(path, "rb") as file:
+            if not _MAGIC.match(file.read(12)):
+                continue
+        try:
+            seconds = audio.info(path).seconds
+            if seconds is None:
+                seconds = sum(len(block) for block in audio.blocks(path, 16000)) / 16000
+        except KerasTaggerError as error:
+            logging.warning("%s: left out: %s", package, error)
+            continue
+        content = hashlib.sha256(path.read_bytes()).digest()
+        if seconds >= min_seconds and content not in seen:
+            seen.add(content)
+            yield path, seconds
+
+
+def _is_stem(path: Path) -> bool:
+    return path.stem.lower() in _STEMS and any(path.parent.glob("song.*"))
+
+
+def _place(
+    out_dir: Path,
+    tree: Path,
+    package: str,
+    tags: Sequence[str],
+    tracks: Sequence[tuple[Path, float]],
+    licence_text: str,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Link the tracks below every tag; return their rows of the manifest and all files made."""
+    base = Path(os.path.commonpath([path.parent for path, _ in tracks]))
+    same_name = Counter(path.stem for path, _ in tracks)
+    rows, files = [], []
+    for path, seconds in tracks:
+        name = path.relative_to(base)
+        places = [Path(tag, name) if tag == package else Path(tag, package, name) for tag in tags]
+        for place in places:
+            _link(path, out_dir / place)
+        # A name such as song.ogg, in a folder for each piece, does not tell pieces apart.
+        piece = name.with_suffix("").as_posix() if same_name[path.stem] > 1 else _VERSION.sub("", path.stem)
+        files += [place.as_posix() for place in places]
+        rows.append(
+            {
+                "path": places[0].as_posix(),
+                "tags": ";".join(tags),
+                "group": f"{package}/{piece}",
+                "package": package,
+                "track": name.with_suffix("").as_posix(),
+                "licence": licence_of(licence_text, path.relative_to(tree).as_posix()),
+                "seconds": round(seconds, 3),
+            }
+        )
+    return rows, files
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+    target.chmod(0o644)
+
+
+def licence_of(copyright_text: str, path: str) -> str:
+    """The short name of a file's licence in a Debian copyright file, by the pattern that fits its path best.
+
+    Patterns are of the source package and `path` is where the file is installed, so leading folders of a
+    pattern may be missing. A text that is not machine-readable is searched for well-known licences ("see
+    licences: GPL, Expat").
+    """
+    best = (0, "")
+    for paragraph in re.split(r"\n\s*\n", copyright_text):
+        fields = dict(re.findall(r"^(Files|License):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE))
+        licence = fields.get("License", "").split("\n")[0].strip()
+        if "Files" in fields and licence:
+            score = max(_fit(pattern, path) for pattern in fields["Files"].split())
+            if score and score >= best[0]:  # as the format says, the last paragraph that fits counts
+                best = (score, licence)
+    if best[1]:
+        return best[1]
+    names = [name for name, text in _LICENCE_TEXTS if re.search(text, copyright_text)]
+    return f"see licences: {', '.join(names)}" if names else "see licences"
+
+
+def _fit(pattern: str, path: str) -> int:
+    """How many parts of a pattern fit the end of a path: 0 if none, 1 for `*`."""
+    parts = pattern.removeprefix("./").split("/")
+    if parts == ["*"]:
+        return 1
+    for first in range(len(parts)):
+        rest = parts[first:]
+        if set(rest) != {"*"} and fnmatch.fnmatchcase(f"/{path}", "*/" + "/".join(rest)):
+            return 1 + len(rest)
+    return 0
+
+
+def _write_manifest(out_dir: Path, states: Sequence[dict[str, Any]]) -> None:
+    temporary = out_dir / ".manifest.csv.tmp"
+    with open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for state in states:
+            writer.writerows(state["rows"])
+    os.replace(temporary, out_dir / "manifest.csv")
+
+
+def _table(states: Sequence[dict[str, Any]]) -> str:
+    lines = [f"{'package':28} {'tags':16} {'tracks':>6} {'minutes':>8}  licences"]
+    for state in states:
+        rows = state["rows"]
+        licences = ", ".join(
+            f"{name} ({n})" for name, n in Counter(row["licence"] for row in rows).most_common()
+        )
+        lines.append(
+            f"{state['settings']['package']:28} {';'.join(state['settings']['tags']):16} {len(rows):6} "
+            f"{sum(row['seconds'] for row in rows) / 60:8.1f}  {licences}"
+        )
+    every = [row for state in states for row in state["rows"]]
+    lines.append(f"{'all':45} {len(every):6} {sum(row['seconds'] for row in every) / 60:8.1f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    app.run(main)
