@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# TensorFlow's start-up notes about CPU features drown what a user asked for; errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow writes notes about CUDA and CPU features as errors; what goes wrong is raised as an exception anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _HOMES = {
     "fit": "keras_tagger.train.fit",

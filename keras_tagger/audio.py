@@ -156,9 +156,14 @@ def load(
 
 
 def windows(
-    source: AudioSource, sample_rate: int, window_samples: int, token_samples: int = 1
+    source: AudioSource,
+    sample_rate: int,
+    window_samples: int,
+    token_samples: int = 1,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
 ) -> Iterator[Window]:
-    """Cut audio of any length into windows for a model, in constant memory.
+    """Cut audio of any length, or an excerpt of it, into windows for a model, in constant memory.
 
     Windows lie at multiples of `window_samples`. Audio of at most one window gives a single `Window` of the
     audio's own length (the model pads). Else every window is full: for n samples, T = ceil(n /
@@ -174,10 +179,8 @@ def windows(
             "Expected window_samples to be a positive multiple of token_samples. "
             f"Received: window_samples={window_samples!r}, token_samples={token_samples!r}."
         )
-    _check_rate(sample_rate, "sample_rate")
-    return _windows(
-        _reblocked(_resampled(source, sample_rate), window_samples), window_samples, token_samples
-    )
+    pieces = blocks(source, sample_rate, window_samples / sample_rate, start_seconds, end_seconds)
+    return _windows(pieces, window_samples, token_samples)
 
 
 def _windows(parts: Iterator[Waveform], window_samples: int, token_samples: int) -> Iterator[Window]:
@@ -231,9 +234,7 @@ def _resampled(
         def check_start(frames: int) -> None:
             if first >= output_length(frames):
                 seconds = frames / reader.sample_rate
-                raise _error(
-                    f"start_seconds before the end of {reader.name} at {seconds:.3f} s", repr(start_seconds)
-                )
+                raise _error(f"start_seconds before the end of {reader.name} at {seconds:.3f} s", repr(start_seconds))
 
         if reader.frames is not None:
             check_start(reader.frames)
@@ -242,9 +243,7 @@ def _resampled(
         reader.skip(steps * (reader.sample_rate // common))
         stop: float = math.inf
         if last is not None:
-            stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(
-                _MARGIN_SECONDS * reader.sample_rate
-            )
+            stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
         resampler = None
         if reader.sample_rate != sample_rate:
             resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
@@ -295,9 +294,7 @@ class _ArrayReader(_Reader):
     def __init__(self, array: Any, sample_rate: Any):
         if not isinstance(array, np.ndarray):
             kind = type(array).__name__
-            raise _error(
-                "a numpy array and a sample rate in (array, sample_rate)", f"an array of type {kind}"
-            )
+            raise _error("a numpy array and a sample rate in (array, sample_rate)", f"an array of type {kind}")
         self.name = f"an array of shape {array.shape} and type {array.dtype}"
         if array.dtype.kind != "f" and array.dtype.newbyteorder("=").name not in _PCM_SCALES:
             raise _error("an array of floats, int16, int32 or uint8", self.name)
@@ -522,9 +519,7 @@ def _open_local(path: str) -> tuple[Any, int]:
             raise _error("an audio file", f"{path!r}, which is not a regular file")
         return open(path, "rb"), status.st_size
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioNotFoundError(
-            f"Expected an audio file. Received: {path!r}, which does not exist."
-        ) from error
+        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
     except OSError as error:
         raise _unreadable(repr(path), error) from error
     except ValueError as error:
@@ -552,9 +547,7 @@ def _open_remote(path: str) -> tuple[Any, int]:
             raise _error("an audio file", f"{path!r}, which is a directory")
         return tf.io.gfile.GFile(path, "rb"), status.length
     except tf.errors.NotFoundError as error:
-        raise AudioNotFoundError(
-            f"Expected an audio file. Received: {path!r}, which does not exist."
-        ) from error
+        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
     except tf.errors.UnimplementedError as error:
         raise _error("a path of a scheme that tf.io.gfile knows", repr(path)) from error
     except tf.errors.OpError as error:

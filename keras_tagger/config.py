@@ -12,7 +12,9 @@ The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,9 +86,7 @@ class SpectrogramConfig:
             self.hop_length,
         )
         _require(self.n_mels > 0, f"{key}.n_mels", "at least 1", self.n_mels)
-        _require(
-            0 <= self.f_min < self.f_max, f"{key}.f_min", f"0 <= f_min < f_max ({self.f_max} Hz)", self.f_min
-        )
+        _require(0 <= self.f_min < self.f_max, f"{key}.f_min", f"0 <= f_min < f_max ({self.f_max} Hz)", self.f_min)
         _require(self.gain > 0, f"{key}.gain", "a positive number", self.gain)
 
 
@@ -104,13 +104,9 @@ class FrontEndConfig:
 
     def __post_init__(self) -> None:
         key = "model.front_end.channels"
-        _require(
-            len(self.channels) > 0 and min(self.channels) > 0, key, "positive numbers", list(self.channels)
-        )
+        _require(len(self.channels) > 0 and min(self.channels) > 0, key, "positive numbers", list(self.channels))
         if self.kind == "timbral":
-            _require(
-                len(self.channels) == 1, key, "one number (c) for the timbral front-end", list(self.channels)
-            )
+            _require(len(self.channels) == 1, key, "one number (c) for the timbral front-end", list(self.channels))
 
 
 @dataclass(frozen=True)
@@ -219,9 +215,7 @@ class SplitConfig:
         for name in ("valid", "test"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"data.split.{name}", "0 <= share < 1", value)
-        _require(
-            self.valid + self.test < 1, "data.split", "valid + test below 1", (self.valid, self.test)
-        )
+        _require(self.valid + self.test < 1, "data.split", "valid + test below 1", (self.valid, self.test))
 
 
 @dataclass(frozen=True)
@@ -274,9 +268,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("gain_db", "mixup_alpha", "n_time_masks", "n_freq_masks"):
-            _require(
-                getattr(self, name) >= 0, f"training.augment.{name}", "0 or more", getattr(self, name)
-            )
+            _require(getattr(self, name) >= 0, f"training.augment.{name}", "0 or more", getattr(self, name))
         for name in ("time_mask_frames", "freq_mask_bins"):
             _require(getattr(self, name) > 0, f"training.augment.{name}", "at least 1", getattr(self, name))
 
@@ -298,12 +290,8 @@ class PhaseConfig:
 
     def __post_init__(self) -> None:
         _require(self.from_epoch > 0, "training.phases.from_epoch", "1 or more", self.from_epoch)
-        _require(
-            self.learning_rate > 0, "training.phases.learning_rate", "a positive number", self.learning_rate
-        )
-        _require(
-            self.weight_decay >= 0, "training.phases.weight_decay", "0 or more", self.weight_decay
-        )
+        _require(self.learning_rate > 0, "training.phases.learning_rate", "a positive number", self.learning_rate)
+        _require(self.weight_decay >= 0, "training.phases.weight_decay", "0 or more", self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -350,9 +338,7 @@ class TrainingConfig:
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
         starts = [phase.from_epoch for phase in self.phases]
-        _require(
-            starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts
-        )
+        _require(starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts)
 
 
 @dataclass(frozen=True)
@@ -435,7 +421,7 @@ def section_from_dict(section: type[T], values: Mapping[str, Any], key: str) -> 
 
 
 def load_config(
-    source: str | Path | Mapping[str, Any] | ExperimentConfig, overrides: Mapping[str, Any] | None = None
+    source: str | os.PathLike[str] | Mapping[str, Any] | ExperimentConfig, overrides: Mapping[str, Any] | None = None
 ) -> ExperimentConfig:
     """Read a configuration.
 
@@ -450,12 +436,11 @@ def load_config(
         values: Mapping[str, Any] = source.to_dict()
     elif isinstance(source, Mapping):
         values = source
-    elif isinstance(source, str | Path):
+    elif isinstance(source, str | os.PathLike):
         values = _read_yaml(Path(source))
     else:
         raise ConfigError(
-            "config: expected a YAML file, a dictionary or an ExperimentConfig. "
-            f"Received: {type(source).__name__}."
+            f"config: expected a YAML file, a dictionary or an ExperimentConfig. Received: {type(source).__name__}."
         )
     for dotted, value in (overrides or {}).items():
         values = _merged(values, _nested(dotted, value))
@@ -529,9 +514,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(cls: type[T], values: Any, prefix: str) -> T:
     if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"{prefix.rstrip('.') or 'config'}: expected keys and values. Received: {values!r}."
-        )
+        raise ConfigError(f"{prefix.rstrip('.') or 'config'}: expected keys and values. Received: {values!r}.")
     hints = typing.get_type_hints(cls)
     unknown = [str(key) for key in values if key not in hints]
     if unknown:
@@ -541,9 +524,7 @@ def _build(cls: type[T], values: Any, prefix: str) -> T:
     missing = [
         f.name
         for f in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and f.name not in values
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
     ]
     if missing:
         raise ConfigError(f"{prefix}{missing[0]}: expected a value. Received: nothing.")
@@ -566,10 +547,8 @@ def _coerce(kind: Any, value: Any, key: str) -> Any:
         return tuple(_coerce(arguments[0], item, f"{key}[{i}]") for i, item in enumerate(value))
     if kind is float and isinstance(value, str):
         # YAML 1.1 reads 5e-4 (no dot) as text.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if value != value or value in (float("inf"), float("-inf")):
             raise ConfigError(f"{key}: expected a finite number. Received: {value!r}.")

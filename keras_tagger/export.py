@@ -55,9 +55,7 @@ def export(tagger: Tagger, directory: str | os.PathLike[str]) -> Path:
         base.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=base))
     except OSError as error:
-        raise ModelError(
-            f"expected a directory to export to. Received: {base} ({error.strerror})."
-        ) from None
+        raise ModelError(f"expected a directory to export to. Received: {base} ({error.strerror}).") from None
     try:
         _write(tagger, temporary)
         temporary.chmod(0o755)
@@ -159,9 +157,7 @@ def _write_warmup(model: MusicTagger, path: Path) -> None:
                 model_spec=model_pb2.ModelSpec(name="keras_tagger", signature_name=signature),
                 inputs={name: tf.make_tensor_proto(value)},
             )
-            log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request)
-            )
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 
 

@@ -55,9 +55,7 @@ class Heatmap:
         tags = tuple(str(tag) for tag in self.tags)
         if len(set(tags)) != len(tags):
             repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
-            raise ModelError(
-                f"expected heat map rows with different names. Received: {repeated} more than once"
-            )
+            raise ModelError(f"expected heat map rows with different names. Received: {repeated} more than once")
         times = _centres(self.times, "times")
         shape: tuple[int, ...] = (len(tags), len(times))
         frequencies = None
@@ -78,9 +76,7 @@ class Heatmap:
         if scores is not None:
             scores = np.asarray(scores, dtype=np.float32)
             if scores.shape != (len(tags),):
-                raise ModelError(
-                    f"expected one score for each of {len(tags)} heat map rows. Received: {scores.shape}"
-                )
+                raise ModelError(f"expected one score for each of {len(tags)} heat map rows. Received: {scores.shape}")
         for name, value in (("tags", tags), ("times", times), ("frequencies", frequencies)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "values", values)
@@ -89,9 +85,7 @@ class Heatmap:
     def row(self, tag: str) -> np.ndarray:
         """Values of one row by its name, float32 [T] or [F, T]; ModelError lists the names there are."""
         if tag not in self.tags:
-            raise ModelError(
-                f"expected one of the heat map's rows: {', '.join(self.tags)}. Received: {tag!r}"
-            )
+            raise ModelError(f"expected one of the heat map's rows: {', '.join(self.tags)}. Received: {tag!r}")
         return self.values[self.tags.index(tag)]
 
     def top(self, n: int) -> Heatmap:
@@ -101,9 +95,7 @@ class Heatmap:
         """
         if n < 1:
             raise ModelError(f"expected at least 1 row to keep. Received: {n}")
-        rank = (
-            self.scores if self.scores is not None else self.values.reshape(len(self.tags), -1).mean(axis=1)
-        )
+        rank = self.scores if self.scores is not None else self.values.reshape(len(self.tags), -1).mean(axis=1)
         return self._rows(np.argsort(-np.asarray(rank), kind="stable")[:n])
 
     def crop(self, start: float, end: float) -> Heatmap:
@@ -144,13 +136,9 @@ class Heatmap:
 
         panels = len(self.tags) if self.frequencies is not None else 1
         if ax is not None and panels > 1:
-            raise ModelError(
-                f"expected one row to draw over frequency in one axes, e.g. top(1). Received: {panels}"
-            )
+            raise ModelError(f"expected one row to draw over frequency in one axes, e.g. top(1). Received: {panels}")
         if ax is None:
-            height = (
-                2.2 * panels + 0.8 if self.frequencies is not None else max(2.2, 0.24 * len(self.tags) + 1.2)
-            )
+            height = 2.2 * panels + 0.8 if self.frequencies is not None else max(2.2, 0.24 * len(self.tags) + 1.2)
             figure = Figure(figsize=(10, height), dpi=100, layout="constrained")
             axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
         else:
@@ -197,9 +185,7 @@ class Heatmap:
 
     def _rows(self, index: np.ndarray) -> Heatmap:
         scores = None if self.scores is None else np.asarray(self.scores)[index]
-        return replace(
-            self, values=self.values[index], tags=tuple(self.tags[i] for i in index), scores=scores
-        )
+        return replace(self, values=self.values[index], tags=tuple(self.tags[i] for i in index), scores=scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,12 +207,7 @@ class AttentionWindow:
 
     def __post_init__(self) -> None:
         weights = np.asarray(self.weights, dtype=np.float32)
-        if (
-            weights.ndim != 4
-            or weights.shape[2] != weights.shape[3]
-            or weights.shape[3] < 2
-            or not weights.size
-        ):
+        if weights.ndim != 4 or weights.shape[2] != weights.shape[3] or weights.shape[3] < 2 or not weights.size:
             raise ModelError(
                 f"expected attention weights of shape [layers, heads, T+1, T+1]. Received: {weights.shape}"
             )
@@ -378,9 +359,7 @@ def _centres(values: np.ndarray, name: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
         received = f"shape {array.shape}" if array.ndim != 1 or not array.size else f"{array[:8].tolist()}"
-        raise ModelError(
-            f"expected heat map {name} as one row of finite, increasing numbers. Received: {received}"
-        )
+        raise ModelError(f"expected heat map {name} as one row of finite, increasing numbers. Received: {received}")
     return array
 
 

@@ -114,12 +114,14 @@ class Tagger:
             raise ModelError(f"window_seconds: expected a positive time. Received: {window_seconds!r}.")
         token = self.model.token_samples
         size = max(round(window_seconds * self.model.audio.sample_rate / token), 1) * token
-        values, times, end = [], [], 0
+        values, times = [], []
+        weights: list[int] = []
+        rate = self.model.audio.sample_rate
         for window, found in self._analyzed(self._windows(audio, size), ("tags",)):
             values.append(found["tags"])
-            times.append((end + window.new_samples / 2) / self.model.audio.sample_rate)
-            end += window.new_samples
-        scores = self._weighted(values, times)
+            times.append((sum(weights) + window.new_samples / 2) / rate)
+            weights.append(window.new_samples)
+        scores = np.average(values, axis=0, weights=weights)
         return Heatmap(np.stack(values, axis=1), self.tags, np.array(times), "taggram", scores=scores)
 
     def attention(self, audio: AudioSource) -> Attention:
@@ -130,7 +132,9 @@ class Tagger:
         """
         windows = [
             AttentionWindow(
-                window.start_sample / self.model.audio.sample_rate, found["attention"], self._new_tokens(window)
+                window.start_sample / self.model.audio.sample_rate,
+                found["attention"],
+                self._new_tokens(window),
             )
             for window, found in self._analyzed(self._windows(audio), ("attention",))
         ]
@@ -219,11 +223,12 @@ class Tagger:
         yield from run()
 
     def _mean(self, windows: Iterator[Window], output: str) -> np.ndarray:
-        total, weight = 0.0, 0
+        total: Any = 0.0
+        weight = 0
         for window, found in self._analyzed(windows, (output,)):
             total = total + found[output].astype(np.float64) * window.new_samples
             weight += window.new_samples
-        return np.asarray(total / weight, np.float32)
+        return (total / weight).astype(np.float32)
 
     def _new_tokens(self, window: Window) -> int:
         return self.model.n_tokens(window.new_samples)
@@ -276,9 +281,7 @@ def _load_keras(path: Path, config: ExperimentConfig | None) -> Tagger:
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"expected the weights of a keras_tagger model. Received: {path} ({reason})."
-        ) from None
+        raise ModelError(f"expected the weights of a keras_tagger model. Received: {path} ({reason}).") from None
     return Tagger(model, config)
 
 

@@ -85,9 +85,7 @@ def main(argv: Sequence[str]) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         for package, tags in tqdm(tags_of.items(), desc="corpus", unit="package"):
             add_package(out_dir, package, tags, FLAGS.min_seconds, FLAGS.debs)
-        states = [
-            json.loads(path.read_text("utf-8")) for path in sorted((out_dir / ".packages").glob("*.json"))
-        ]
+        states = [json.loads(path.read_text("utf-8")) for path in sorted((out_dir / ".packages").glob("*.json"))]
         _write_manifest(out_dir, states)
         print(_table(states))
     except (CorpusError, KerasTaggerError, OSError) as error:
@@ -104,26 +102,18 @@ def _packages(specs: Sequence[str], collection: str | None) -> dict[str, list[st
     tags_of: dict[str, list[str]] = {}
     for tag, package in pairs:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
-            raise CorpusError(
-                f"expected TAG=PACKAGE[,PACKAGE...] or PACKAGE. Received the package {package!r}"
-            )
+            raise CorpusError(f"expected TAG=PACKAGE[,PACKAGE...] or PACKAGE. Received the package {package!r}")
         if not tag or tag.startswith(".") or re.search(r"[/\\;,:]", tag) or tag == "licences":
-            raise CorpusError(
-                f"expected a tag that can be a folder and a cell of a manifest. Received: {tag!r}"
-            )
+            raise CorpusError(f"expected a tag that can be a folder and a cell of a manifest. Received: {tag!r}")
         tags_of.setdefault(package, [])
         if tag not in tags_of[package]:
             tags_of[package].append(tag)
     if not tags_of:
-        raise CorpusError(
-            f"expected packages, or --collection with one of {', '.join(COLLECTIONS)}. Received none"
-        )
+        raise CorpusError(f"expected packages, or --collection with one of {', '.join(COLLECTIONS)}. Received none")
     return tags_of
 
 
-def add_package(
-    out_dir: Path, package: str, tags: Sequence[str], min_seconds: float, debs: str | None
-) -> None:
+def add_package(out_dir: Path, package: str, tags: Sequence[str], min_seconds: float, debs: str | None) -> None:
     """Fetch, unpack and place one package, unless that is done.
 
     The state file comes last; it has the rows of the manifest. Raises `CorpusError`.
@@ -160,9 +150,7 @@ def add_package(
 def _find_deb(package: str, folder: Path) -> Path:
     found = sorted(folder.glob(f"{package}_*.deb"))
     if not found:
-        raise CorpusError(
-            f"expected {package}_*.deb in the folder of --debs. Received: '{folder}' without it"
-        )
+        raise CorpusError(f"expected {package}_*.deb in the folder of --debs. Received: '{folder}' without it")
     return found[-1]
 
 
@@ -196,9 +184,7 @@ def _run(command: Sequence[str], problem: str, folder: Path | None = None) -> No
 
 def _unzip_archives(tree: Path) -> None:
     """Replace archives by folders of the same name with what may be audio in them (a pk3 is a zip)."""
-    for path in [
-        path for path in sorted(tree.rglob("*")) if path.suffix.lower() in _ARCHIVES and path.is_file()
-    ]:
+    for path in [path for path in sorted(tree.rglob("*")) if path.suffix.lower() in _ARCHIVES and path.is_file()]:
         if not zipfile.is_zipfile(path):
             continue
         folder = path.with_name(path.name + ".unzipped")
@@ -216,11 +202,7 @@ def _unzip_archives(tree: Path) -> None:
 
 def _save_licence(tree: Path, package: str, out_dir: Path) -> str:
     path = tree / "usr/share/doc" / package / "copyright"
-    text = (
-        path.read_text("utf-8", errors="replace")
-        if path.is_file()
-        else "The package has no copyright file.\n"
-    )
+    text = path.read_text("utf-8", errors="replace") if path.is_file() else "The package has no copyright file.\n"
     (out_dir / "licences").mkdir(exist_ok=True)
     (out_dir / "licences" / f"{package}.txt").write_text(text, "utf-8")
     return text
@@ -346,9 +328,7 @@ def _table(states: Sequence[dict[str, Any]]) -> str:
     lines = [f"{'package':28} {'tags':16} {'tracks':>6} {'minutes':>8}  licences"]
     for state in states:
         rows = state["rows"]
-        licences = ", ".join(
-            f"{name} ({n})" for name, n in Counter(row["licence"] for row in rows).most_common()
-        )
+        licences = ", ".join(f"{name} ({n})" for name, n in Counter(row["licence"] for row in rows).most_common())
         lines.append(
             f"{state['settings']['package']:28} {';'.join(state['settings']['tags']):16} {len(rows):6} "
             f"{sum(row['seconds'] for row in rows) / 60:8.1f}  {licences}"

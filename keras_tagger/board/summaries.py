@@ -14,9 +14,7 @@ import tensorflow as tf
 from keras_tagger.board.figures import Preview, figure_to_png, preview_figure
 from keras_tagger.errors import ModelError
 
-_PREVIEW_DESCRIPTION = (
-    "Mel spectrogram, attention of each layer and contribution of each moment to the top tags."
-)
+_PREVIEW_DESCRIPTION = "Mel spectrogram, attention of each layer and contribution of each moment to the top tags."
 
 
 def write_scalars(

@@ -71,17 +71,14 @@ class DataCheck:
         for split, seconds in self.seconds.items():
             of = _durations(seconds)
             lengths = (
-                [f"{of[key]:.1f}" for key in ("min_seconds", "median_seconds", "max_seconds")]
-                if seconds
-                else ["-"] * 3
+                [f"{of[key]:.1f}" for key in ("min_seconds", "median_seconds", "max_seconds")] if seconds else ["-"] * 3
             )
             rows.append([split, str(of["clips"]), f"{of['hours']:.2f}", *lengths])
         tag_rows = [["tag", *splits, "all"]]
         for tag, counts in self.tag_counts.items():
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
-            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
-            f"{len(self.tag_counts)} tags",
+            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
             _columns(rows),
             _columns(tag_rows),
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),

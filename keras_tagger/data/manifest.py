@@ -110,9 +110,7 @@ class Manifest:
             if path.suffix in (".jsonl", ".json"):
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             else:
-                writer = csv.DictWriter(
-                    file, ("path", "tags", "start", "end", "split", "group"), lineterminator="\n"
-                )
+                writer = csv.DictWriter(file, ("path", "tags", "start", "end", "split", "group"), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows({**row, "tags": tags_cell(row["tags"])} for row in rows)
         os.replace(temporary, path)
@@ -120,9 +118,9 @@ class Manifest:
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> np.ndarray:
     """Labels as float32 [n_clips, n_tags] from one mapping of tag to label per clip."""
-    return np.array(
-        [[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32
-    ).reshape(-1, len(tags))
+    return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
+        -1, len(tags)
+    )
 
 
 def read_manifest(
@@ -142,9 +140,7 @@ def read_manifest(
     """
     path = Path(path)
     if not path.exists():
-        raise ManifestNotFoundError(
-            f"expected a manifest file. Received a path where there is nothing: '{path}'"
-        )
+        raise ManifestNotFoundError(f"expected a manifest file. Received a path where there is nothing: '{path}'")
     if path.is_dir():
         raise ManifestError(f"expected a manifest file. Received a folder: '{path}'")
     root = os.path.abspath(path.parent)
@@ -189,9 +185,7 @@ def read_folders(
     tags_of: list[dict[str, float]] = []
     by_file: dict[tuple[int, int], int] = {}
     by_name: dict[str, list[int]] = {}
-    for tag in sorted(
-        entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith(".")
-    ):
+    for tag in sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith(".")):
         for path in sorted(_files_below(os.path.join(base, tag))):
             status = os.stat(path)
             identity = (status.st_dev, status.st_ino)
@@ -199,9 +193,7 @@ def read_folders(
             clip = by_file.get(identity)
             if clip is None:
                 same_name = by_name.get(name, [])
-                clip = next(
-                    (i for i in same_name if tag not in tags_of[i] and _equal_files(paths[i], path)), None
-                )
+                clip = next((i for i in same_name if tag not in tags_of[i] and _equal_files(paths[i], path)), None)
             if clip is None:
                 clip = len(paths)
                 paths.append(path)
@@ -214,8 +206,7 @@ def read_folders(
             f"{root}: expected audio in folders named after tags (TAG/track.ogg). Received a folder without"
         )
     clips = [
-        Clip(path, of_clip)
-        for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
+        Clip(path, of_clip) for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
     ]
     return _manifest(clips, tags, min_clips_per_tag, name=os.path.basename(base), root=base, source=str(root))
 
@@ -239,8 +230,7 @@ def open_source(
         )
     if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
         raise ManifestError(
-            "expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. "
-            f"Received: '{path}'"
+            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'"
         )
     return read_manifest(path, tags, min_clips_per_tag)
 
@@ -265,14 +255,10 @@ def _manifest(
     else:
         vocabulary = tuple(tags)
         if len(set(vocabulary)) != len(vocabulary):
-            raise ManifestError(
-                f"{source}: expected every tag of the vocabulary once. Received: {list(tags)}"
-            )
+            raise ManifestError(f"{source}: expected every tag of the vocabulary once. Received: {list(tags)}")
         if not counts.keys() & set(vocabulary):
             known = ", ".join(sorted(counts)[:10]) or "none"
-            raise ManifestError(
-                f"{source}: expected clips with a tag among {list(tags)[:10]}. Received tags: {known}"
-            )
+            raise ManifestError(f"{source}: expected clips with a tag among {list(tags)[:10]}. Received tags: {known}")
     known_tags = set(vocabulary)
     kept = tuple(
         dataclasses.replace(clip, tags={tag: label for tag, label in clip.tags.items() if tag in known_tags})
@@ -353,11 +339,7 @@ def _files_below(folder: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(parent, name)
-            if (
-                not name.startswith(".")
-                and os.path.splitext(name)[1].lower() not in NOT_AUDIO
-                and os.path.isfile(path)
-            ):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() not in NOT_AUDIO and os.path.isfile(path):
                 yield path
 
 

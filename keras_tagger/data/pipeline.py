@@ -96,9 +96,7 @@ def training_dataset(
 def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:
     """Batches in one epoch of `training_dataset`, from the index alone; at least 1."""
     if window_samples < 1 or batch_size < 1:
-        raise ManifestError(
-            f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}"
-        )
+        raise ManifestError(f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}")
     return max(1, count_crops(prepared, split, window_samples) // batch_size)
 
 

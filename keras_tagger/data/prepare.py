@@ -65,8 +65,7 @@ def prepare(
     without = next((clip for clip in manifest.clips if clip.split is None), None)
     if without is not None:
         raise ManifestError(
-            "expected a split for every clip (assign_splits gives them). "
-            f"Received none for '{without.clip_id}'"
+            f"expected a split for every clip (assign_splits gives them). Received none for '{without.clip_id}'"
         )
     out_dir = os.path.abspath(out_dir)
     os.makedirs(out_dir, exist_ok=True)
@@ -142,9 +141,7 @@ class _Writer:
                 try:
                     segments = self._write_clip(index, clip_tmp)
                 except KerasTaggerError as error:
-                    failed.append(
-                        {"index": index, "path": self.manifest.clips[index].path, "reason": str(error)}
-                    )
+                    failed.append({"index": index, "path": self.manifest.clips[index].path, "reason": str(error)})
                 else:
                     # TFRecord files can be joined end to end, so a clip that fails half way leaves nothing
                     # in the shard.
@@ -199,9 +196,7 @@ def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
         count = -(-len(indices) // size)
         for number in range(count):
             members = indices[number * size : (number + 1) * size]
-            shards.append(
-                _Shard(f"{split}-{number:05d}-of-{count:05d}.tfrecord", tuple(int(i) for i in members))
-            )
+            shards.append(_Shard(f"{split}-{number:05d}-of-{count:05d}.tfrecord", tuple(int(i) for i in members)))
     return shards
 
 

@@ -68,9 +68,7 @@ class Prepared:
         """The clips of a split, in the order of `labels` and `iter_clips`; `ManifestError` if none."""
         clips = tuple(clip for clip in self.clips if clip.split == split)
         if not clips:
-            raise ManifestError(
-                f"{self.dir}: expected a split among {', '.join(self.splits)}. Received: {split!r}"
-            )
+            raise ManifestError(f"{self.dir}: expected a split among {', '.join(self.splits)}. Received: {split!r}")
         return clips
 
     def shards(self, split: str) -> tuple[str, ...]:
@@ -122,25 +120,20 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     """
     index = Path(path) / INDEX
     if not index.exists():
-        raise ManifestNotFoundError(
-            f"expected a prepared folder with {INDEX}. Received a folder without it: '{path}'"
-        )
+        raise ManifestNotFoundError(f"expected a prepared folder with {INDEX}. Received a folder without it: '{path}'")
     try:
         content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         version = content["format_version"]
         if version != FORMAT_VERSION:
             raise ManifestError(
-                f"{index}: expected format_version {FORMAT_VERSION} (prepare the data again). "
-                f"Received: {version!r}"
+                f"{index}: expected format_version {FORMAT_VERSION} (prepare the data again). Received: {version!r}"
             )
         prepared = Prepared(
             dir=os.fspath(path),
             sample_rate=content["sample_rate"],
             segment_seconds=content["segment_seconds"],
             tags=tuple(content["tags"]),
-            clips=tuple(
-                PreparedClip(**{**clip, "segments": tuple(clip["segments"])}) for clip in content["clips"]
-            ),
+            clips=tuple(PreparedClip(**{**clip, "segments": tuple(clip["segments"])}) for clip in content["clips"]),
             failed=tuple(content["failed"]),
             fingerprint=content["fingerprint"],
         )
@@ -152,9 +145,7 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
         ) from None
     for shard in dict.fromkeys(clip.shard for clip in prepared.clips):
         if not os.path.exists(os.path.join(path, shard)):
-            raise ManifestError(
-                f"{path}: expected every shard of {INDEX}. Received a folder without '{shard}'"
-            )
+            raise ManifestError(f"{path}: expected every shard of {INDEX}. Received a folder without '{shard}'")
     return prepared
 
 

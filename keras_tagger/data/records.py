@@ -13,9 +13,7 @@ from typing import Any
 from keras_tagger.errors import ManifestError
 
 # Only a number after the last colon is a weight, so that tags such as "genre:rock" need no escaping.
-_WEIGHTED = re.compile(
-    r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf)$"
-)
+_WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf)$")
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -37,9 +35,7 @@ def as_seconds(value: Any, where: str, column: str) -> float | None:
             raise ValueError
         return float(value)
     except ValueError:
-        raise ManifestError(
-            f"{where}, column {column}: expected a number of seconds. Received: {value!r}"
-        ) from None
+        raise ManifestError(f"{where}, column {column}: expected a number of seconds. Received: {value!r}") from None
 
 
 def as_tags(value: Any, where: str) -> dict[str, float]:
@@ -64,9 +60,7 @@ def as_tags(value: Any, where: str) -> dict[str, float]:
         if not isinstance(tag, str) or not tag.strip():
             raise ManifestError(f"{where}, column tags: expected tags as text. Received: {tag!r}")
         if isinstance(label, bool) or not isinstance(label, (int, float)):
-            raise ManifestError(
-                f"{where}, column tags: expected the weight of {tag!r} in 0..1. Received: {label!r}"
-            )
+            raise ManifestError(f"{where}, column tags: expected the weight of {tag!r} in 0..1. Received: {label!r}")
         if tags.setdefault(tag.strip(), float(label)) != label and not math.isnan(label):
             raise ManifestError(
                 f"{where}, column tags: expected one weight of {tag!r}. Received: {tags[tag]:g} and {label:g}"
@@ -86,8 +80,7 @@ def _csv_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for column in ("path", "tags"):
                 if header.count(column) != 1:
                     raise ManifestError(
-                        f"{path}, line 1: expected one column {column}. "
-                        f"Received the columns: {', '.join(header)}"
+                        f"{path}, line 1: expected one column {column}. Received the columns: {', '.join(header)}"
                     )
             for row in reader:
                 if not any(cell.strip() for cell in row):
@@ -99,9 +92,7 @@ def _csv_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     )
                 yield f"line {reader.line_num}", dict(zip(header, row, strict=True))
         except UnicodeDecodeError as error:
-            raise ManifestError(
-                f"{path}: expected UTF-8 text. Received bytes that are not: {error.reason}"
-            ) from None
+            raise ManifestError(f"{path}: expected UTF-8 text. Received bytes that are not: {error.reason}") from None
         except csv.Error as error:
             raise ManifestError(
                 f"{path}, line {reader.line_num}: expected CSV. Received text that is not: {error}"
@@ -112,9 +103,7 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path}: expected UTF-8 text. Received bytes that are not: {error.reason}"
-        ) from None
+        raise ManifestError(f"{path}: expected UTF-8 text. Received bytes that are not: {error.reason}") from None
     # `splitlines` would also cut at U+2028 and others, which may stand inside a JSON string.
     array = text.lstrip().startswith("[")
     parts: list[tuple[str, Any]] = (
@@ -126,15 +115,12 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             value = json.loads(part)
         except ValueError as error:
-            raise ManifestError(
-                f"{path}, {where}: expected JSON. Received text that is not: {error}"
-            ) from None
+            raise ManifestError(f"{path}, {where}: expected JSON. Received text that is not: {error}") from None
         entries = [(f"entry {i}", entry) for i, entry in enumerate(value, 1)] if array else [(where, value)]
         for place, entry in entries:
             if not isinstance(entry, dict):
                 raise ManifestError(
-                    f"{path}, {place}: expected a JSON object with path and tags. "
-                    f"Received: {str(entry)[:80]!r}"
+                    f"{path}, {place}: expected a JSON object with path and tags. Received: {str(entry)[:80]!r}"
                 )
             for column in ("path", "tags"):
                 if column not in entry:
@@ -149,9 +135,7 @@ def tags_cell(tags: Mapping[str, float]) -> str:
     parts = []
     for tag, label in tags.items():
         if ";" in tag:
-            raise ManifestError(
-                f"expected tags without ';' in a CSV manifest (.jsonl takes any). Received: {tag!r}"
-            )
+            raise ManifestError(f"expected tags without ';' in a CSV manifest (.jsonl takes any). Received: {tag!r}")
         hard = label == 1.0 and not _WEIGHTED.match(tag)
         parts.append(tag if hard else f"{tag}:{float(label)!r}")
     return ";".join(parts)

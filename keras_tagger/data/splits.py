@@ -31,8 +31,7 @@ def assign_splits(manifest: Manifest, valid: float = 0.1, test: float = 0.1, see
     """
     if not (valid >= 0 and test >= 0 and valid + test < 1):
         raise ManifestError(
-            "expected fractions valid and test of at least 0, with a sum below 1. "
-            f"Received: {valid} and {test}"
+            f"expected fractions valid and test of at least 0, with a sum below 1. Received: {valid} and {test}"
         )
     clips = manifest.clips
     components = _components(clips)
@@ -61,9 +60,7 @@ def assign_splits(manifest: Manifest, valid: float = 0.1, test: float = 0.1, see
     for side, name in enumerate(names):
         absent = [tag for tag, lacks in zip((*manifest.tags, "any"), lacking[side], strict=True) if lacks]
         if absent:
-            logging.warning(
-                "No clip of %s is in the split %s: too few tracks to share.", ", ".join(absent), name
-            )
+            logging.warning("No clip of %s is in the split %s: too few tracks to share.", ", ".join(absent), name)
 
     splits = list(fixed)
     for row, component in enumerate(free):

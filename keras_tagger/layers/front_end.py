@@ -46,9 +46,7 @@ class FrontEnd(keras.layers.Layer):
 
     def _norm(self, name: str) -> keras.layers.BatchNormalization:
         # Momentum 0.9 so that runs of a few hundred steps have usable statistics.
-        return keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, name=name, dtype=self.dtype_policy
-        )
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=self.dtype_policy)
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
@@ -126,9 +124,7 @@ class _ResidualStage(keras.layers.Layer):
     Call: float [B, time, frequency, C] -> [B, ceil(time / strides[0]), ceil(frequency / strides[1]), channels].
     """
 
-    def __init__(
-        self, channels: int, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any
-    ) -> None:
+    def __init__(self, channels: int, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         self.kernel = tuple(kernel)
@@ -140,9 +136,7 @@ class _ResidualStage(keras.layers.Layer):
             keras.layers.Conv2D(channels, (3, 3), name="second", **settings),
         ]
         self.norms = [
-            keras.layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, name=f"norm_{index}", dtype=self.dtype_policy
-            )
+            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm_{index}", dtype=self.dtype_policy)
             for index in range(3)
         ]
 
@@ -204,7 +198,11 @@ class TimbralFrontEnd(FrontEnd):
         self.vertical: list[keras.layers.Conv2D] = []
         self.horizontal = [
             keras.layers.Conv1D(
-                channels * factor, length, padding="same", name=f"horizontal_{length}", dtype=self.dtype_policy
+                channels * factor,
+                length,
+                padding="same",
+                name=f"horizontal_{length}",
+                dtype=self.dtype_policy,
             )
             for length, factor in ((165, 1), (129, 2), (65, 4), (33, 8))
         ]
@@ -227,9 +225,7 @@ class TimbralFrontEnd(FrontEnd):
             for share in (0.9, 0.4)
             for length, factor in ((7, 1), (3, 2), (1, 4))
         ]
-        self.norms = [
-            self._norm(f"norm_{index}") for index in range(len(self.vertical) + len(self.horizontal))
-        ]
+        self.norms = [self._norm(f"norm_{index}") for index in range(len(self.vertical) + len(self.horizontal))]
         for index, convolution in enumerate([*self.vertical, *self.horizontal]):
             space = (None, n_mels) if isinstance(convolution, keras.layers.Conv2D) else (None,)
             convolution.build((None, *space, 1))

@@ -32,9 +32,7 @@ class TagHead(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
         if self.pooler:
-            self.pool = keras.layers.Dense(
-                input_shape[-1], activation="tanh", name="pool", dtype=self.dtype_policy
-            )
+            self.pool = keras.layers.Dense(input_shape[-1], activation="tanh", name="pool", dtype=self.dtype_policy)
             self.pool.build(input_shape)
         self.logits.build(input_shape)
 

@@ -71,6 +71,10 @@ class SpecAugment(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing to make: there are no weights."""
+        self.masks.built = True
+
     def call(self, spectrogram: tf.Tensor, step: Any = 0, training: bool | None = None) -> tf.Tensor:
         """Mask a batch in training; give it back as it is otherwise."""
         if not training:

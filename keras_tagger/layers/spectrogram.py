@@ -104,9 +104,7 @@ class Spectrogram(keras.layers.Layer):
         """Centres of the mel bands, Hz, float64 [n_mels]."""
         import librosa
 
-        edges = librosa.mel_frequencies(
-            self.n_mels + 2, fmin=self.f_min, fmax=self.f_max, htk=self.mel_scale == "htk"
-        )
+        edges = librosa.mel_frequencies(self.n_mels + 2, fmin=self.f_min, fmax=self.f_max, htk=self.mel_scale == "htk")
         return edges[1:-1]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -25,9 +25,9 @@ class ClassToken(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the vector."""
-        width = input_shape[-1]
+        width = int(input_shape[-1] or 0)
         if self.kind == "fixed":
-            fixed = np.random.RandomState(0).uniform(size=(width,))  # noqa: NPY002 (the paper's generator)
+            fixed = np.random.RandomState(0).uniform(size=(width,))
 
             def initial(shape: Any, dtype: Any = None) -> tf.Tensor:
                 return keras.ops.cast(fixed, dtype)

@@ -147,9 +147,7 @@ class TransformerEncoder(keras.layers.Layer):
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.final_norm = (
-            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy)
-            if norm == "pre"
-            else None
+            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy) if norm == "pre" else None
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -159,9 +157,7 @@ class TransformerEncoder(keras.layers.Layer):
         if self.final_norm is not None:
             self.final_norm.build(input_shape)
 
-    def call(
-        self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
-    ) -> Any:
+    def call(self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False) -> Any:
         """Encode, and give [CLS]."""
         x, scores = self.encode_context(tokens, training, return_attention_scores)
         if not return_attention_scores:

@@ -52,9 +52,7 @@ class MusicTagger(keras.Model):
         self.model = _section(ModelConfig, model, "model")
         policy = {"dtype": self.dtype_policy}
         encoder, attention = self.model.encoder, self.model.attention
-        self.spectrogram = Spectrogram(
-            sample_rate=self.audio.sample_rate, **dataclasses.asdict(self.model.spectrogram)
-        )
+        self.spectrogram = Spectrogram(sample_rate=self.audio.sample_rate, **dataclasses.asdict(self.model.spectrogram))
         self.front_end = front_end_from_config(
             self.model.front_end.kind, self.model.front_end.channels, encoder.width, **policy
         )
@@ -101,8 +99,6 @@ class MusicTagger(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Make all weights."""
-        if self.built:
-            return
         width = self.model.encoder.width
         self.spectrogram(tf.zeros([1, self.token_samples]))
         self.front_end.build((None, None, self.model.spectrogram.n_mels))
@@ -148,9 +144,7 @@ class MusicTagger(keras.Model):
             raise ValueError(f"outputs: expected some of {', '.join(OUTPUTS)}. Received: {tuple(outputs)!r}.")
         if key not in self._analyzers:
             signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-            self._analyzers[key] = tf.function(
-                lambda waveform: self._analyze(waveform, key), input_signature=signature
-            )
+            self._analyzers[key] = tf.function(lambda waveform: self._analyze(waveform, key), input_signature=signature)
         return self._analyzers[key]
 
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:

@@ -54,9 +54,7 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
         elif name == "attention":
             joined[name] = _join_attention(value, share, starts, owner, local)
             cls = tf.reduce_sum(value[:, :, -1, :, 0, 1:], axis=2)
-            joined["heatmap"] = tf.gather(
-                tf.reshape(cls, [batch, n_windows * size]), owner * size + local, axis=1
-            )
+            joined["heatmap"] = tf.gather(tf.reshape(cls, [batch, n_windows * size]), owner * size + local, axis=1)
         else:
             joined[name] = tf.einsum("bwd,w->bd", value, share)
     return joined

@@ -37,7 +37,7 @@ class Client:
         address: str = "localhost:8500",
         model_name: str = "keras_tagger",
         timeout_seconds: float = 30.0,
-        window_seconds: float = 30.0,
+        window_seconds: float = 300.0,
     ) -> None:
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -119,22 +119,32 @@ class Client:
         """The `top` highest scores of a clip by tag, highest first.
 
         Audio longer than `window_seconds` is sent in windows of that length, one a request, in constant
-        memory; the scores are their mean, weighted by the samples that are new in each. `tags` are the names
-        in the model's order (`assets/tags.txt` of the SavedModel); without them, "tag 0", "tag 1", ...
+        memory; the scores are their mean, weighted by the samples that are new in each. The names come from
+        the model's signature `classify`; for a model without it give `tags`, the names in the order of the
+        output `tags` of `serving_default`.
         """
-        replies, weights = [], []
+        totals: dict[str, float] = {}
+        n_samples = 0
         for window in audio_files.windows(audio, SAMPLE_RATE, round(self.window_seconds * SAMPLE_RATE)):
-            inputs = {"waveform": window.waveform[np.newaxis]}
-            replies.append(self.predict(inputs, outputs=["tags"])["tags"][0])
-            weights.append(window.new_samples)
-        scores = np.average(replies, axis=0, weights=weights)
-        names = [f"tag {index}" for index in range(len(scores))] if tags is None else list(tags)
-        if len(names) != len(scores):
-            raise ServingError(
-                f"expected {len(scores)} names, one for each tag served. Received: {len(names)}"
-            )
-        order = np.argsort(-scores, kind="stable")[:top]
-        return {names[index]: float(scores[index]) for index in order}
+            names, scores = self._named_scores(window.waveform, tags)
+            for name, score in zip(names, scores, strict=True):
+                totals[name] = totals.get(name, 0.0) + float(score) * window.new_samples
+            n_samples += window.new_samples
+        order = sorted(totals, key=lambda name: -totals[name])[:top]
+        return {name: totals[name] / n_samples for name in order}
+
+    def _named_scores(self, waveform: np.ndarray, tags: Sequence[str] | None) -> tuple[Sequence[str], np.ndarray]:
+        import tensorflow as tf
+
+        if tags is not None:
+            scores = self.predict({"waveform": waveform[np.newaxis]}, outputs=["tags"])["tags"][0]
+            if len(tags) != len(scores):
+                raise ServingError(f"expected {len(scores)} names, one for each tag served. Received: {len(tags)}")
+            return tags, scores
+        values = tf.train.Feature(float_list=tf.train.FloatList(value=waveform))
+        example = tf.train.Example(features=tf.train.Features(feature={"waveform": values}))
+        reply = self.predict({"inputs": np.array([example.SerializeToString()], object)}, "classify")
+        return [name.decode() for name in reply["classes"][0]], reply["scores"][0]
 
     def attention(self, audio: Any, start_seconds: float = 0.0) -> dict[str, np.ndarray]:
         """The outputs of the signature `attention` for one window of a clip.
@@ -164,7 +174,5 @@ class Client:
         except grpc.RpcError as error:
             code, details = error.code(), " ".join((error.details() or "").split())
             if code == grpc.StatusCode.UNAVAILABLE:
-                raise ServingError(
-                    f"expected a server at {self.address}. Received: UNAVAILABLE ({details})"
-                ) from None
+                raise ServingError(f"expected a server at {self.address}. Received: UNAVAILABLE ({details})") from None
             raise ServingError(f"server at {self.address} answered {code.name}: {details}") from None

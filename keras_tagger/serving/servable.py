@@ -111,9 +111,7 @@ def _varint(number: int) -> bytes:
 def _encode(value: Any, dtype: int, alias: str) -> tensor_pb2.TensorProto:
     """A TensorProto that holds `value` in the typed field of `dtype`, as the C++ server's replies do."""
     if dtype not in _FIELDS:
-        raise Refusal(
-            grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {_type_name(dtype)}, which is not served"
-        )
+        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {_type_name(dtype)}, which is not served")
     field, value_type = _FIELDS[dtype]
     array = np.asarray(value, dtype=object if dtype == types_pb2.DT_STRING else None)
     proto = tensor_pb2.TensorProto(dtype=dtype, tensor_shape=tf.TensorShape(array.shape).as_proto())
@@ -140,16 +138,12 @@ def find_version(base_path: str | os.PathLike[str]) -> tuple[int, str]:
     """
     base = os.fspath(base_path)
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(base)] if tf.io.gfile.isdir(base) else []
-    versions = {
-        int(name): name for name in names if name.isascii() and name.isdecimal() and int(name) < 2**63
-    }
+    versions = {int(name): name for name in names if name.isascii() and name.isdecimal() and int(name) < 2**63}
     for version in sorted(versions, reverse=True):
         folder = os.path.join(base, versions[version])
         if tf.io.gfile.isdir(folder):
             return version, folder
-    raise ServingError(
-        f"expected a folder with numbered versions of a SavedModel (as {base}/1). Received: {base}"
-    )
+    raise ServingError(f"expected a folder with numbered versions of a SavedModel (as {base}/1). Received: {base}")
 
 
 class Servable:
@@ -225,23 +219,18 @@ class Servable:
             return
         for index, record in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
             if index >= MAX_WARMUP_RECORDS:
-                raise ServingError(
-                    f"expected at most {MAX_WARMUP_RECORDS} warm-up requests. Received: more, in {path}"
-                )
+                raise ServingError(f"expected at most {MAX_WARMUP_RECORDS} warm-up requests. Received: more, in {path}")
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(record)
                 kind = log.WhichOneof("log_type")
                 if kind == "predict_log":
                     self.predict(log.predict_log.request)
                 else:
-                    logging.warning(
-                        "warm-up request %d of %s is a %s, which is not served yet", index, path, kind
-                    )
+                    logging.warning("warm-up request %d of %s is a %s, which is not served yet", index, path, kind)
             except Exception as error:
                 reason = " ".join(str(getattr(error, "message", error)).split())[:300]
                 raise ServingError(
-                    "expected warm-up requests that the model answers. "
-                    f"Received: {path}, number {index} ({reason})"
+                    f"expected warm-up requests that the model answers. Received: {path}, number {index} ({reason})"
                 ) from error
 
 
@@ -275,8 +264,7 @@ def _read_inputs(
     if unknown:
         used = ",".join(sorted(set(sent) - unknown))
         raise invalid(
-            f"Inputs contains invalid name. Used request inputs: {used}, "
-            f"request input: {','.join(sorted(sent))}"
+            f"Inputs contains invalid name. Used request inputs: {used}, request input: {','.join(sorted(sent))}"
         )
     return arrays, {alias: proto.dtype for alias, proto in protos.items()}
 

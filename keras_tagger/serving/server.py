@@ -78,9 +78,7 @@ def _checked_spec(request: Any) -> model_pb2.ModelSpec:
 
 
 def _later(name: str) -> Refusal:
-    return Refusal(
-        grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served yet; a later version of keras_tagger will."
-    )
+    return Refusal(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served yet; a later version of keras_tagger will.")
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -221,18 +219,14 @@ class Server:
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             _PredictionService(self.model_name, servable), server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            _ModelService(self.model_name, servable), server
-        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(self.model_name, servable), server)
         try:
             bound = server.add_insecure_port(f"{self.host}:{self.port}")
         except RuntimeError:
             bound = 0
         if not bound:
             servable.close()
-            raise ServingError(
-                f"expected a free port to listen on. Received: {self.host}:{self.port}, which is taken"
-            )
+            raise ServingError(f"expected a free port to listen on. Received: {self.host}:{self.port}, which is taken")
         self.port = bound
         server.start()
         self._servable, self._server = servable, server

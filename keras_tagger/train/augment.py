@@ -25,19 +25,16 @@ def augment_waveforms(
     Returns:
         The changed pair, of the same shapes.
     """
-    root = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+    gain_seed, *mix_seeds = tf.unstack(
+        tf.random.split(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), 3)
+    )
     batch = tf.shape(waveform)[0]
     if config.gain_db > 0:
-        decibels = tf.random.stateless_uniform(
-            [batch, 1], root, minval=-config.gain_db, maxval=config.gain_db
-        )
+        decibels = tf.random.stateless_uniform([batch, 1], gain_seed, minval=-config.gain_db, maxval=config.gain_db)
         waveform = waveform * tf.pow(10.0, decibels / 20.0)
     if config.mixup_alpha > 0:
         # Beta(a, a) as a ratio of two gamma draws.
-        first, second = (
-            tf.random.stateless_gamma([batch, 1], root + [0, place], config.mixup_alpha)
-            for place in (1 << 40, 2 << 40)
-        )
+        first, second = (tf.random.stateless_gamma([batch, 1], seed, config.mixup_alpha) for seed in mix_seeds)
         share = first / tf.maximum(first + second, 1e-20)
         waveform = share * waveform + (1.0 - share) * tf.roll(waveform, shift=-1, axis=0)
         labels = share * labels + (1.0 - share) * tf.roll(labels, shift=-1, axis=0)

@@ -55,7 +55,7 @@ def save_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any], prog
     }
     state = json.dumps(dataclasses.asdict(progress))
     with replacing(path) as temporary:
-        np.savez(temporary, progress=np.array(state), **arrays)  # type: ignore[arg-type]
+        np.savez(temporary, progress=np.array(state), **arrays)
 
 
 def read_progress(path: str | os.PathLike[str]) -> Progress:

@@ -60,16 +60,15 @@ def evaluate(
     columns = [tagger.tags.index(tag) for tag in shared]
     found = np.stack([scores[index][columns] for index in kept])
     table = score(labels[kept], found, shared, positive)
-    return Report(
-        macro(table, "roc_auc"), macro(table, "pr_auc"), table, len(kept), chosen or "all", tuple(failed)
-    )
+    return Report(macro(table, "roc_auc"), macro(table, "pr_auc"), table, len(kept), chosen or "all", tuple(failed))
 
 
 def score_clips(
     tagger: Tagger, data: Manifest | Prepared, clips: list[Any], progress: bool = True
 ) -> tuple[dict[int, np.ndarray], list[Mapping[str, str]]]:
     """Scores float64 [n_tags] by the clip's place in `clips`, and the clips that failed with their reasons."""
-    rate, failed = tagger.model.audio.sample_rate, []
+    rate = tagger.model.audio.sample_rate
+    failed: list[Mapping[str, str]] = []
     if isinstance(data, Prepared) and data.sample_rate != rate:
         raise ManifestError(f"{data.dir}: expected audio prepared at {rate} Hz. Received: {data.sample_rate} Hz.")
 

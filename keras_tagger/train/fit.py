@@ -1,6 +1,7 @@
 """`fit`: from a configuration and music to a trained tagger and its run directory.
 
-    runs/NAME/  config.yaml  tags.txt  manifest.csv  model.keras  checkpoints/  logs/  history.csv  report.json  report.csv
+    runs/NAME/  config.yaml  tags.txt  manifest.csv  model.keras  checkpoints/  logs/
+                history.csv  report.json  report.csv
 
 `model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
 """
@@ -102,18 +103,14 @@ def fit(
     def on_epoch(epoch: int, row: dict[str, float], tagger: Tagger) -> None:
         names = {name: f"train/{name}" for name in row if not name.startswith("valid")}
         names.update(valid_roc_auc="valid/roc_auc", valid_pr_auc="valid/pr_auc")
-        write_scalars(
-            writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1
-        )
+        write_scalars(writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1)
         _write_previews(writer, tagger, previews, settings, epoch)
         writer.flush()
 
     loop = Loop(model, settings, prepared, folder, on_epoch)
     resumed = resume and loop.restore()
     if resumed:
-        logging.info(
-            "resuming %s at epoch %d, step %d", folder, loop.progress.epoch + 1, loop.progress.step + 1
-        )
+        logging.info("resuming %s at epoch %d, step %d", folder, loop.progress.epoch + 1, loop.progress.step + 1)
     else:
         write_config(writer, settings.to_yaml())
     loop.run()
@@ -130,16 +127,14 @@ def fit(
         tuple(prepared.failed),
         training=loop.speed(),
     )
-    write_scalars(
-        writer, {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}, loop.progress.epoch
-    )
+    write_scalars(writer, {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}, loop.progress.epoch)
     writer.close()
     report.save(folder)
     return Run(folder, tagger, tuple(loop.history), report)
 
 
-def resolve_data(config: DataConfig) -> Manifest | Prepared:
-    """The data of a configuration, with a split for every clip.
+def open_data(config: DataConfig) -> Manifest | Prepared:
+    """The data that a configuration names.
 
     Raises:
         ManifestError, ManifestNotFoundError: it cannot be used.
@@ -151,14 +146,11 @@ def resolve_data(config: DataConfig) -> Manifest | Prepared:
     path: str | os.PathLike[str] = config.path
     if path == "demo":
         path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
-    found = open_source(path, config.tags or None, config.min_clips_per_tag)
-    if isinstance(found, Prepared):
-        return found
-    return assign_splits(found, config.split.valid, config.split.test, config.split.seed)
+    return open_source(path, config.tags or None, config.min_clips_per_tag)
 
 
 def _prepare(settings: ExperimentConfig, data: Manifest | Prepared | None, folder: Path) -> Prepared:
-    found = resolve_data(settings.data) if data is None else data
+    found = open_data(settings.data) if data is None else data
     if isinstance(found, Manifest):
         split = settings.data.split
         found = assign_splits(found, split.valid, split.test, split.seed)
@@ -178,9 +170,7 @@ def _prepare(settings: ExperimentConfig, data: Manifest | Prepared | None, folde
             f"Received: {found.sample_rate} Hz."
         )
     if "train" not in found.splits:
-        raise ManifestError(
-            f"expected clips in split train. Received: {', '.join(found.splits)} only, of {found.dir}."
-        )
+        raise ManifestError(f"expected clips in split train. Received: {', '.join(found.splits)} only, of {found.dir}.")
     return found
 
 

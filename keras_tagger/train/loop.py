@@ -64,9 +64,7 @@ class Loop:
         self.progress = Progress()
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
-        self.steps_per_epoch = n_batches(
-            prepared, "train", model.window_samples, config.training.batch_size
-        )
+        self.steps_per_epoch = n_batches(prepared, "train", model.window_samples, config.training.batch_size)
         self._spec_augment = spec_augment_layer(config.training.augment, config.training.seed)
         self._start_phase(0)
 

@@ -108,8 +108,7 @@ def load_report(path: str | os.PathLike[str]) -> Report:
     """Read a `report.json`."""
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     rows = [
-        {name: float("nan") if value is None else value for name, value in row.items()}
-        for row in content["per_tag"]
+        {name: float("nan") if value is None else value for name, value in row.items()} for row in content["per_tag"]
     ]
     nan = float("nan")
     return Report(

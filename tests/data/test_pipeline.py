@@ -69,12 +69,22 @@ def test_every_share_of_a_segment_gives_one_crop(prepared):
     found = np.bincount(labels.argmax(axis=1), minlength=len(LENGTHS))
     # By hand: round(segment / 400) over segments of 2000 samples, of which a last one under 666 is joined.
     np.testing.assert_array_equal(found, [6, 2, 13, 8, 3, 1, 20, 11, 4, 4, 5, 1])
-    # Within the 2000 samples of clip 10, starts lie one in each fifth of 0..1600 (a ramp of 1000 repeats).
-    starts = sorted(wave[0] - 10000 for wave in waves[labels.argmax(axis=1) == 10])
-    shares = [np.arange(k * 1601 // 5, (k + 1) * 1601 // 5 + 1) % 1000 for k in range(5)]
-    assert len(starts) == 5
-    assert all(any(start + d in share for share in shares for d in (-1, 0, 1)) for start in starts)
-    assert any(start in shares[0] for start in starts)
+
+
+def test_crops_are_uniform_within_their_shares(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.arange(2000, dtype=np.int16), RATE, subtype="PCM_16")
+    manifest = Manifest((Clip(str(tmp_path / "a.wav"), {"x": 1.0}, split="train"),), ("x",))
+    ramp = prepare(manifest, tmp_path / "out", RATE, segment_seconds=2.0)
+    share = 1601 / 5  # 1601 places for a window of 400 in 2000 samples, 5 crops
+    within = []
+    for epoch in range(60):
+        waves, _ = as_pcm(epoch_of(ramp, batch=5, epoch=epoch))
+        np.testing.assert_array_equal(waves, waves[:, :1] + np.arange(400))
+        within.append(np.sort(waves[:, 0]) / share - np.arange(5))
+    assert np.min(within) > -1 / share
+    assert np.max(within) < 1
+    np.testing.assert_allclose(np.mean(within), 0.5, atol=4 / np.sqrt(12 * 300))
+    np.testing.assert_allclose(np.var(within), 1 / 12, atol=0.015)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_three_tracks_without_a_common_tag_fill_three_splits():
 
 
 def can_be_shared(members):
-    """Brute force over all ways to deal 8 tracks: is every tag of three tracks or more in all three splits of one?"""
+    """Brute force: is there a way to deal 8 tracks that has every tag in all three splits?"""
     for sides in itertools.product(range(3), repeat=8):
         if all({sides[i] for i in of_tag} == {0, 1, 2} for of_tag in members):
             return True

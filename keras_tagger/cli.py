@@ -1,0 +1,285 @@
+"""The command line: `keras-tagger COMMAND ...`, also `python -m keras_tagger`.
+
+Results go to stdout, logs and progress to stderr. The exit status is 0 when all went well, 1 when something given could
+not be used (one sentence on stderr says what), 2 for a command line that is wrong, 130 after Ctrl-C.
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import app
+from absl.flags import argparse_flags
+
+from keras_tagger.errors import KerasTaggerError, ManifestError
+
+_EXAMPLES = """examples:
+  keras-tagger data check my_music/                       what is there, what is broken
+  keras-tagger fit configs/demo.yaml                      train; the run goes to runs/demo
+  keras-tagger fit configs/albums.yaml --set training.epochs=3 --resume
+  keras-tagger tag song.mp3 --model runs/demo             the best tags of a file
+  keras-tagger evaluate runs/albums --data runs/albums/manifest.csv
+  keras-tagger export runs/demo exported/                 a SavedModel as exported/1
+  keras-tagger serve exported/ --port 8500                gRPC, for any TensorFlow Serving client
+  keras-tagger request song.mp3 --server localhost:8500   ask a server
+  tensorboard --logdir runs/demo/logs                     metrics, pictures and clips of a run
+"""
+
+
+def main() -> None:
+    """The console script."""
+    app.run(_run, flags_parser=_parse)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    try:
+        status = arguments.command(arguments)
+    except KerasTaggerError as error:
+        status = _fail(str(error))
+    except KeyboardInterrupt:
+        status = 130
+        _fail("interrupted")
+    except BrokenPipeError:
+        # The reader of our output (head, say) has seen enough.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        status = 0
+    if "tensorflow_io" in sys.modules:
+        # tensorflow-io 0.37 aborts in its destructors, which would turn success into a failing exit status.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _fail(message: str) -> int:
+    print(f"keras-tagger: {message}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    from keras_tagger import __version__
+
+    parser = argparse_flags.ArgumentParser(
+        prog="keras-tagger",
+        description="Tag music with a self-attention model: train, see, export, serve.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"keras_tagger {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], help: str, group: Any = commands) -> Any:
+        command = group.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        command.set_defaults(command=run)
+        return command
+
+    tag = add("tag", _tag, "print the best tags of audio files")
+    tag.add_argument("files", nargs="+", metavar="FILE")
+    tag.add_argument("--model", required=True, help="a run directory or a .keras file")
+    _add_output(tag)
+
+    fit = add("fit", _fit, "train a tagger from a YAML file")
+    fit.add_argument("config", metavar="CONFIG")
+    fit.add_argument("--data", help="manifest, folder per tag, prepared folder or 'demo', instead of data.path")
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="training.epochs=3, say")
+    fit.add_argument("--run-dir", "--run_dir", help="where the run is kept (runs/NAME)")
+    fit.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+
+    evaluate = add("evaluate", _evaluate, "measure a tagger on labelled audio")
+    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("--data", required=True, help="manifest, folder per tag, prepared folder or 'demo'")
+    evaluate.add_argument("--split", choices=("train", "valid", "test"), help="test where there is one, else all")
+    evaluate.add_argument("--out", help="directory for report.json and report.csv")
+
+    export = add("export", _export, "write a SavedModel as the next version below a directory")
+    export.add_argument("model", metavar="MODEL")
+    export.add_argument("directory", metavar="DIR")
+
+    serve = add("serve", _serve, "serve the newest version below a directory over gRPC")
+    serve.add_argument("directory", metavar="DIR")
+    serve.add_argument("--port", type=int, default=8500)
+    serve.add_argument("--rest_api_port", type=int, default=0)
+    serve.add_argument("--model_name", default="keras_tagger")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (this machine only)")
+
+    request = add("request", _request, "ask a server about audio files")
+    request.add_argument("files", nargs="+", metavar="FILE")
+    request.add_argument("--server", default="localhost:8500", metavar="HOST:PORT")
+    request.add_argument("--model_name", default="keras_tagger")
+    request.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    request.add_argument(
+        "--signature",
+        choices=("tags", "attention", "contributions"),
+        default="tags",
+        help="attention and contributions print one JSON object per file",
+    )
+    _add_output(request)
+
+    data = commands.add_parser("data", help="check or decode a data set", description="Check or decode a data set.")
+    steps = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = add("check", _data_check, "count tags and hours, find unreadable files and repeats", steps)
+    check.add_argument("source", metavar="SOURCE", help="a manifest (.csv, .jsonl) or a folder per tag")
+    check.add_argument("--min-clips", type=int, default=10, help="tags with fewer clips are called rare")
+    check.add_argument("--json", action="store_true")
+    check.add_argument("--workers", type=int, default=0, help="threads; 0 is one per core")
+    prepare = add("prepare", _data_prepare, "decode once into TFRecords that fit reads", steps)
+    prepare.add_argument("source", metavar="SOURCE", help="a manifest (.csv, .jsonl) or a folder per tag")
+    prepare.add_argument("--out", required=True, metavar="DIR")
+    prepare.add_argument("--sample_rate", type=int, default=16000, help="Hz")
+    prepare.add_argument("--valid", type=float, default=0.1, help="share held out, where the source has no splits")
+    prepare.add_argument("--test", type=float, default=0.1, help="share held out, where the source has no splits")
+    prepare.add_argument("--seed", type=int, default=0, help="of the splits")
+    prepare.add_argument("--workers", type=int, default=0, help="threads; 0 is one per core")
+    return parser.parse_args(argv[1:])
+
+
+def _add_output(command: Any) -> None:
+    command.add_argument("--top", type=_positive, default=10, metavar="N", help="how many tags")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per file and line")
+    form.add_argument("--csv", action="store_true", help="rows of file, tag, score")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, received {text}")
+    return value
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    from keras_tagger.tagger import load
+
+    tagger = load(arguments.model)
+    return _each_file(arguments, lambda file: tagger.tag(file, top=arguments.top).as_dict())
+
+
+def _request(arguments: argparse.Namespace) -> int:
+    from keras_tagger.serving.client import Client
+
+    with Client(arguments.server, arguments.model_name, arguments.timeout) as client:
+        if arguments.signature == "tags":
+            return _each_file(arguments, lambda file: client.tag(file, top=arguments.top))
+        ask = client.attention if arguments.signature == "attention" else client.contributions
+        name = "heatmap" if arguments.signature == "attention" else "contributions"
+
+        def maps(file: str) -> Mapping[str, Any]:
+            reply = ask(file)
+            return {"times": _rounded(reply["times"][0]), name: _rounded(reply[name][0])}
+
+        arguments.json = True
+        return _each_file(arguments, maps, key=arguments.signature)
+
+
+def _rounded(array: Any) -> list[Any]:
+    return array.astype(float).round(6).tolist()
+
+
+def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Mapping[str, Any]], key: str = "tags") -> int:
+    """Print what is known of each file; those that fail are told of on stderr, and the rest goes on."""
+    from tqdm import tqdm
+
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if arguments.csv:
+        rows.writerow(["file", "tag", "score"])
+    failed = 0
+    for file in tqdm(arguments.files, unit="file", disable=len(arguments.files) == 1 or not sys.stderr.isatty()):
+        try:
+            found = ask(file)
+        except KerasTaggerError as error:
+            failed = _fail(str(error))
+            continue
+        if arguments.json:
+            print(json.dumps({"file": file, key: found}, ensure_ascii=False), flush=True)
+        elif arguments.csv:
+            rows.writerows([file, tag, f"{score:.6f}"] for tag, score in found.items())
+        else:
+            print("\n".join([file, *_tag_lines(found.items())]), flush=True)
+    return failed
+
+
+def _tag_lines(items: Iterable[tuple[str, float]]) -> list[str]:
+    rows = list(items)
+    width = max(len(tag) for tag, _ in rows)
+    return [f"  {tag:<{width}}  {score:.3f}" for tag, score in rows]
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from keras_tagger.config import load_config, parse_override
+
+    overrides = dict(parse_override(text) for text in arguments.set)
+    # A mistake in the configuration is told before TensorFlow is loaded.
+    settings = load_config(arguments.config, overrides)
+    from keras_tagger.train.fit import fit
+
+    run = fit(settings, data=arguments.data, run_dir=arguments.run_dir, resume=arguments.resume)
+    print(run.report)
+    print(f"run directory: {run.dir}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from keras_tagger.config import DataConfig
+    from keras_tagger.tagger import load
+    from keras_tagger.train.evaluate import evaluate
+    from keras_tagger.train.fit import open_data
+
+    tagger = load(arguments.model)
+    report = evaluate(tagger, open_data(DataConfig(path=arguments.data)), arguments.split)
+    print(report)
+    if arguments.out:
+        report.save(arguments.out)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from keras_tagger.tagger import load
+
+    print(load(arguments.model).export(arguments.directory))
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from keras_tagger.serving.server import serve
+
+    serve(arguments.directory, arguments.port, arguments.rest_api_port, arguments.model_name, arguments.host)
+    return 0
+
+
+def _manifest(source: str) -> Any:
+    from keras_tagger.data.manifest import Manifest, open_source
+
+    found = open_source(source)
+    if not isinstance(found, Manifest):
+        raise ManifestError(f"expected a manifest or a folder per tag. Received: {source}, prepared data.")
+    return found
+
+
+def _data_check(arguments: argparse.Namespace) -> int:
+    from keras_tagger.data.check import check
+
+    manifest = _manifest(arguments.source)
+    found = check(manifest, arguments.workers, arguments.min_clips)
+    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if arguments.json else found.table())
+    return 0 if found.ok else 1
+
+
+def _data_prepare(arguments: argparse.Namespace) -> int:
+    from keras_tagger.data.prepare import prepare
+    from keras_tagger.data.splits import assign_splits
+
+    manifest = _manifest(arguments.source)
+    manifest = assign_splits(manifest, arguments.valid, arguments.test, arguments.seed)
+    prepared = prepare(manifest, arguments.out, arguments.sample_rate, workers=arguments.workers)
+    for split in prepared.splits:
+        hours = prepared.seconds(split) / 3600
+        print(f"{split:<6} {prepared.n_clips(split):>7} clips {hours:>8.2f} h")
+    print(f"{len(prepared.failed)} files left out; prepared: {arguments.out}")
+    return 0
