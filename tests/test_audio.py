@@ -46,14 +46,10 @@ def encode(samples: np.ndarray, rate: int, encoding: str) -> bytes:
     return file.getvalue()
 
 
-def wav16(
-    data: bytes, rate: int = 16000, riff_size: int | None = None, data_size: int | None = None
-) -> bytes:
+def wav16(data: bytes, rate: int = 16000, riff_size: int | None = None, data_size: int | None = None) -> bytes:
     riff_size = 36 + len(data) if riff_size is None else riff_size
     data_size = len(data) if data_size is None else data_size
-    form = struct.pack(
-        "<4sI4s4sIHHIIHH", b"RIFF", riff_size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16
-    )
+    form = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", riff_size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
     return form + struct.pack("<4sI", b"data", data_size) + data
 
 
@@ -70,9 +66,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sine(frequency: float, rate: int, seconds: float, amplitude: float = 0.5) -> np.ndarray:
-    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)).astype(
-        np.float32
-    )
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
 
 
 # --- formats
@@ -116,9 +110,7 @@ def test_resampling_removes_what_the_new_rate_cannot_hold():
 
 
 def test_channels_are_averaged():
-    both = np.stack(
-        [sine(440, 44100, 1.0, 0.6), sine(880, 44100, 1.0, 0.2), np.zeros(44100, np.float32)], axis=1
-    )
+    both = np.stack([sine(440, 44100, 1.0, 0.6), sine(880, 44100, 1.0, 0.2), np.zeros(44100, np.float32)], axis=1)
     np.testing.assert_allclose(audio.load((both, 44100), 44100), both.mean(axis=1), atol=1e-6)
     data = encode(both[:, :2], 44100, "wavfloat")
     np.testing.assert_allclose(audio.load(data), audio.load((both[:, :2].mean(axis=1), 44100)), atol=1e-6)
@@ -134,9 +126,7 @@ def test_array_types_have_their_scales():
     assert audio.info((np.zeros((800, 2), np.int16), 16000)) == audio.AudioInfo(0.05, 16000, 2, "array int16")
 
 
-@pytest.mark.parametrize(
-    "lead", [id3(300), id3(200_000), id3(300) + id3(5000), id3(300) + bytes(3000), bytes(3000)]
-)
+@pytest.mark.parametrize("lead", [id3(300), id3(200_000), id3(300) + id3(5000), id3(300) + bytes(3000), bytes(3000)])
 def test_mp3_behind_tags_and_padding(lead: bytes):
     data = encode(music(44100), 44100, "mp3")
     np.testing.assert_array_equal(audio.load(lead + data + b"TAG" + bytes(125)), audio.load(data))
@@ -209,9 +199,7 @@ def test_blocks_join_to_the_whole(rate: int):
 
 
 @pytest.mark.parametrize("encoding", ["wav16", "flac", "vorbis", "opus", "mp3"])
-@pytest.mark.parametrize(
-    ("start", "end"), [(0.0, 0.1), (0.3333, 1.7), (7.00001, 8.2), (11.9, None), (4.0, 99.0)]
-)
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.1), (0.3333, 1.7), (7.00001, 8.2), (11.9, None), (4.0, 99.0)])
 def test_excerpt_is_a_slice_of_the_whole(encoding: str, start: float, end: float | None):
     rate = 48000 if encoding == "opus" else 44100
     data = encode(music(rate, 12.1), rate, encoding)
@@ -270,10 +258,39 @@ def test_windows_cover_the_audio_once(n: int, token: int):
 
 
 def test_windows_must_hold_whole_tokens():
-    with pytest.raises(
-        ValueError, match=r"multiple of token_samples\. Received: window_samples=700, token_samples=3"
-    ):
+    with pytest.raises(ValueError, match=r"multiple of token_samples\. Received: window_samples=700, token_samples=3"):
         audio.windows((np.zeros(9), 16000), 16000, 700, 3)
+
+
+@pytest.mark.parametrize("encoding", ["array", "flac", "mp3"])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3333, 2.7), (1.0, None), (2.5, 99.0)])
+def test_windows_of_an_excerpt_are_those_of_the_excerpt_alone(encoding: str, start: float, end: float | None):
+    samples = music(44100, 3.2)
+    source = (samples, 44100) if encoding == "array" else encode(samples, 44100, encoding)
+    excerpt = audio.load(source, 16000, start, end)
+    # An mp3 is a little longer than what was encoded.
+    stop = len(audio.load(source)) if end in (None, 99.0) else round(end * 16000)
+    assert len(excerpt) == stop - round(start * 16000)
+    cut = list(audio.windows(source, 16000, 9600, 160, start, end))
+    alone = list(audio.windows((excerpt, 16000), 16000, 9600, 160))
+    places = [(w.start_sample, w.new_samples) for w in cut]
+    assert places == [(w.start_sample, w.new_samples) for w in alone]
+    assert places[0][0] == 0
+    assert sum(new for _, new in places) == len(excerpt)
+    for got, wanted in zip(cut, alone, strict=True):
+        np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-6)
+
+
+def test_windows_refuse_impossible_arguments_at_once():
+    source = (np.ones(16000, np.float32), 16000)
+    with pytest.raises(AudioError, match=r"end_seconds after start_seconds=0\.5\. Received: 0\.5"):
+        audio.windows(source, 16000, 700, 1, 0.5, 0.5)
+    with pytest.raises(AudioError, match=r"start_seconds of 0 or more\. Received: -1\.0"):
+        audio.windows(source, 16000, 700, 1, -1.0)
+    with pytest.raises(AudioError, match="sample_rate to be a whole number of Hz .* Received: 0"):
+        audio.windows(source, 0, 700)
+    with pytest.raises(AudioError, match=r"start_seconds before the end of .* at 1\.000 s\. Received: 1\.0"):
+        next(audio.windows(source, 16000, 700, 1, 1.0))
 
 
 def test_windows_of_a_long_file_take_constant_memory(tmp_path: Path):
@@ -371,9 +388,7 @@ def test_an_mp3_without_length_is_decoded_as_far_as_it_goes():
 def test_missing_paths(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     Path("file").write_bytes(b"x")
-    with pytest.raises(
-        AudioNotFoundError, match=f"Expected an audio file. Received: '{path}', which does not exist"
-    ):
+    with pytest.raises(AudioNotFoundError, match=f"Expected an audio file. Received: '{path}', which does not exist"):
         audio.info(path)
 
 
@@ -397,9 +412,7 @@ def test_permission_denied(tmp_path: Path):
     if user == 0:
         os.seteuid(65534)
     try:
-        with pytest.raises(
-            AudioError, match=r"a readable file. Received: '.*locked\.wav' \(Permission denied\)"
-        ):
+        with pytest.raises(AudioError, match=r"a readable file. Received: '.*locked\.wav' \(Permission denied\)"):
             audio.load(path)
     finally:
         os.seteuid(user)

@@ -17,15 +17,11 @@ from keras_tagger.errors import AudioError, AudioNotFoundError
 def encoded(container: str, subtype: str, seconds: int = 8) -> bytes:
     t = np.arange(44100 * seconds) / 44100
     file = io.BytesIO()
-    soundfile.write(
-        file, 0.5 * np.sin(2 * np.pi * (200 * t + 40 * t**2)), 44100, format=container, subtype=subtype
-    )
+    soundfile.write(file, 0.5 * np.sin(2 * np.pi * (200 * t + 40 * t**2)), 44100, format=container, subtype=subtype)
     return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("container", "subtype"), [("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")]
-)
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
 def test_remote_paths_decode_as_bytes_do(container: str, subtype: str, tmp_path: Path):
     data = encoded(container, subtype)
     expected = audio.load(data)
@@ -54,9 +50,7 @@ def test_missing_empty_and_directory(tmp_path: Path):
 
 
 def test_a_scheme_that_nobody_knows():
-    with pytest.raises(
-        AudioError, match=r"a scheme that tf\.io\.gfile knows\. Received: 'nonsense://a/b.wav'"
-    ):
+    with pytest.raises(AudioError, match=r"a scheme that tf\.io\.gfile knows\. Received: 'nonsense://a/b.wav'"):
         audio.load("nonsense://a/b.wav")
 
 

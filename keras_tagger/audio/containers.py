@@ -1,0 +1,191 @@
+"""Containers that libsndfile 1.2 gets wrong, put right or refused before it sees them.
+
+- An mp3 without a Xing/Info frame gets one, because libsndfile guesses the length of such a file from its
+  first frames and silently stops there.
+- A RIFF header with a data size of 0, which programs that write to a pipe leave behind, is read to the
+  file's end.
+- A wav or aiff with less data than its header says, and an ogg (vorbis, opus) with a broken page, are
+  refused, where libsndfile returns a part.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
+
+
+def prepare(stream: Stream) -> bool:
+    """Check what a container's header and end tell, and mend what libsndfile would misread.
+
+    Returns:
+        Whether the length that libsndfile gives is the file's own word: decoding less of it means damage.
+
+    Raises:
+        AudioError: the file is truncated, has a broken page, or says 0 Hz.
+    """
+    magic = stream.at(0, 12)
+    if magic[:4] in (b"RIFF", b"RIFX", b"RF64") or (magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC")):
+        _prepare_chunks(stream, magic)
+    elif magic[:4] == b"OggS":
+        _check_pages(stream)
+    elif (start := _mp3_start(stream)) is not None:
+        return _prepare_mp3(stream, start)
+    return True
+
+
+def _prepare_chunks(stream: Stream, magic: bytes) -> None:
+    """Compare the size of the sample data in a wav or aiff with what is there."""
+    form = magic[:4] == b"FORM"
+    data_id = b"SSND" if form else b"data"
+
+    def number(data: bytes) -> int:
+        return int.from_bytes(data, "big" if magic[:4] in (b"FORM", b"RIFX") else "little")
+
+    offset, size, size_64 = 12, 0, None
+    for _ in range(1000):
+        head = stream.at(offset, 8)
+        if len(head) < 8:
+            return
+        size = number(head[4:])
+        if head[:4] == data_id:
+            break
+        if head[:4] == b"fmt " and not form and number(stream.at(offset + 12, 4)) == 0:
+            raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
+        if head[:4] == b"ds64":
+            size_64 = number(stream.at(offset + 16, 8))
+        offset += 8 + size + size % 2
+    else:
+        return
+    start = offset + 8
+    present = stream.size - start
+    if size == 0xFFFFFFFF and size_64:
+        size = size_64
+    elif size == 0 and present and number(magic[4:8]) + 8 != stream.size:
+        endless = b"\xff\xff\xff\xff"
+        stream.splice(magic[:4] + endless + stream.at(8, offset - 4) + endless, start)
+        return
+    elif size >= 0xFFFFF000 or 0x7FFFF000 <= size <= 0x80000024:
+        return  # what ffmpeg, sox and arecord write for an endless stream
+    if size > present:
+        raise audio_error(
+            f"{size} bytes of samples, as its header says",
+            f"{stream.name}, truncated, with {max(0, present)} bytes of them",
+        )
+
+
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _page_checksum(page: bytes) -> bytes:
+    """The checksum of an ogg page: zlib's polynomial on bits in the other order, from 0 and not inverted."""
+    blank = page[:22] + bytes(4) + page[26:]
+    crc = zlib.crc32(blank.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_REVERSED_BITS)
+
+
+def _check_pages(stream: Stream) -> None:
+    """Raise if the pages of an ogg file are not whole, adjoining, with right checksums (RFC 3533, 6).
+
+    libsndfile may take a stream with a bad page for a shorter one. What follows the end of a stream is a tag.
+    """
+    offset = 0
+    ended = False
+    while (header := stream.at(offset, 27))[:4] == b"OggS":
+        lengths = stream.at(offset + 27, header[26]) if len(header) == 27 else b""
+        size = 27 + len(lengths) + sum(lengths)
+        page = stream.at(offset, size)
+        if len(header) < 27 or len(lengths) < header[26] or len(page) < size:
+            raise audio_error("an ogg file whole to its end", f"{stream.name}, truncated within its last page")
+        if _page_checksum(page) != page[22:26]:
+            break
+        ended = bool(header[5] & 4)
+        offset += size
+    else:
+        if offset == stream.size or ended:
+            return
+    raise audio_error("an ogg file of unbroken pages", f"{stream.name}, corrupt at byte {offset} of {stream.size}")
+
+
+@dataclass(frozen=True)
+class _Mp3Frame:
+    word: int
+    size: int  # bytes
+    rate: int
+    info_offset: int  # where a Xing/Info header lies in the frame
+
+
+_MP3_KBPS = {
+    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def _mp3_frame(header: bytes) -> _Mp3Frame | None:
+    """Parse the four bytes of an MPEG-1, 2 or 2.5 layer III frame header (ISO 11172-3, 2.4.1.3)."""
+    word = int.from_bytes(header, "big")
+    version, layer = word >> 19 & 3, word >> 17 & 3
+    bitrate, rate_index, padding, mono = word >> 12 & 15, word >> 10 & 3, word >> 9 & 1, word >> 6 & 3 == 3
+    if word >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in (0, 15) or rate_index == 3:
+        return None
+    first = version == 3
+    rate = (44100, 48000, 32000)[rate_index] >> (0 if first else 1 if version == 2 else 2)
+    size = (144 if first else 72) * _MP3_KBPS[first][bitrate - 1] * 1000 // rate + padding
+    side = (17 if mono else 32) if first else (9 if mono else 17)
+    return _Mp3Frame(word, size, rate, 4 + side)
+
+
+def _mp3_at(stream: Stream, offset: int) -> _Mp3Frame | None:
+    """The frame at `offset`, if a frame of the same rate or the end of the file follows it."""
+    frame = _mp3_frame(stream.at(offset, 4))
+    if frame is None:
+        return None
+    following = stream.at(offset + frame.size, 4)
+    after = _mp3_frame(following)
+    return frame if len(following) < 4 or (after is not None and after.rate == frame.rate) else None
+
+
+def _mp3_start(stream: Stream) -> int | None:
+    """Where the first frame of an mp3 lies, behind ID3v2 tags and zero padding; None if this is no mp3."""
+    offset = 0
+    while (head := stream.at(offset, 10))[:3] == b"ID3" and len(head) == 10:
+        a, b, c, d = head[6:]
+        offset += 10 + (a << 21 | b << 14 | c << 7 | d)
+    padding = stream.at(offset, READ_BYTES)
+    offset += len(padding) - len(padding.lstrip(b"\0"))
+    return None if _mp3_at(stream, offset) is None else offset
+
+
+def _prepare_mp3(stream: Stream, start: int) -> bool:
+    """Give an mp3 without a frame count one; returns whether it had its own."""
+    frame = _mp3_at(stream, start)
+    assert frame is not None
+    head = stream.at(start + frame.info_offset, 10)
+    own = next((head[i : i + 8] for i in (0, 2) if head[i : i + 4] in (b"Xing", b"Info")), b"")
+    if own and own[7] & 1:  # flag 1: the number of frames follows
+        stream.splice(b"", start)
+        return True
+    # A frame of the middling bit rate 9, without checksum and padding, has room for the header.
+    word = frame.word & ~(15 << 12) & ~(1 << 9) | 9 << 12 | 1 << 16
+    head = word.to_bytes(4, "big").ljust(frame.info_offset, b"\0")
+    made = _mp3_frame(head[:4])
+    assert made is not None
+    head += b"Xing" + (1).to_bytes(4, "big") + _count_mp3_frames(stream, start).to_bytes(4, "big")
+    stream.splice(head.ljust(made.size, b"\0"), start)
+    return False
+
+
+def _count_mp3_frames(stream: Stream, offset: int) -> int:
+    """Count frames up to the end or a tag, over gaps of less than 1 KiB, as the decoder does."""
+    count = 0
+    while True:
+        frame = _mp3_frame(stream.at(offset, 4))
+        if frame is None:
+            gap = next((i for i in range(1024) if _mp3_at(stream, offset + i) is not None), None)
+            if gap is None or offset + gap >= stream.size:
+                return count
+            offset += gap
+        else:
+            count += 1
+            offset += frame.size

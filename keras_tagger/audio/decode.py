@@ -1,0 +1,219 @@
+"""The decode path: information, blocks, whole waveforms and windows of any audio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_tagger.audio.readers import PIECE_SAMPLES, AudioSource, Waveform, check_rate, open_reader
+from keras_tagger.audio.streams import audio_error
+
+# Decoded around an excerpt: covers the resampler's filter and the settling of a lossy decoder.
+_MARGIN_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a header says.
+
+    `seconds` is None where it does not say, `sample_rate` is in Hz, `format` is container and coding ("WAV
+    PCM_16").
+    """
+
+    seconds: float | None
+    sample_rate: int
+    channels: int
+    format: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a longer signal.
+
+    `start_sample` is where `waveform` (float32 [samples]) begins in the signal (in an excerpt: from the
+    excerpt's beginning); `new_samples` counts the samples of the signal in it that no earlier window held.
+    """
+
+    start_sample: int
+    waveform: Waveform
+    new_samples: int
+
+
+def info(source: AudioSource) -> AudioInfo:
+    """Read length, rate, channels and format of `source` without decoding it.
+
+    Raises:
+        AudioNotFoundError: nothing is at the path.
+        AudioError: `source` is not audio, empty, or visibly truncated.
+    """
+    with open_reader(source) as reader:
+        seconds = None if reader.frames is None else reader.frames / reader.sample_rate
+        return AudioInfo(seconds, reader.sample_rate, reader.channels, reader.format)
+
+
+def blocks(
+    source: AudioSource,
+    sample_rate: int = 16000,
+    block_seconds: float = 30.0,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> Iterator[Waveform]:
+    """Decode, average the channels and resample, block by block, in constant memory.
+
+    `n` samples at rate `r` become `ceil(n * sample_rate / r)`. An excerpt is the slice from
+    `round(start_seconds * sample_rate)` to `round(end_seconds * sample_rate)` of the whole, to float32
+    rounding; an end beyond the end of the audio is the end of the audio. Values beyond [-1, 1] are left
+    alone.
+
+    Returns:
+        float32 [samples] blocks of `block_seconds`, the last one shorter; at least one sample in all.
+
+    Raises:
+        AudioNotFoundError: nothing is at the path.
+        AudioError: `source` is not audio, empty, truncated, corrupt or not finite, or the excerpt is
+            impossible. An impossible argument is refused at once, a bad source by the first block, and what
+            only decoding shows on the way, after good blocks.
+    """
+    check_rate(sample_rate, "sample_rate")
+    if not (math.isfinite(block_seconds) and block_seconds > 0):
+        raise audio_error("block_seconds above 0", repr(block_seconds))
+    if not (math.isfinite(start_seconds) and start_seconds >= 0):
+        raise audio_error("start_seconds of 0 or more", repr(start_seconds))
+    if end_seconds is not None and not (
+        math.isfinite(end_seconds) and round(end_seconds * sample_rate) > round(start_seconds * sample_rate)
+    ):
+        raise audio_error(f"end_seconds after start_seconds={start_seconds!r}", repr(end_seconds))
+    pieces = _resampled(source, sample_rate, start_seconds, end_seconds)
+    return _reblocked(pieces, max(1, round(block_seconds * sample_rate)))
+
+
+def load(
+    source: AudioSource,
+    sample_rate: int = 16000,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> Waveform:
+    """Decode `source` or an excerpt of it to float32 [samples]: `blocks` joined, with the same errors."""
+    parts = list(blocks(source, sample_rate, start_seconds=start_seconds, end_seconds=end_seconds))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def windows(
+    source: AudioSource,
+    sample_rate: int,
+    window_samples: int,
+    token_samples: int = 1,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> Iterator[Window]:
+    """Cut audio of any length, or an excerpt of it, into windows for a model, in constant memory.
+
+    An excerpt is taken as by `load`, and then as audio of its own: its samples count from 0. Windows lie at
+    multiples of `window_samples`. Audio of at most one window gives a single `Window` of the audio's own length
+    (the model pads). Else every window is full: for n samples, T = ceil(n / token_samples) and
+    W = window_samples / token_samples, the last one begins at token T - W and ends with up to token_samples - 1
+    zeros. The `new_samples` of all windows add up to n.
+
+    Raises:
+        ValueError: `window_samples` is not a positive multiple of `token_samples`.
+        AudioError, AudioNotFoundError: as `blocks`.
+    """
+    if token_samples < 1 or window_samples < 1 or window_samples % token_samples:
+        raise ValueError(
+            "Expected window_samples to be a positive multiple of token_samples. "
+            f"Received: window_samples={window_samples!r}, token_samples={token_samples!r}."
+        )
+    check_rate(sample_rate, "sample_rate")
+    pieces = blocks(source, sample_rate, window_samples / sample_rate, start_seconds, end_seconds)
+    return _windows(pieces, window_samples, token_samples)
+
+
+def _windows(parts: Iterator[Waveform], window_samples: int, token_samples: int) -> Iterator[Window]:
+    previous: Waveform | None = None
+    start = 0
+    for part in parts:
+        if len(part) == window_samples or previous is None:
+            yield Window(start, part, len(part))
+        else:
+            tokens = math.ceil((start + len(part)) / token_samples)
+            shifted = tokens * token_samples - window_samples
+            joined = np.concatenate([previous[window_samples - (start - shifted) :], part])
+            yield Window(shifted, np.pad(joined, (0, window_samples - len(joined))), len(part))
+        previous = part
+        start += len(part)
+
+
+def _reblocked(pieces: Iterable[Waveform], size: int) -> Iterator[Waveform]:
+    """Join pieces of any length into blocks of `size` samples and a last shorter one."""
+    held: list[Waveform] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= size:
+            joined = np.concatenate(held)
+            whole = count - count % size
+            yield from (joined[i : i + size] for i in range(0, whole, size))
+            held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
+
+
+def _resampled(
+    source: AudioSource, sample_rate: int, start_seconds: float = 0.0, end_seconds: float | None = None
+) -> Iterator[Waveform]:
+    """Decode and resample an excerpt in pieces.
+
+    Input and output samples coincide 1/gcd(rates) seconds apart. Decoding begins at such a place ahead of the
+    excerpt and ends behind it, so that the samples of an excerpt are those of the whole signal.
+    """
+    import soxr
+
+    first = round(start_seconds * sample_rate)
+    last = None if end_seconds is None else round(end_seconds * sample_rate)
+    with open_reader(source) as reader:
+
+        def output_length(frames: int) -> int:
+            return -(-frames * sample_rate // reader.sample_rate)
+
+        def check_start(frames: int) -> None:
+            if first >= output_length(frames):
+                seconds = frames / reader.sample_rate
+                raise audio_error(
+                    f"start_seconds before the end of {reader.name} at {seconds:.3f} s", repr(start_seconds)
+                )
+
+        if reader.frames is not None:
+            check_start(reader.frames)
+        common = math.gcd(reader.sample_rate, sample_rate)
+        steps = max(0, first * common // sample_rate - math.ceil(_MARGIN_SECONDS * common))
+        reader.skip(steps * (reader.sample_rate // common))
+        stop: float = math.inf
+        if last is not None:
+            stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
+        resampler = None
+        if reader.sample_rate != sample_rate:
+            resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+        limit: float = math.inf if last is None else last
+        position = steps * (sample_rate // common)
+        ended = False
+        while not ended and position < limit:
+            wanted = int(min(max(1, PIECE_SAMPLES // reader.channels), stop - reader.position))
+            piece = reader.read(wanted)
+            ended = len(piece) < wanted or reader.position >= stop
+            if len(piece) < wanted:
+                check_start(reader.position)
+                limit = min(limit, output_length(reader.position))
+            if resampler is not None:
+                if ended:
+                    # soxr rounds the length to the nearest: silence behind the end makes it always enough.
+                    silence = math.ceil(reader.sample_rate / sample_rate) + 1
+                    piece = np.pad(piece, (0, silence))
+                piece = resampler.resample_chunk(piece, last=ended)
+            start, position = position, position + len(piece)
+            piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
+            if len(piece):
+                yield piece

@@ -1,0 +1,224 @@
+"""What decodes an array or a file piece by piece to mono float32 at its own rate."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_tagger.audio.containers import prepare
+from keras_tagger.audio.streams import Stream, audio_error, open_stream
+from keras_tagger.errors import AudioError
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[np.ndarray, int]"
+"""A path (local or any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
+
+An array is `[samples]` or `[samples, channels]`: floats (of any range, left alone) or PCM as int16 (divided
+by 2**15), int32 (by 2**31) or uint8 ((x - 128) / 128).
+"""
+
+Waveform: TypeAlias = npt.NDArray[np.float32]
+
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+MAX_ARRAY_CHANNELS = 64
+PIECE_SAMPLES = 1 << 18  # decoded at a time, over all channels
+
+_SHORTFALL_SECONDS = 0.1  # by which encoders miscount
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile gives a flac of unknown length 2**63 - 1 frames
+
+_PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
+
+
+@contextlib.contextmanager
+def open_reader(source: AudioSource) -> Iterator[Reader]:
+    """Open any source.
+
+    Raises:
+        AudioNotFoundError: nothing is at the path.
+        AudioError: `source` is not audio, empty, or visibly truncated.
+    """
+    if isinstance(source, tuple) and len(source) == 2:
+        yield _ArrayReader(*source)
+    elif isinstance(source, str | os.PathLike | bytes):
+        with open_stream(source) as stream, contextlib.closing(_FileReader(stream)) as reader:
+            yield reader
+    else:
+        received = f"an object of type {type(source).__name__}"
+        raise audio_error("audio as a path, an encoded file's bytes or a tuple (array, sample_rate)", received)
+
+
+class Reader:
+    """An opened source, read on from frame `position`; `frames` is its length, None where unknown."""
+
+    name: str
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    position: int = 0
+
+    def skip(self, frames: int) -> None:
+        """Go from the beginning to `frames`, or to the end if that comes first."""
+        raise NotImplementedError
+
+    def read(self, frames: int) -> Waveform:
+        """Decode to mono float32: `frames` samples, fewer at the end only."""
+        raise NotImplementedError
+
+
+class _ArrayReader(Reader):
+    """Reads `(array, sample_rate)`."""
+
+    def __init__(self, array: Any, sample_rate: Any):
+        if not isinstance(array, np.ndarray):
+            kind = type(array).__name__
+            raise audio_error("a numpy array and a sample rate in (array, sample_rate)", f"an array of type {kind}")
+        self.name = f"an array of shape {array.shape} and type {array.dtype}"
+        if array.dtype.kind != "f" and array.dtype.newbyteorder("=").name not in _PCM_SCALES:
+            raise audio_error("an array of floats, int16, int32 or uint8", self.name)
+        if array.ndim not in (1, 2):
+            raise audio_error("an array [samples] or [samples, channels]", self.name)
+        if array.size == 0:
+            raise audio_error("an array of at least one sample", self.name)
+        self._array = array.reshape(len(array), -1)
+        self.channels = self._array.shape[1]
+        if self.channels > MAX_ARRAY_CHANNELS:
+            raise audio_error(
+                f"an array [samples, channels] of at most {MAX_ARRAY_CHANNELS} channels",
+                f"{self.name}, which looks like [channels, samples]",
+            )
+        self.sample_rate = check_rate(sample_rate, f"the sample rate of {self.name}")
+        self.frames = len(array)
+        self.format = f"array {array.dtype}"
+
+    def skip(self, frames: int) -> None:
+        self.position += frames
+
+    def read(self, frames: int) -> Waveform:
+        piece = self._array[self.position : self.position + frames]
+        with np.errstate(over="ignore"):
+            scaled = piece.astype(np.float32)
+        if piece.dtype.kind != "f":
+            offset, scale = _PCM_SCALES[piece.dtype.newbyteorder("=").name]
+            scaled = (scaled - np.float32(offset)) / np.float32(scale)
+        mono = _to_mono(scaled, self)
+        self.position += len(mono)
+        return mono
+
+
+class _FileReader(Reader):
+    """Reads an encoded file with libsndfile."""
+
+    def __init__(self, stream: Stream):
+        import soundfile
+
+        self.name = stream.name
+        self._stream = stream
+        self._errors = soundfile.SoundFileError
+        self._promised = prepare(stream)
+        try:
+            self._file = _sequential_sound_file()(stream, "r")
+        except self._errors as error:
+            self._check_stream()
+            raise audio_error(
+                "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
+                f"{self.name}, which is none of these or has a damaged header",
+            ) from error
+        self._check_stream()
+        self.channels = self._file.channels
+        self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
+        self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
+        self.format = f"{self._file.format} {self._file.subtype}"
+        if self.frames == 0:
+            raise audio_error("audio of at least one sample", f"{self.name}, which holds no samples")
+
+    def close(self) -> None:
+        """Free libsndfile's part; the stream stays open."""
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def skip(self, frames: int) -> None:
+        # libsndfile seeks in vorbis to the wrong place near the end of any file and all over some.
+        if self.frames is None or self._file.subtype == "VORBIS":
+            while self.position < frames and len(
+                self.read(min(frames - self.position, PIECE_SAMPLES // self.channels))
+            ):
+                pass
+        elif frames:
+            try:
+                self._file.seek(frames)
+            except self._errors as error:
+                self._check_stream()
+                raise self._corrupt(frames) from error
+            self.position = frames
+
+    def read(self, frames: int) -> Waveform:
+        try:
+            piece = self._file.read(frames, dtype="float32", always_2d=True)
+        except self._errors as error:
+            self._check_stream()
+            raise self._corrupt(self.position) from error
+        self._check_stream()
+        mono = _to_mono(piece, self)
+        self.position += len(mono)
+        if len(mono) < frames and self._promised and self.frames is not None:
+            missing = (self.frames - self.position) / self.sample_rate
+            if missing > _SHORTFALL_SECONDS:
+                raise self._corrupt(self.position)
+        if len(mono) < frames and self.position == 0:
+            raise audio_error("audio of at least one sample", f"{self.name}, of which nothing can be decoded")
+        return mono
+
+    def _check_stream(self) -> None:
+        if self._stream.error is not None:
+            raise self._stream.error
+
+    def _corrupt(self, frames: int) -> AudioError:
+        whole = "" if self.frames is None else f" of {self.frames / self.sample_rate:.3f} s"
+        return audio_error(
+            "audio whole to its end",
+            f"{self.name}, truncated or corrupt at or after {frames / self.sample_rate:.3f} s{whole}",
+        )
+
+
+@functools.cache
+def _sequential_sound_file() -> type[Any]:
+    import soundfile
+
+    class SequentialSoundFile(soundfile.SoundFile):
+        """Does not seek behind each read: at the end of a flac of unknown length that fails."""
+
+        def seekable(self) -> bool:
+            return False
+
+    return SequentialSoundFile
+
+
+def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
+    """Average [samples, channels] over the channels; raise if a value is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono = samples[:, 0]
+        if reader.channels > 1:
+            # Column by column: several times faster than mean(axis=1) over so short an axis.
+            mono = mono.copy()
+            for channel in range(1, reader.channels):
+                mono += samples[:, channel]
+            mono /= np.float32(reader.channels)
+    finite = np.isfinite(mono)
+    if not finite.all():
+        seconds = (reader.position + int(np.argmin(finite))) / reader.sample_rate
+        raise audio_error("finite samples", f"{reader.name}, with NaN or infinity at {seconds:.3f} s")
+    return np.ascontiguousarray(mono)
+
+
+def check_rate(rate: Any, what: str) -> int:
+    """`rate` as an int; raises an `AudioError` that names `what` unless it is a possible number of Hz."""
+    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    if not number or not MIN_RATE <= rate <= MAX_RATE or rate != int(rate):
+        raise audio_error(f"{what} to be a whole number of Hz from {MIN_RATE} to {MAX_RATE}", repr(rate))
+    return int(rate)

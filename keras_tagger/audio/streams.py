@@ -1,0 +1,163 @@
+"""The bytes of an audio file: in memory, local or remote, as a file object that libsndfile can read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from keras_tagger.errors import AudioError, AudioNotFoundError
+
+READ_BYTES = 1 << 20  # read from a file at a time
+
+# tensorflow has file://, ram:// and gs:// itself.
+_TENSORFLOW_IO_SCHEMES = frozenset({"s3", "az", "hdfs", "har", "viewfs", "oss", "http", "https"})
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path has a `scheme://` and so is opened through `tf.io.gfile`."""
+    return _scheme(os.fspath(path)) is not None
+
+
+class Stream:
+    """The file object that libsndfile reads: `raw`, read in large pieces.
+
+    `name` says in messages what is read, `size` is that of `raw` in bytes. An exception cannot pass through
+    libsndfile, so that of a failing read is kept in `error`, and libsndfile sees the end of the file.
+    """
+
+    def __init__(self, name: str, raw: Any, size: int):
+        self.name = name
+        self.size = size
+        self.error: AudioError | None = None
+        self._raw = raw
+        self._prefix = b""
+        self._base = 0
+        self._position = 0
+        self._window = b""
+        self._window_start = 0
+
+    def splice(self, prefix: bytes, base: int) -> None:
+        """Let libsndfile read `prefix` and then the file from byte `base` on."""
+        self._prefix, self._base = prefix, base
+
+    def at(self, offset: int, count: int) -> bytes:
+        """The bytes of the file itself from `offset` on; fewer than `count` at its end only."""
+        begin = offset - self._window_start
+        if begin < 0 or begin + count > len(self._window):
+            try:
+                self._raw.seek(offset)
+                self._window = self._raw.read(max(count, READ_BYTES))
+            except Exception as error:  # OSError, or anything of a tf.io.gfile file system
+                raise _unreadable(self.name, error) from error
+            self._window_start, begin = offset, 0
+        return self._window[begin : begin + count]
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from the current place on; gives the number of bytes read."""
+        count = len(buffer)
+        data = self._prefix[self._position : self._position + count]
+        if len(data) < count:
+            try:
+                offset = self._base + self._position + len(data) - len(self._prefix)
+                data += self.at(offset, count - len(data))
+            except AudioError as error:
+                self.error = error
+                return 0
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in what libsndfile reads; gives that place."""
+        length = len(self._prefix) + self.size - self._base
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: length}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """The current place in what libsndfile reads."""
+        return self._position
+
+
+@contextlib.contextmanager
+def open_stream(source: str | os.PathLike[str] | bytes) -> Iterator[Stream]:
+    """Open a path, local or of any `tf.io.gfile` scheme, or an encoded file's bytes.
+
+    Raises:
+        AudioNotFoundError: nothing is at the path.
+        AudioError: what is there is no file, cannot be read, or is empty.
+    """
+    if isinstance(source, bytes):
+        name, raw, size = f"{len(source)} bytes", io.BytesIO(source), len(source)
+    else:
+        path = os.fsdecode(source)
+        name = repr(path)
+        raw, size = _open_local(path) if _scheme(path) is None else _open_remote(path)
+    with contextlib.closing(raw):
+        if size == 0:
+            raise audio_error("audio", f"{name}, which is empty")
+        yield Stream(name, raw, size)
+
+
+def _open_local(path: str) -> tuple[Any, int]:
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise audio_error("an audio file", f"{path!r}, which is a directory")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise audio_error("an audio file", f"{path!r}, which is not a regular file")
+        return open(path, "rb"), status.st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
+    except OSError as error:
+        raise _unreadable(repr(path), error) from error
+    except ValueError as error:
+        if isinstance(error, AudioError):
+            raise
+        raise audio_error("a path", f"{path!r} ({error})") from error
+
+
+def _open_remote(path: str) -> tuple[Any, int]:
+    import tensorflow as tf
+
+    scheme = _scheme(path)
+    if scheme in _TENSORFLOW_IO_SCHEMES:
+        try:
+            import tensorflow_io  # noqa: F401  (registers its file systems with tf.io.gfile)
+        except Exception as error:
+            raise audio_error(
+                f"tensorflow-io, to read {scheme}:// paths, from "
+                'pip install "keras_tagger[io]" (it loads on TensorFlow up to 2.17 and Python up to 3.12)',
+                f"{path!r} on TensorFlow {tf.__version__}",
+            ) from error
+    try:
+        status = tf.io.gfile.stat(path)
+        if status.is_directory:
+            raise audio_error("an audio file", f"{path!r}, which is a directory")
+        return tf.io.gfile.GFile(path, "rb"), status.length
+    except tf.errors.NotFoundError as error:
+        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
+    except tf.errors.UnimplementedError as error:
+        raise audio_error("a path of a scheme that tf.io.gfile knows", repr(path)) from error
+    except tf.errors.OpError as error:
+        raise _unreadable(repr(path), error) from error
+
+
+def _scheme(path: str) -> str | None:
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
+    return match[1].lower() if match else None
+
+
+def _unreadable(name: str, error: Exception) -> AudioError:
+    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    return audio_error("a readable file", f"{name} ({' '.join(str(reason).split())[:200]})")
+
+
+def audio_error(expected: str, received: str) -> AudioError:
+    """The error whose sentence says what was expected and what was received."""
+    return AudioError(f"Expected {expected}. Received: {received}.")

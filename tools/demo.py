@@ -1,0 +1,154 @@
+"""The whole way in a minute or two: fit, tag, see, export, serve, ask. `make demo` runs it.
+
+It trains a small model on the seven clips that keras_tagger ships, from configs/demo.yaml, and leaves what it made in
+--out_dir.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from absl import app, flags
+
+import keras_tagger as kt
+from keras_tagger.config import load_config
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("out_dir", "demo", "Directory for what is made; an earlier demo in it is replaced.")
+flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs" / "demo.yaml"), "What to train.")
+
+CLIP = "flute_solo.ogg"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the steps in order and say what each made."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    started = time.monotonic()
+    out = Path(FLAGS.out_dir)
+    run_dir, exported, heatmap = out / "run", out / "exported", out / "heatmap.png"
+    for old in (run_dir, exported, out / "prepared"):
+        shutil.rmtree(old, ignore_errors=True)
+    clip = Path(str(resources.files("keras_tagger") / "clips" / CLIP))
+
+    step("fit: seven clips, a small model")
+    run = kt.fit(load_config(FLAGS.config, {"data.prepared_dir": str(out / "prepared")}), run_dir=run_dir)
+    print(run.report)
+    print("These are the training clips: the numbers say that the model has learnt them, not how it hears new music.")
+
+    step(f"tag: {CLIP}")
+    tags = run.tagger.tag(clip, top=5)
+    print(tags)
+
+    step(f"see: {heatmap}")
+    draw(run.tagger, clip, heatmap)
+
+    step("export: one SavedModel")
+    version = run.tagger.export(exported)
+
+    step("serve and ask: gRPC")
+    served, answer = serve_and_ask(exported, clip, out)
+    worst = max(abs(served[name] - score) for name, score in tags.as_dict().items())
+    print("tags from the server:", ", ".join(f"{name} {score:.2f}" for name, score in served.items()))
+    print(f"largest difference from the tags above: {worst:.1e}")
+    times, heat = answer["times"], answer["heatmap"]
+    peak = max(range(len(heat)), key=heat.__getitem__)
+    print(f"attention from the server: {len(heat)} tokens, most on the one at {times[peak]:.2f} s")
+
+    step(f"made in {time.monotonic() - started:.0f} s")
+    made = {
+        run_dir / "model.keras": "the model; kt.load(run directory) reads it",
+        run_dir / "report.json": "its scores",
+        run_dir / "logs": "metrics, pictures and clips for TensorBoard",
+        heatmap: "spectrogram, attention and contributions of one clip",
+        version: "the SavedModel, for any TensorFlow Serving",
+        out / "server.log": "what the server said",
+    }
+    missing = [path for path in made if not path.exists()]
+    if missing:
+        sys.exit(f"demo: expected {missing[0]} to be made. Received: nothing there.")
+    width = max(len(str(path)) for path in made)
+    for path, what in made.items():
+        print(f"  {str(path):<{width}}  {what}")
+    scripts = Path(sys.executable).parent
+    print(f"\nTo see the training: {shown(scripts / 'tensorboard')} --logdir {run_dir / 'logs'}")
+    print(f"To tag your own:     {shown(scripts / 'keras-tagger')} tag YOUR.mp3 --model {run_dir}")
+
+
+def step(title: str) -> None:
+    """Announce a step, in order with the progress bars on stderr."""
+    print(f"\n== {title}", flush=True)
+
+
+def draw(tagger: kt.Tagger, clip: Path, path: Path) -> None:
+    """Save the picture of a clip."""
+    from keras_tagger.board.figures import figure_to_png, preview_figure
+    from keras_tagger.board.previews import make_preview
+    from keras_tagger.files import replacing
+
+    picture = figure_to_png(preview_figure(make_preview(tagger, clip, clip.stem, truth_of(clip))))
+    with replacing(path) as temporary:
+        temporary.write_bytes(picture)
+
+
+def truth_of(clip: Path) -> list[str]:
+    """The clip's tags in the shipped manifest."""
+    from keras_tagger.data import read_manifest
+
+    manifest = read_manifest(clip.parent / "manifest.csv")
+    return next(list(entry.tags) for entry in manifest.clips if Path(entry.path).name == clip.name)
+
+
+def serve_and_ask(exported: Path, clip: Path, out: Path) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Start `keras-tagger serve`, ask it with `keras-tagger request`, stop it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "keras_tagger"]
+    with open(out / "server.log", "w", encoding="utf-8") as log:
+        server = subprocess.Popen([*command, "serve", str(exported), "--port", str(port)], stderr=log)
+        try:
+            wait_for(server, port)
+            ask = [*command, "request", str(clip), "--server", f"127.0.0.1:{port}", "--json"]
+            tags = json.loads(subprocess.run([*ask, "--top", "5"], check=True, stdout=subprocess.PIPE).stdout)
+            attention = json.loads(
+                subprocess.run([*ask, "--signature", "attention"], check=True, stdout=subprocess.PIPE).stdout
+            )
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+    return tags["tags"], attention["attention"]
+
+
+def wait_for(server: subprocess.Popen[bytes], port: int, seconds: float = 120.0) -> None:
+    """Wait until the server takes connections."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            sys.exit(f"demo: expected a running server. Received: exit status {server.returncode}.")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    sys.exit(f"demo: expected a server within {seconds:.0f} s. Received: none.")
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    app.run(main)
