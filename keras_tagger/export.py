@@ -112,6 +112,9 @@ def _signatures(model: MusicTagger) -> dict[str, Any]:
         # One by one: clips of a batch may differ in length, and padding would change their tags.
         def one(serialized: tf.Tensor) -> tf.Tensor:
             clip = tf.io.parse_single_example(serialized, feature)["waveform"]
+            given = tf.debugging.assert_positive(tf.size(clip), "expected a float feature waveform in every tf.Example")
+            with tf.control_dependencies([given]):
+                clip = tf.identity(clip)
             return analyze_windows(model, clip[tf.newaxis], ("tags",))["tags"][0]
 
         spec = tf.TensorSpec([len(model.tags)], tf.float32)
@@ -147,7 +150,8 @@ def _write_warmup(model: MusicTagger, path: Path) -> None:
             feature={"waveform": tf.train.Feature(float_list=tf.train.FloatList(value=silence[0]))}
         )
     )
-    serialized = np.array([example.SerializeToString()])
+    # Of objects: numpy's own byte strings drop the zeros at their end, and this one ends with many.
+    serialized = np.array([example.SerializeToString()], object)
     folder = path / "assets.extra"
     folder.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:

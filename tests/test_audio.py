@@ -287,7 +287,7 @@ def test_windows_refuse_impossible_arguments_at_once():
         audio.windows(source, 16000, 700, 1, 0.5, 0.5)
     with pytest.raises(AudioError, match=r"start_seconds of 0 or more\. Received: -1\.0"):
         audio.windows(source, 16000, 700, 1, -1.0)
-    with pytest.raises(AudioError, match="sample_rate to be a whole number of Hz .* Received: 0"):
+    with pytest.raises(AudioError, match=r"sample_rate to be a whole number of Hz .* Received: 0"):
         audio.windows(source, 0, 700)
     with pytest.raises(AudioError, match=r"start_seconds before the end of .* at 1\.000 s\. Received: 1\.0"):
         next(audio.windows(source, 16000, 700, 1, 1.0))

@@ -143,7 +143,15 @@ class Client:
             return tags, scores
         values = tf.train.Feature(float_list=tf.train.FloatList(value=waveform))
         example = tf.train.Example(features=tf.train.Features(feature={"waveform": values}))
-        reply = self.predict({"inputs": np.array([example.SerializeToString()], object)}, "classify")
+        inputs = {"inputs": np.array([example.SerializeToString()], object)}
+        try:
+            reply = self.predict(inputs, "classify", outputs=["classes", "scores"])
+        except ServingError as error:
+            if 'signature key "classify" not found' not in str(error):
+                raise
+            raise ServingError(
+                f"expected a model with the signature classify, or the names of its tags as `tags`. Received: {error}"
+            ) from None
         return [name.decode() for name in reply["classes"][0]], reply["scores"][0]
 
     def attention(self, audio: Any, start_seconds: float = 0.0) -> dict[str, np.ndarray]:

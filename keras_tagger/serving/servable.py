@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -100,6 +100,7 @@ def _decode(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
 
 
 def _varint(number: int) -> bytes:
+    """A whole number as protobuf has it on the wire."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -170,8 +171,7 @@ class Servable:
             raise
         except (tf.errors.OpError, OSError, RuntimeError, ValueError, KeyError) as error:
             self.close()
-            reason = " ".join(str(getattr(error, "message", error)).split())[:300]
-            raise ServingError(f"expected a SavedModel that loads. Received: {path} ({reason})") from error
+            raise ServingError(f"expected a SavedModel that loads. Received: {path} ({_reason(error)})") from error
 
     def close(self) -> None:
         """Frees the session; requests after this fail."""
@@ -186,22 +186,23 @@ class Servable:
         signature = self.signatures[name]
         arrays, dtypes = _read_inputs(signature, request.inputs)
         aliases = _wanted_outputs(signature, request.output_filter)
-        infos = sorted(signature.inputs.items(), key=lambda item: item[1].name)
-        for index, (alias, info) in enumerate(infos):
+        # The C++ server numbers the arguments of an error in the order of their feed names.
+        inputs = sorted(signature.inputs.items(), key=lambda item: item[1].name)
+        for index, (alias, info) in enumerate(inputs):
             if dtypes[alias] != info.dtype:
                 wanted, sent = _type_name(info.dtype), _type_name(dtypes[alias])
                 raise invalid(f"Expects arg[{index}] to be {wanted} but {sent} is provided")
-        feeds = [info.name for _, info in infos]
+        feeds = [info.name for _, info in inputs]
         fetches = sorted({signature.outputs[alias].name for alias in aliases})
-        values = self._callable(name, feeds, fetches)(*(arrays[alias] for alias, _ in infos))
-        value_of = dict(zip(fetches, values, strict=True))
+        values = self._callable(name, feeds, fetches)(*(arrays[alias] for alias, _ in inputs))
+        fetched = dict(zip(fetches, values, strict=True))
         response = predict_pb2.PredictResponse(
             model_spec=model_pb2.ModelSpec(name=request.model_spec.name, signature_name=name)
         )
         response.model_spec.version.value = self.version
         for alias in aliases:
             info = signature.outputs[alias]
-            response.outputs[alias].CopyFrom(_encode(value_of[info.name], info.dtype, alias))
+            response.outputs[alias].CopyFrom(_encode(fetched[info.name], info.dtype, alias))
         return response
 
     def _callable(self, name: str, feeds: list[str], fetches: list[str]) -> Callable[..., list[Any]]:
@@ -228,13 +229,19 @@ class Servable:
                 else:
                     logging.warning("warm-up request %d of %s is a %s, which is not served yet", index, path, kind)
             except Exception as error:
-                reason = " ".join(str(getattr(error, "message", error)).split())[:300]
                 raise ServingError(
-                    f"expected warm-up requests that the model answers. Received: {path}, number {index} ({reason})"
+                    "expected warm-up requests that the model answers. "
+                    f"Received: {path}, number {index} ({_reason(error)})"
                 ) from error
 
 
-def _joined(names: Any) -> str:
+def _reason(error: Exception) -> str:
+    """The text of an error as one line."""
+    return " ".join(str(getattr(error, "message", error)).split())[:300]
+
+
+def _joined(names: Iterable[str]) -> str:
+    """A set of names as the C++ server writes it: "{a,b}"."""
     return "{" + ",".join(sorted(names)) + "}"
 
 

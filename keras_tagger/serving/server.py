@@ -43,6 +43,7 @@ _MAX_DETAIL_BYTES = 1024
 
 
 def _cut(text: str) -> str:
+    """An error text as TensorFlow Serving cuts it."""
     data = text.encode("utf-8", "replace")
     if len(data) <= _MAX_DETAIL_BYTES:
         return text
@@ -77,11 +78,13 @@ def _checked_spec(request: Any) -> model_pb2.ModelSpec:
     return request.model_spec
 
 
-def _later(name: str) -> Refusal:
+def _not_served_yet(name: str) -> Refusal:
     return Refusal(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served yet; a later version of keras_tagger will.")
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predictions and metadata of one servable."""
+
     def __init__(self, model_name: str, servable: Servable) -> None:
         self._model_name = model_name
         self._servable = servable
@@ -127,18 +130,20 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @_answer
     def Classify(self, request: classification_pb2.ClassificationRequest) -> None:  # noqa: N802
-        raise _later("Classify")
+        raise _not_served_yet("Classify")
 
     @_answer
     def Regress(self, request: regression_pb2.RegressionRequest) -> None:  # noqa: N802
-        raise _later("Regress")
+        raise _not_served_yet("Regress")
 
     @_answer
     def MultiInference(self, request: inference_pb2.MultiInferenceRequest) -> None:  # noqa: N802
-        raise _later("MultiInference")
+        raise _not_served_yet("MultiInference")
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """The status of one servable."""
+
     def __init__(self, model_name: str, servable: Servable) -> None:
         self._model_name = model_name
         self._servable = servable
@@ -161,7 +166,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     @_answer
     def HandleReloadConfigRequest(self, request: model_management_pb2.ReloadConfigRequest) -> None:  # noqa: N802
-        raise _later("HandleReloadConfigRequest")
+        raise _not_served_yet("HandleReloadConfigRequest")
 
 
 class Server:
@@ -292,6 +297,7 @@ def serve(
 
 
 def _become_model_server(base_path: str, port: int, rest_api_port: int, model_name: str, host: str) -> None:
+    """Replaces this process by `tensorflow_model_server`, after checking that there is something to serve."""
     find_version(base_path)
     if host not in ("0.0.0.0", "[::]"):
         logging.warning("%s listens on all addresses of this machine, not on %s alone", MODEL_SERVER, host)

@@ -15,14 +15,22 @@ from keras_tagger.serving.server import Server
 
 SPEC = tf.TensorSpec([None, None], tf.float32, name="waveform")
 WEIGHTS = np.array([1.0, 3.0, -1.0, 2.0], np.float32)
+NAMES = ["piano", "drums", "flûte", "guitar"]
 
 
 class Tagger(tf.Module):
-    """tags = mean(waveform) x WEIGHTS; one token a second, whose heat is the second's mean."""
+    """tags = mean(waveform) x WEIGHTS, named NAMES; one token a second, whose heat is the second's mean."""
 
     @tf.function(input_signature=[SPEC])
     def tag(self, waveform):
         return {"tags": tf.reduce_mean(waveform, axis=1, keepdims=True) * WEIGHTS}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        feature = {"waveform": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
+        scores = self.tag(tf.io.parse_example(inputs, feature)["waveform"])["tags"]
+        order = tf.argsort(scores, direction="DESCENDING")
+        return {"classes": tf.gather(NAMES, order), "scores": tf.gather(scores, order, batch_dims=1)}
 
     @tf.function(input_signature=[SPEC])
     def attention(self, waveform):
@@ -41,7 +49,8 @@ def served(tmp_path_factory):
     base = tmp_path_factory.mktemp("client")
     module = Tagger()
     signatures = {"serving_default": module.tag}
-    signatures.update({"attention": module.attention, "contributions": module.contributions})
+    for name in ("classify", "attention", "contributions"):
+        signatures[name] = getattr(module, name)
     tf.saved_model.save(module, str(base / "3"), signatures=signatures)
     with Server(base, port=0) as server:
         yield f"127.0.0.1:{server.port}"
@@ -67,27 +76,67 @@ def test_predict(client):
 
 def test_metadata(client):
     metadata = client.metadata()
-    assert sorted(metadata) == ["attention", "contributions", "serving_default"]
+    assert sorted(metadata) == ["attention", "classify", "contributions", "serving_default"]
     assert metadata["serving_default"] == {
         "inputs": {"waveform": ("float32", [None, None])},
         "outputs": {"tags": ("float32", [None, 4])},
     }
 
 
-def test_tag_gives_the_highest_scores_first(client):
-    scores = client.tag(steps(0.5), top=3, tags=["a", "b", "c", "d"])
+def test_tag_gives_the_highest_scores_first_by_the_models_names(client):
+    scores = client.tag(steps(0.5), top=3)
     assert list(scores.items()) == [
-        ("b", pytest.approx(1.5)),
-        ("d", pytest.approx(1.0)),
-        ("a", pytest.approx(0.5)),
+        ("drums", pytest.approx(1.5)),
+        ("guitar", pytest.approx(1.0)),
+        ("piano", pytest.approx(0.5)),
     ]
-    assert list(client.tag(steps(0.5), top=1)) == ["tag 1"]
+    assert list(client.tag(steps(-0.5))) == ["flûte", "piano", "guitar", "drums"]
 
 
-def test_tags_of_a_long_clip_are_the_mean_of_its_windows_by_new_samples(client):
-    # Windows of two seconds: (0.1, 0.3), (0.5, 0.7) and, for the fifth second, (0.7, 0.9).
-    scores = client.tag(steps(0.1, 0.3, 0.5, 0.7, 0.9), top=1)
-    assert scores == {"tag 1": pytest.approx(3 * (2 * 0.2 + 2 * 0.6 + 1 * 0.8) / 5, rel=1e-5)}
+def test_names_can_be_given(client):
+    scores = client.tag(steps(0.5), top=2, tags=["a", "b", "c", "d"])
+    assert list(scores.items()) == [("b", pytest.approx(1.5)), ("d", pytest.approx(1.0))]
+
+
+@pytest.mark.parametrize("tags", [None, NAMES])
+def test_tags_of_a_long_clip_are_the_mean_of_its_windows_by_new_samples(client, tags):
+    # Windows of two seconds: (0.1, 0.3), (-0.5, -0.7) and, for the fifth second, (-0.7, 0.9). The second is
+    # negative, so its reply of `classify` has the names in the opposite order.
+    mean = (2 * 0.2 + 2 * -0.6 + 1 * 0.1) / 5
+    scores = client.tag(steps(0.1, 0.3, -0.5, -0.7, 0.9), tags=tags)
+    assert list(scores) == ["flûte", "piano", "guitar", "drums"]
+    assert list(scores.values()) == pytest.approx([-mean, mean, 2 * mean, 3 * mean], rel=1e-5)
+
+
+def test_a_model_that_does_not_name_its_tags(tagger):
+    with Client(tagger.address, "m") as client:
+        with pytest.raises(ServingError) as caught:
+            client.tag(steps(0.5))
+        assert str(caught.value) == (
+            "expected a model with the signature classify, or the names of its tags as `tags`. Received: "
+            f'server at {tagger.address} answered FAILED_PRECONDITION: Serving signature key "classify" not found.'
+        )
+        scores = client.tag(steps(0.5), tags=["a", "b", "c"])  # `served_modules.WEIGHTS` x 0.5
+        assert list(scores.items()) == [("a", 0.5), ("c", 0.25), ("b", -1.0)]
+
+
+def test_a_model_whose_classify_is_of_another_kind(tmp_path):
+    module = Tagger()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"classify": module.tag})
+    with (
+        Server(tmp_path, "m", port=0) as server,
+        Client(f"127.0.0.1:{server.port}", "m") as client,
+        pytest.raises(ServingError, match="answered INVALID_ARGUMENT: "),
+    ):
+        client.tag(steps(0.5))
+
+
+def test_a_window_is_five_minutes_long_unless_said_otherwise(served):
+    clip = np.full(301 * SAMPLE_RATE, 0.5, np.float32)
+    with Client(served) as client:
+        heatmap = client.attention((clip, SAMPLE_RATE))["heatmap"]
+    assert heatmap.shape == (1, 300)
+    np.testing.assert_allclose(heatmap, 0.5, rtol=1e-5)
 
 
 def test_audio_is_resampled_to_the_models_rate(client):

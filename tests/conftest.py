@@ -1,0 +1,46 @@
+"""Fixtures that are dear to make and shared by many tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of short tones of three tags, with splits."""
+    return tiny.write_tones(tmp_path_factory.mktemp("tones"), {"train": 4, "valid": 2, "test": 2})
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A finished run on the tones."""
+    from keras_tagger.train.fit import fit
+
+    return fit(tiny.CONFIG, tones, run_dir=tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tagger() -> Any:
+    """The tiny pre-norm tagger with random weights."""
+    return tiny.random_tagger()
+
+
+@pytest.fixture(scope="session")
+def post_norm_tagger() -> Any:
+    """The tiny tagger as the paper's model is: post-norm, fixed [CLS], pooler, power mel in dB, timbral front-end."""
+    return tiny.random_tagger(
+        {
+            "preset": "won2019",
+            "audio": {"window_seconds": 0.5},
+            "model": {
+                "spectrogram": {"n_mels": 32},
+                "front_end": {"channels": [1]},
+                "encoder": {"epsilon": 1e-6},
+            },
+        },
+        tags=("a", "b", "c", "d"),
+    )

@@ -1,0 +1,126 @@
+"""The contract of the front-ends: tokens, hop, receptive field, alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from keras_tagger.layers import CompactFrontEnd, FrontEnd, TimbralFrontEnd, front_end_from_config
+
+N_MELS = 16
+MAKERS: dict[str, Callable[[], FrontEnd]] = {
+    "compact": lambda: CompactFrontEnd(5, channels=(4, 4, 4, 4)),
+    "compact_default": lambda: CompactFrontEnd(5),
+    "compact_two_stages": lambda: CompactFrontEnd(5, channels=(4, 4)),
+    "compact_five_stages": lambda: CompactFrontEnd(5, channels=(4, 4, 4, 4, 4)),
+    "timbral": lambda: TimbralFrontEnd(5, channels=2),
+}
+# frames_per_token, receptive_field_frames. Compact: a kernel of 4, kernels of 2 at strides 2 and 4, and two of 3
+# at each stage's stride: 4 + 2 * 2 * 2 = 12, + 2 + 2 * 2 * 4 = 30, + 4 + 2 * 2 * 8 = 66, + 2 * 2 * 8 = 98, 130.
+NUMBERS = {
+    "compact": (8, 98),
+    "compact_default": (8, 98),
+    "compact_two_stages": (4, 30),
+    "compact_five_stages": (8, 130),
+    "timbral": (1, 165),
+}
+
+
+def positive(layer: FrontEnd, seed: int = 0) -> FrontEnd:
+    """Random positive kernels: with positive input every ReLU is open, so every input inside the field counts."""
+    layer.build((None, None, N_MELS))
+    rng = np.random.default_rng(seed)
+    for weight in layer.trainable_weights:
+        if weight.name == "kernel":
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape) / np.prod(weight.shape[:-1]))
+    return layer
+
+
+def spectrogram(n_frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(1.0, 2.0, (1, n_frames, N_MELS)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_stated_numbers(kind: str) -> None:
+    layer = MAKERS[kind]()
+    assert (layer.frames_per_token, layer.receptive_field_frames) == NUMBERS[kind]
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("n_frames", [1, 7, 8, 9, 100])
+def test_number_of_tokens(kind: str, n_frames: int) -> None:
+    layer = MAKERS[kind]()
+    expected = -(-n_frames // NUMBERS[kind][0])
+    assert layer.n_tokens(n_frames) == expected
+    assert layer(spectrogram(n_frames)).shape == (1, expected, 5)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("offset", [0, 1, 5, 7])
+def test_receptive_field_is_exact(kind: str, offset: int) -> None:
+    layer = positive(MAKERS[kind]())
+    hop, field = NUMBERS[kind]
+    n_frames, frame = 400, 200 + offset
+    before = spectrogram(n_frames)
+    after = before.copy()
+    after[:, frame] += 1000.0
+    first, second = layer(before)[0].numpy(), layer(after)[0].numpy()
+    changed = np.flatnonzero(np.abs(second - first).max(axis=-1) > 1e-6)
+    margin = (field - hop) // 2
+    tokens = np.arange(n_frames // hop)
+    inside = (tokens * hop - margin <= frame) & (frame < (tokens + 1) * hop + margin)
+    np.testing.assert_array_equal(changed, tokens[inside])
+    np.testing.assert_array_equal(second[~inside], first[~inside])
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_shift_by_a_token_shifts_tokens(kind: str) -> None:
+    layer = positive(MAKERS[kind]())
+    hop, field = NUMBERS[kind]
+    frames = spectrogram(400)
+    whole, shifted = layer(frames)[0].numpy(), layer(frames[:, hop:])[0].numpy()
+    edge = -(-field // (2 * hop)) + 1
+    np.testing.assert_allclose(shifted[edge:-edge], whole[1:][edge:-edge], rtol=1e-4, atol=1e-5)
+    assert np.abs(shifted[edge:-edge] - whole[:-1][edge:-edge]).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("more", [1, 3, 8, 13])
+def test_tokens_do_not_depend_on_the_length(kind: str, more: int) -> None:
+    layer = positive(MAKERS[kind]())
+    hop, field = NUMBERS[kind]
+    frames = spectrogram(300 + more)
+    kept = (300 - field) // hop
+    np.testing.assert_allclose(
+        layer(frames)[0, :kept], layer(frames[:, :300])[0, :kept], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_timbral_filters_are_the_papers() -> None:
+    layer = TimbralFrontEnd(512, channels=16)
+    layer.build((None, None, 96))
+    shapes = [convolution.kernel.shape for convolution in layer.vertical]
+    assert shapes == [
+        (7, 86, 1, 16), (3, 86, 1, 32), (1, 86, 1, 64), (7, 38, 1, 16), (3, 38, 1, 32), (1, 38, 1, 64),
+    ]  # fmt: skip
+    assert [convolution.kernel.shape for convolution in layer.horizontal] == [
+        (165, 1, 16), (129, 1, 32), (65, 1, 64), (33, 1, 128),
+    ]  # fmt: skip
+    assert layer.project.kernel.shape == (29 * 16, 512)
+
+
+def test_from_config() -> None:
+    compact = front_end_from_config("compact", (4, 8), 6)
+    timbral = front_end_from_config("timbral", (3,), 6, dtype="mixed_bfloat16")
+    assert isinstance(compact, CompactFrontEnd)
+    assert (compact.channels, compact.width) == ((4, 8), 6)
+    assert isinstance(timbral, TimbralFrontEnd)
+    assert (timbral.channels, timbral.width, timbral.compute_dtype) == (3, 6, "bfloat16")
+
+
+@pytest.mark.parametrize("kind", ["compact", "timbral"])
+def test_unknown_number_of_bands_is_an_error(kind: str) -> None:
+    with pytest.raises(ValueError, match="expected a known number of mel bands"):
+        MAKERS[kind]().build((None, None, None))

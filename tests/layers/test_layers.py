@@ -1,0 +1,128 @@
+"""Every layer of `keras_tagger.layers` through the shared harness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from layer_harness import run_layer_test
+
+import keras_tagger.layers as layers
+
+RNG = np.random.default_rng(5)
+WAVES = (0.2 * RNG.standard_normal((2, 4000))).astype(np.float32)
+SPECTROGRAMS = RNG.uniform(0.0, 4.0, (2, 37, 24)).astype(np.float32)
+TOKENS = RNG.standard_normal((2, 9, 8)).astype(np.float32)
+BLOCK = {"n_heads": 2, "width": 8, "feed_forward": 12}
+ENCODER = {"n_layers": 2, **BLOCK}
+
+# class, arguments, input, output shape, (trainable, other) weights, always float32, other lengths
+CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[int, int], bool, tuple[int, ...]]] = {
+    "spectrogram": (layers.Spectrogram, {}, WAVES, (2, 16, 96), (0, 0), True, (1, 255, 257, 9000)),
+    "spectrogram_decibel": (
+        layers.Spectrogram,
+        {
+            **{"sample_rate": 8000, "n_fft": 256, "hop_length": 128, "n_mels": 20, "f_min": 50.0, "f_max": 3500.0},
+            **{"power": 2, "compression": "decibel", "mel_scale": "htk", "mel_norm": "none"},
+        },
+        WAVES,
+        (2, 32, 20),
+        (0, 0),
+        True,
+        (1, 500),
+    ),
+    # Per stage three convolutions without bias and three batch norms; input norm; dense.
+    "compact": (
+        layers.CompactFrontEnd,
+        {"width": 6, "channels": (3, 4, 5, 4)},
+        SPECTROGRAMS,
+        (2, 5, 6),
+        (4 * (3 + 6) + 2 + 2, 4 * 6 + 2),
+        False,
+        (1, 8, 9, 80),
+    ),
+    "compact_two_stages": (
+        layers.CompactFrontEnd,
+        {"width": 6, "channels": (3, 4)},
+        SPECTROGRAMS,
+        (2, 10, 6),
+        (2 * (3 + 6) + 2 + 2, 2 * 6 + 2),
+        False,
+        (1, 40),
+    ),
+    # Six vertical and four horizontal convolutions, a norm each; input norm; dense and its norm.
+    "timbral": (
+        layers.TimbralFrontEnd,
+        {"width": 6, "channels": 2},
+        SPECTROGRAMS,
+        (2, 37, 6),
+        (10 * (2 + 2) + 2 + 2 + 2, 10 * 2 + 2 + 2),
+        False,
+        (1, 200),
+    ),
+    "class_token_learned": (layers.ClassToken, {}, TOKENS, (2, 10, 8), (1, 0), False, (1, 30)),
+    "class_token_fixed": (layers.ClassToken, {"kind": "fixed"}, TOKENS, (2, 10, 8), (0, 1), False, (1, 30)),
+    "sinusoidal": (layers.SinusoidalPositions, {}, TOKENS, (2, 9, 8), (0, 0), False, (1, 50)),
+    "learned": (layers.LearnedPositions, {"max_positions": 20}, TOKENS, (2, 9, 8), (1, 0), False, (1, 20)),
+    "block_pre": (layers.TransformerBlock, BLOCK, TOKENS, (2, 9, 8), (16, 0), False, (1, 30)),
+    "block_post": (
+        layers.TransformerBlock,
+        {**BLOCK, "norm": "post", "dropout": 0.1, "attention_dropout": 0.2, "epsilon": 1e-5},
+        TOKENS,
+        (2, 9, 8),
+        (16, 0),
+        False,
+        (1, 30),
+    ),
+    "encoder_pre": (layers.TransformerEncoder, ENCODER, TOKENS, (2, 8), (34, 0), False, (1, 30)),
+    "encoder_post": (
+        layers.TransformerEncoder,
+        {**ENCODER, "norm": "post", "dropout": 0.1, "attention_dropout": 0.2, "epsilon": 1e-5},
+        TOKENS,
+        (2, 8),
+        (32, 0),
+        False,
+        (1, 30),
+    ),
+    "head": (layers.TagHead, {"n_tags": 5}, TOKENS[:, 0], (2, 5), (2, 0), True, ()),
+    "head_pooler": (
+        layers.TagHead,
+        {"n_tags": 5, "pooler": True, "dropout": 0.3},
+        TOKENS,
+        (2, 9, 5),
+        (4, 0),
+        True,
+        (1, 30),
+    ),
+    "spec_augment": (layers.SpecAugment, {}, SPECTROGRAMS, (2, 37, 24), (0, 0), False, (1, 100)),
+    "spec_augment_all": (
+        layers.SpecAugment,
+        {
+            **{"n_time_masks": 2, "time_mask_frames": 5, "n_freq_masks": 0, "freq_mask_bins": 3},
+            **{"mask_value": -1.0, "seed": 7},
+        },
+        SPECTROGRAMS,
+        (2, 37, 24),
+        (0, 0),
+        False,
+        (1, 100),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layer(case: str, tmp_path: Path) -> None:
+    cls, init_kwargs, data, shape, weights, always_float32, lengths = CASES[case]
+    run_layer_test(cls, init_kwargs, data, shape, tmp_path, weights, always_float32, lengths)
+
+
+def test_every_public_layer_has_a_case() -> None:
+    public = {
+        getattr(layers, name)
+        for name in layers.__all__
+        if isinstance(getattr(layers, name), type) and issubclass(getattr(layers, name), keras.layers.Layer)
+    }
+    assert public - {layers.FrontEnd} == {case[0] for case in CASES.values()}

@@ -1,0 +1,72 @@
+"""`SpecAugment`: what is masked, and that it is a function of seed and step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_tagger.layers import SpecAugment
+
+ONES = np.ones((64, 50, 30), np.float32)
+
+
+def stretches(line: np.ndarray) -> list[int]:
+    """Lengths of the runs of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])))
+    return list(edges[1::2] - edges[::2])
+
+
+def test_outside_training_nothing_is_masked() -> None:
+    layer = SpecAugment()
+    np.testing.assert_array_equal(layer(ONES), ONES)
+    np.testing.assert_array_equal(layer(ONES, training=False), ONES)
+
+
+def test_time_masks_are_whole_frames_no_longer_than_asked() -> None:
+    layer = SpecAugment(n_time_masks=1, time_mask_frames=10, n_freq_masks=0, mask_value=-3.0)
+    masked = layer(ONES, training=True).numpy() == -3.0
+    np.testing.assert_array_equal(masked.all(axis=2), masked.any(axis=2))
+    lengths = [stretches(clip) for clip in masked.all(axis=2)]
+    assert all(len(found) <= 1 for found in lengths)
+    sizes = [sum(found) for found in lengths]
+    assert max(sizes) <= 10
+    assert len(set(sizes)) > 5
+    # Uniform widths: their mean is half of the greatest.
+    np.testing.assert_allclose(np.mean(sizes), 5.0, atol=1.5)
+
+
+def test_frequency_masks_are_whole_bands_no_longer_than_asked() -> None:
+    layer = SpecAugment(n_time_masks=0, n_freq_masks=2, freq_mask_bins=6, mask_value=0.0)
+    masked = layer(ONES, training=True).numpy() == 0.0
+    np.testing.assert_array_equal(masked.all(axis=1), masked.any(axis=1))
+    found = [stretches(clip) for clip in masked.all(axis=1)]
+    assert max(len(lengths) for lengths in found) == 2
+    assert max(sum(lengths) for lengths in found) <= 12
+
+
+def test_masks_are_a_function_of_seed_and_step() -> None:
+    layer, same, other = SpecAugment(seed=1), SpecAugment(seed=1), SpecAugment(seed=2)
+    first = layer(ONES, step=5, training=True).numpy()
+    tf.random.set_seed(99)
+    np.testing.assert_array_equal(first, layer(ONES, step=5, training=True))
+    traced = tf.function(lambda x, step: same(x, step=step, training=True))
+    np.testing.assert_array_equal(first, traced(tf.constant(ONES), tf.constant(5, tf.int64)))
+    assert (first != layer(ONES, step=6, training=True).numpy()).any()
+    assert (first != other(ONES, step=5, training=True).numpy()).any()
+    assert (first[0] != first[1:]).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_inputs_shorter_than_the_longest_mask(traced: bool) -> None:
+    layer = SpecAugment(n_time_masks=2, time_mask_frames=40, n_freq_masks=2, freq_mask_bins=10)
+    short = np.ones((32, 4, 3), np.float32)
+
+    def call(x: tf.Tensor) -> tf.Tensor:
+        return layer(x, training=True)
+
+    if traced:
+        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None])])
+    masked = call(tf.constant(short)).numpy()
+    assert masked.shape == short.shape
+    assert set(np.unique(masked)) == {0.0, 1.0}

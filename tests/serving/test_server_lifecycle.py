@@ -1,0 +1,149 @@
+"""The embedded server and `serve` from loading and warm-up to stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from raw_requests import Raw, as_numpy
+from served_modules import Tagger
+from tensorflow_serving.apis import prediction_log_pb2
+
+from keras_tagger.errors import ServingError
+from keras_tagger.serving.server import Server
+
+
+def warm_up(version: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def predict_log(inputs, signature) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = "any"
+    request.model_spec.signature_name = signature
+    for alias, value in inputs.items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+    return log
+
+
+def test_warm_up_requests_run_before_the_first_request(tmp_path):
+    module = Tagger()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"count": module.count})
+    warm_up(tmp_path / "1", *[predict_log({"by": np.int64(n)}, "count") for n in (10, 20)])
+    with Server(tmp_path, "m", port=0) as server:
+        assert as_numpy(Raw(server.port).predict({"by": np.int64(1)}, "count"))["calls"] == 31
+
+
+def test_a_failing_warm_up_request_fails_the_load(tmp_path):
+    module = Tagger()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"count": module.count})
+    good, bad = predict_log({"by": np.int64(1)}, "count"), predict_log({"by": np.int64(1)}, "x")
+    warm_up(tmp_path / "1", good, bad)
+    with pytest.raises(ServingError, match=r'number 1 \(Serving signature key "x" not found.\)'):
+        Server(tmp_path, "m", port=0).start()
+
+
+def test_a_warm_up_file_that_is_not_a_tfrecord_fails_the_load(tmp_path):
+    module = Tagger()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"count": module.count})
+    warm_up(tmp_path / "1")
+    (tmp_path / "1" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a TFRecord file at all")
+    with pytest.raises(ServingError, match="expected a SavedModel that loads"):
+        Server(tmp_path, "m", port=0).start()
+
+
+def test_a_folder_without_a_version(tmp_path):
+    (tmp_path / "1.tmp").mkdir()
+    for base in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ServingError, match="expected a folder with numbered versions") as caught:
+            Server(base).start()
+        assert str(base) in str(caught.value)
+
+
+def test_a_version_that_does_not_load(tmp_path):
+    (tmp_path / "4").mkdir()
+    with pytest.raises(ServingError, match="expected a SavedModel that loads") as caught:
+        Server(tmp_path).start()
+    assert "\n" not in str(caught.value)
+    (tmp_path / "4" / "saved_model.pb").write_bytes(b"rubbish")
+    with pytest.raises(ServingError, match="expected a SavedModel that loads"):
+        Server(tmp_path).start()
+
+
+def test_a_taken_port_is_an_error_and_not_shared(words_base):
+    with Server(words_base, "m", port=0) as first, pytest.raises(ServingError, match=f":{first.port}, which"):
+        Server(words_base, "m", port=first.port).start()
+    with Server(words_base, "m", port=first.port) as second:
+        assert second.port == first.port
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_serve(base: Path, port: int, **variables: str) -> subprocess.Popen:
+    code = "import sys; from keras_tagger.serving.server import serve; serve(sys.argv[1], int(sys.argv[2]), 8501, 'm')"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(base), str(port)], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_finishes_what_runs_and_exits_0_on_a_signal(tagger_base, number, tmp_path):
+    port = free_port()
+    with start_serve(tagger_base, port, PATH=str(tmp_path)) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "serving m version 1 on" in line:
+                break
+        assert f"serving m version 1 on 127.0.0.1:{port}" in lines[-1]
+        assert sum("REST is not served yet" in line for line in lines) == 1
+        raw = Raw(port)
+        results = []
+        request = {"path": str(tmp_path / "go")}
+        busy = threading.Thread(target=lambda: results.append(raw.predict(request, "wait")))
+        busy.start()
+        time.sleep(0.5)
+        process.send_signal(number)
+        time.sleep(0.5)
+        assert process.poll() is None
+        (tmp_path / "go").touch()
+        _, rest = process.communicate(timeout=30)
+        busy.join()
+        assert process.returncode == 0
+        assert as_numpy(results[0])["looks"] > 1
+        assert "Traceback" not in "".join(lines) + rest
+
+
+def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tmp_path):
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {tmp_path}/arguments\nexit 7\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    relative = os.path.relpath(words_base)
+    with start_serve(Path(relative), 1234, PATH=path) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert (tmp_path / "arguments").read_text().splitlines() == [
+        "--port=1234",
+        "--rest_api_port=8501",
+        "--model_name=m",
+        f"--model_base_path={words_base}",
+    ]

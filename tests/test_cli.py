@@ -1,0 +1,201 @@
+"""The command line as a user meets it: exit status, stdout, stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+
+from keras_tagger import cli
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "keras_tagger", *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """The command in this process, which has TensorFlow loaded."""
+    with pytest.raises(SystemExit) as stopped:
+        cli._run(cli._parse(["keras-tagger", *(str(argument) for argument in arguments)]))
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "low.wav"
+    soundfile.write(path, tiny.tone(150.0, 2.0, seed=9), tiny.RATE)
+    return path
+
+
+def test_help_and_import_leave_tensorflow_alone():
+    code = (
+        "import sys, keras_tagger, keras_tagger.cli as cli\n"
+        "try: cli._parse(['keras-tagger', '--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'kapre', 'sklearn', 'matplotlib', 'librosa'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "keras-tagger fit configs/demo.yaml" in done.stdout
+
+
+def test_a_wrong_command_line_is_status_2():
+    done = run("tag")
+    assert done.returncode == 2
+    assert "FILE" in done.stderr
+
+
+def test_tag_as_text_json_and_csv_agree(capsys, tiny_run, clip):
+    expected = tiny_run.tagger.tag(clip, top=2).as_dict()
+    status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2)
+    lines = out.splitlines()
+    assert (status, lines[0], len(lines)) == (0, str(clip), 3)
+    assert [line.split()[0] for line in lines[1:]] == list(expected)
+    status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2, "--json")
+    found = json.loads(out)
+    assert (status, found["file"]) == (0, str(clip))
+    assert found["tags"] == pytest.approx(expected, abs=1e-6)
+    status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {row["tag"]: float(row["score"]) for row in rows} == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_bad_file_among_good_ones_is_told_and_skipped(capsys, tiny_run, clip, tmp_path):
+    bad = tmp_path / "notes.mp3"
+    bad.write_text("no music here")
+    status, out, err = call(capsys, "tag", bad, clip, tmp_path / "gone.wav", "--model", tiny_run.dir, "--json")
+    assert status == 1
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [str(clip)]
+    messages = [line for line in err.splitlines() if line.startswith("keras-tagger: ")]
+    assert len(messages) == 2
+    assert str(bad) in messages[0]
+    assert "gone.wav" in messages[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fit", "absent.yaml"), "absent.yaml, which does not exist"),
+        (("fit", {"training": {"epochs": 0}}), "training.epochs: expected at least 1. Received: 0."),
+        (("fit", {"model": {"encodr": {}}}), "model.encodr: unknown key"),
+        (("fit", {}), "data.path: expected a manifest"),
+        (("tag", "x.wav", "--model", "absent"), "'absent', which does not exist"),
+        (("evaluate", "absent.keras", "--data", "x"), "'absent.keras', which does not exist"),
+        (("serve", "absent"), "absent"),
+        (("data", "check", "absent.csv"), "absent.csv"),
+        (("data", "prepare", "absent", "--out", "x"), "absent"),
+    ],
+    ids=lambda value: "-".join(str(part) for part in value)[:40] if isinstance(value, tuple) else "",
+)
+def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    if isinstance(arguments[-1], dict):
+        (tmp_path / "config.yaml").write_text(json.dumps(arguments[-1]))
+        arguments = (*arguments[:-1], "config.yaml")
+    status, out, err = call(capsys, *arguments)
+    assert (status, out) == (1, "")
+    message = [line for line in err.splitlines() if line.startswith("keras-tagger: ")]
+    assert len(message) == 1
+    assert said in message[0]
+    assert "Traceback" not in err
+
+
+def test_fit_set_resume_evaluate(capsys, tones, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(json.dumps(tiny.CONFIG))
+    fit = ("fit", config, "--data", tones, "--run-dir", tmp_path / "run", "--set", "training.epochs=1")
+    status, out, _ = call(capsys, *fit)
+    assert status == 0
+    assert "6 clips of split test" in out
+    status, _, err = call(capsys, *fit)
+    assert status == 1
+    assert "which holds a run" in err
+    assert call(capsys, *fit, "--resume")[0] == 0
+    status, out, _ = call(
+        capsys, "evaluate", tmp_path / "run", "--data", tones, "--split", "valid", "--out", tmp_path / "report"
+    )
+    assert status == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["split"], report["n_clips"]) == ("valid", 6)
+    assert f"{report['roc_auc']:.4f}" in out
+
+
+def test_data_check_and_prepare(capsys, tones, tmp_path):
+    status, out, _ = call(capsys, "data", "check", tones, "--json")
+    assert (status, json.loads(out)["n_clips"]) == (0, 24)
+    rows = tones.read_text().splitlines()
+    broken = tones.parent / "broken.csv"
+    (tones.parent / "broken.mp3").write_bytes(b"")
+    broken.write_text("\n".join([*rows, "broken.mp3,low,train"]) + "\n")
+    status, out, _ = call(capsys, "data", "check", broken)
+    assert status == 1
+    assert "broken.mp3" in out
+    status, out, _ = call(capsys, "data", "prepare", broken, "--out", tmp_path / "prepared")
+    assert status == 0
+    assert "1 files left out" in out
+    assert (tmp_path / "prepared" / "index.json").exists()
+
+
+@pytest.mark.e2e
+def test_export_serve_request_stop(capsys, tiny_run, clip, tmp_path):
+    """Through real processes; `request` agrees with `tag` and a raw client with both."""
+    status, out, _ = call(capsys, "export", tiny_run.dir, tmp_path / "exported")
+    assert (status, out.strip()) == (0, str(tmp_path / "exported" / "1"))
+    port = free_port()
+    command = [sys.executable, "-m", "keras_tagger", "serve", str(tmp_path / "exported"), "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until_ready(server)
+        expected = tiny_run.tagger.tag(clip, top=3).as_dict()
+        status, out, _ = call(capsys, "request", clip, "--server", f"localhost:{port}", "--json")
+        assert (status, json.loads(out)["tags"]) == (0, pytest.approx(expected, abs=1e-5))
+        status, out, _ = call(capsys, "request", clip, "--server", f"localhost:{port}", "--signature", "attention")
+        answer = json.loads(out)["attention"]
+        heatmap = tiny_run.tagger.attention(clip).heatmap()
+        np.testing.assert_allclose(answer["heatmap"], heatmap.values[0], atol=1e-5)
+        np.testing.assert_allclose(answer["times"], heatmap.times, atol=1e-5)
+        example = Path(__file__).parents[1] / "examples" / "raw_client.py"
+        done = subprocess.run(
+            [sys.executable, str(example), str(clip), f"localhost:{port}"], capture_output=True, text=True, check=True
+        )
+        best = f"{max(expected.values()):.3f}".rstrip("0")
+        assert done.stdout.startswith(f"tags: [{best}")
+        status, _, err = call(capsys, "request", clip, "--server", f"localhost:{port}", "--model_name", "other")
+        assert status == 1
+        assert "NOT_FOUND: Servable not found for request: Latest(other)" in err
+    finally:
+        server.terminate()
+    assert server.wait(timeout=60) == 0
+    status, _, err = call(capsys, "request", clip, "--server", f"localhost:{port}")
+    assert status == 1
+    assert "UNAVAILABLE" in err
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until_ready(server: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    assert server.stderr is not None
+    for line in server.stderr:
+        if "serving keras_tagger version 1" in line:
+            return
+        assert time.monotonic() < end
+    pytest.fail("the server ended before it was ready")

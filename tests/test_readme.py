@@ -1,0 +1,104 @@
+"""The README's commands and code, run in order in one folder as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLIPS = ROOT / "keras_tagger" / "clips"
+
+
+def blocks() -> list[tuple[str, str]]:
+    return re.findall(r"^```(bash|python)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_the_readme_works(tmp_path):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    for tag, names in {"calm": ("ambient_strings", "flute_solo"), "loud": ("rock_guitar_war", "techno_dance")}.items():
+        (tmp_path / "my_music" / tag).mkdir(parents=True)
+        for name in names:
+            shutil.copy(CLIPS / f"{name}.ogg", tmp_path / "my_music" / tag)
+    shutil.copy(CLIPS / "jazz_vibes.ogg", tmp_path / "song.mp3")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    background = []
+    ran = []
+    try:
+        for language, text in blocks():
+            text = text.replace("8500", str(port))
+            if language == "python":
+                subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, check=True)
+                continue
+            for line in text.splitlines():
+                words = line.split()
+                ran.append(words[0] if words[0] != "keras-tagger" else words[1])
+                if words[0] == "tensorboard":
+                    background.append(tensorboard_shows(words, tmp_path, environment))
+                elif words[-1] == "&":
+                    command = [sys.executable, "-m", "keras_tagger", *words[1:-1]]
+                    background.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
+                    wait_for(port)
+                else:
+                    assert words[0] == "keras-tagger"
+                    command = [sys.executable, "-m", "keras_tagger", *words[1:]]
+                    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    finally:
+        for process in background:
+            process.terminate()
+            process.wait(timeout=60)
+    assert ran == ["data", "fit", "tag", "evaluate", "export", "serve", "request", "request", "tensorboard"]
+    assert "python" in [language for language, _ in blocks()]
+    for picture in ("contributions.png", "attention.png"):
+        from matplotlib.image import imread
+
+        pixels = imread(tmp_path / picture)
+        assert pixels.shape[1] == 1000
+        assert np.std(pixels) > 0.05
+
+
+def wait_for(port: int, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"nothing listens on port {port}")
+
+
+def tensorboard_shows(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start TensorBoard as the README does, and ask it for the pictures of the runs."""
+    import json
+    import urllib.request
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", *words[1:], "--port", str(port), "--load_fast", "false"]
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    wait_for(port)
+    end = time.monotonic() + 60
+    images: dict[str, dict[str, object]] = {}
+    while time.monotonic() < end and len(images) < 2:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/plugin/images/tags") as answer:
+            images = json.load(answer)
+        time.sleep(0.5)
+    assert sorted(images) == ["demo/logs", "mine/logs"]
+    assert all(tag.startswith("preview/") for run in images.values() for tag in run)
+    return process

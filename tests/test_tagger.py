@@ -1,0 +1,337 @@
+"""`Tagger` against the model by hand, and `load` against files that are not what they should be."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from tiny import RATE, TAGS, noise
+
+from keras_tagger import audio
+from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError, ModelNotFoundError
+from keras_tagger.tagger import Tagger, load
+
+TOKEN = 2048
+WINDOW = 7 * TOKEN
+CLIP = noise(int(3.3 * WINDOW), seed=8)
+SHORT = noise(9000, seed=9)
+
+
+def windows(tagger: Any, wave: np.ndarray, size: int = WINDOW) -> list[tuple[audio.Window, dict[str, np.ndarray]]]:
+    return [
+        (window, {name: value[0].numpy() for name, value in tagger.model.analyze(window.waveform[None]).items()})
+        for window in audio.windows((wave, RATE), RATE, size, TOKEN)
+    ]
+
+
+def weighted(tagger: Any, wave: np.ndarray, name: str, size: int = WINDOW) -> np.ndarray:
+    return sum(window.new_samples / len(wave) * found[name] for window, found in windows(tagger, wave, size))
+
+
+@pytest.mark.parametrize("wave", [SHORT, CLIP], ids=["short", "long"])
+def test_scores_and_embedding_are_weighted_means(tagger: Any, wave: np.ndarray) -> None:
+    scores = tagger.scores((wave, RATE))
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, weighted(tagger, wave, "tags"), atol=1e-6)
+    np.testing.assert_allclose(tagger.embed((wave, RATE)), weighted(tagger, wave, "embedding"), atol=1e-5)
+
+
+def test_more_windows_than_a_batch(tagger: Any) -> None:
+    wave = noise(20 * WINDOW + 5000, seed=3)
+    np.testing.assert_allclose(tagger.scores((wave, RATE)), weighted(tagger, wave, "tags"), atol=1e-6)
+
+
+def test_path_bytes_and_array_are_the_same(tagger: Any, tmp_path: Path) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, CLIP, RATE, subtype="FLOAT")
+    expected = tagger.scores((CLIP, RATE))
+    for source in (path, str(path), path.read_bytes()):
+        np.testing.assert_allclose(tagger.scores(source), expected, atol=1e-6)
+
+
+def test_tags_are_sorted_scores(tagger: Any) -> None:
+    scores = tagger.scores((CLIP, RATE))
+    order = sorted(range(3), key=lambda index: -scores[index])
+    found = tagger.tag((CLIP, RATE))
+    assert found.names == tuple(TAGS[index] for index in order)
+    np.testing.assert_array_equal(found.scores, scores[order])
+    assert found.as_dict() == {TAGS[index]: float(scores[index]) for index in order}
+    assert list(found.as_dict()) == list(found.names)
+    assert len(found) == 3
+    assert str(found).startswith(f"{found.names[0]} {found.scores[0]:.2f}, ")
+
+
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (3, 3), (1000, 3), (None, 3)])
+def test_top(tagger: Any, top: int | None, count: int) -> None:
+    everything = tagger.tag((SHORT, RATE), top=None)
+    assert tagger.tag((SHORT, RATE), top=top).names == everything.names[:count]
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_top_below_one(tagger: Any, top: int) -> None:
+    with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top}"):
+        tagger.tag((SHORT, RATE), top=top)
+
+
+def test_taggram_is_the_tags_of_short_windows(tagger: Any) -> None:
+    # 0.3 s is 2.3 tokens: two are taken.
+    found = tagger.taggram((CLIP, RATE), window_seconds=0.3)
+    by_hand = windows(tagger, CLIP, 2 * TOKEN)
+    np.testing.assert_allclose(found.values, np.stack([one["tags"] for _, one in by_hand], axis=1), atol=1e-6)
+    full = len(CLIP) // (2 * TOKEN)
+    times = [(index + 0.5) * 2 * TOKEN / RATE for index in range(full)]
+    times.append((full * 2 * TOKEN + len(CLIP)) / 2 / RATE)
+    np.testing.assert_allclose(found.times, times, atol=1e-9)
+    np.testing.assert_allclose(found.scores, weighted(tagger, CLIP, "tags", 2 * TOKEN), atol=1e-6)
+    assert (found.tags, found.method) == (TAGS, "taggram")
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_taggram_of_no_length(tagger: Any, seconds: float) -> None:
+    with pytest.raises(ModelError, match="window_seconds: expected a positive time"):
+        tagger.taggram((SHORT, RATE), window_seconds=seconds)
+
+
+def test_attention_of_one_window(tagger: Any) -> None:
+    found = tagger.attention((SHORT, RATE))
+    expected = tagger.model.analyze(SHORT[None], ("attention",))["attention"][0]
+    np.testing.assert_allclose(found.weights, expected, atol=1e-6)
+    np.testing.assert_allclose(found.weights.sum(axis=-1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(found.times, 0.064 + 0.128 * np.arange(5), atol=1e-9)
+    np.testing.assert_allclose(found.heatmap().values[0], found.weights[-1, :, 0, 1:].sum(axis=0), atol=1e-6)
+
+
+def test_attention_of_several_windows(tagger: Any) -> None:
+    found = tagger.attention((CLIP, RATE))
+    by_hand = windows(tagger, CLIP)
+    assert len(found.windows) == len(by_hand) == 4
+    for window, (expected, outputs) in zip(found.windows, by_hand, strict=True):
+        np.testing.assert_allclose(window.weights, outputs["attention"], atol=1e-5)
+        np.testing.assert_allclose(window.start_seconds, expected.start_sample / RATE, atol=1e-9)
+    n_tokens = -(-len(CLIP) // TOKEN)
+    np.testing.assert_allclose(found.times, 0.064 + 0.128 * np.arange(n_tokens), atol=1e-9)
+
+
+def test_contributions_are_stitched(tagger: Any) -> None:
+    found = tagger.contributions((CLIP, RATE))
+    n_tokens = -(-len(CLIP) // TOKEN)
+    expected = np.full((3, n_tokens), np.nan)
+    for window, outputs in windows(tagger, CLIP):
+        new = -(-window.new_samples // TOKEN)
+        end = window.start_sample // TOKEN + 7
+        expected[:, end - new : end] = outputs["contributions"][:, -new:]
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+    np.testing.assert_allclose(found.times, 0.064 + 0.128 * np.arange(n_tokens), atol=1e-9)
+    np.testing.assert_allclose(found.scores, tagger.scores((CLIP, RATE)), atol=1e-6)
+    chosen = tagger.contributions((CLIP, RATE), tags=["mid", "high"])
+    assert chosen.tags == ("mid", "high")
+    np.testing.assert_allclose(chosen.values, found.values[[2, 0]], atol=1e-6)
+    np.testing.assert_allclose(chosen.scores, found.scores[[2, 0]], atol=1e-6)
+    assert tagger.contributions((SHORT, RATE), tags="low").tags == ("low",)
+
+
+def test_contributions_to_an_unknown_tag(tagger: Any) -> None:
+    with pytest.raises(ModelError, match="tags: expected some of high, low, mid. Received: 'jazz'"):
+        tagger.contributions((SHORT, RATE), tags=["low", "jazz"])
+
+
+@pytest.mark.parametrize("tags", [[], ["low", "low"]])
+def test_contributions_to_an_impossible_choice(tagger: Any, tags: list[str]) -> None:
+    with pytest.raises(ModelError, match=r"expected .* Received: "):
+        tagger.contributions((SHORT, RATE), tags=tags)
+
+
+def test_audio_that_cannot_be_used(tagger: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.mp3").write_text("no music")
+    with pytest.raises(AudioError, match=r"text\.mp3"):
+        tagger.tag(tmp_path / "text.mp3")
+    with pytest.raises(AudioNotFoundError, match=r"none\.wav"):
+        tagger.embed(tmp_path / "none.wav")
+    with pytest.raises(AudioError):
+        tagger.attention((np.full(100, np.nan, np.float32), RATE))
+
+
+def test_save_and_load(tagger: Any, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "tagger.keras"
+    tagger.save(path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["tagger.keras"]
+    loaded = load(path)
+    assert loaded.tags == tagger.tags
+    assert (loaded.config.audio, loaded.config.model) == (tagger.config.audio, tagger.config.model)
+    np.testing.assert_allclose(loaded.scores((CLIP, RATE)), tagger.scores((CLIP, RATE)), atol=1e-6)
+    assert load(str(path)).tags == tagger.tags
+
+
+def test_save_wants_a_keras_name(tagger: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"ends in \.keras\. Received: .*model\.h5"):
+        tagger.save(tmp_path / "model.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_save_leaves_the_old_file(tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"old")
+
+    def fails(target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tagger.model, "save", fails)
+    with pytest.raises(OSError, match="disk full"):
+        tagger.save(path)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"model.keras": b"old"}
+
+
+def test_load_of_a_run(tiny_run: Any) -> None:
+    loaded = load(tiny_run.dir)
+    assert loaded.tags == TAGS
+    assert loaded.config == tiny_run.tagger.config
+    wave = tiny.tone(150.0, 2.5, 1)
+    np.testing.assert_allclose(loaded.scores((wave, RATE)), tiny_run.tagger.scores((wave, RATE)), atol=1e-6)
+
+
+def test_load_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"none\.keras.*does not exist"):
+        load(tmp_path / "none.keras")
+
+
+def test_load_of_an_empty_directory(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"expected a run directory.*without model\.keras"):
+        load(tmp_path)
+
+
+def test_load_of_a_savedmodel(exported: Path) -> None:
+    with pytest.raises(ModelError, match="expected a run directory.*a SavedModel"):
+        load(exported)
+
+
+def rewrite(source: Path, target: Path, replaced: dict[str, bytes | None]) -> Path:
+    """A copy of a zip with some members replaced, or (None) left out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = replaced.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+@pytest.fixture(scope="module")
+def saved(tagger: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    tagger.save(path)
+    return path
+
+
+def refused(path: Path, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_load_of_damaged_files(saved: Path, tmp_path: Path) -> None:
+    whole = saved.read_bytes()
+    cases = {"empty": b"", "text": b"not a zip\n", "half": whole[: len(whole) // 2]}
+    for name, content in cases.items():
+        path = tmp_path / f"{name}.keras"
+        path.write_bytes(content)
+        refused(path, r"expected a \.keras file")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+@pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"{}"])
+def test_load_of_broken_members(saved: Path, tmp_path: Path, name: str, content: bytes | None) -> None:
+    refused(rewrite(saved, tmp_path / "broken.keras", {name: content}), "expected")
+
+
+def stored_config(saved: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(saved) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tags": None}, "expected"),
+        ({"tags": ["a", "b"]}, "expected the weights"),
+        ({"model": {"encoder": {"width": "wide"}}}, r"model\.encoder\.width: expected a whole number"),
+        ({"model": {"other": 1}}, r"model\.other: unknown key"),
+        ({"audio": 3}, "audio: expected keys and values"),
+    ],
+)
+def test_load_of_other_values(saved: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    stored = stored_config(saved)
+    stored["config"].update(changes)
+    path = rewrite(saved, tmp_path / "changed.keras", {"config.json": json.dumps(stored).encode()})
+    with pytest.raises(ModelError, match=words):
+        load(path)
+
+
+def test_load_of_another_class(tmp_path: Path) -> None:
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    refused(path, "expected a keras_tagger model.*Sequential")
+
+
+def test_load_runs_no_code_of_the_file(tmp_path: Path, saved: Path) -> None:
+    marker = tmp_path / "marker"
+
+    def touch(x: Any, path: str = os.fspath(marker)) -> Any:
+        import pathlib
+
+        pathlib.Path(path).touch()
+        return x
+
+    path = tmp_path / "lambda.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(touch, output_shape=(2,))]).save(path)
+    marker.unlink(missing_ok=True)
+    # The file is dangerous: a reader that trusts it runs the function.
+    keras.saving.load_model(path, safe_mode=False)(np.zeros((1, 2)))
+    assert marker.exists()
+    marker.unlink()
+    refused(path, "expected a keras_tagger model")
+    assert not marker.exists()
+
+    # The same layer under this package's name, and inside its values.
+    with zipfile.ZipFile(path) as archive:
+        layer = json.loads(archive.read("config.json"))
+    hidden = {**layer, "registered_name": "keras_tagger>MusicTagger"}
+    inside = stored_config(saved)
+    inside["config"]["model"] = layer
+    for name, stored in (("hidden", hidden), ("inside", inside)):
+        crafted = rewrite(saved, tmp_path / f"{name}.keras", {"config.json": json.dumps(stored).encode()})
+        with pytest.raises(ModelError, match="expected|unknown key"):
+            load(crafted)
+        assert not marker.exists()
+
+
+def test_load_of_a_run_with_a_broken_config(tiny_run: Any, tmp_path: Path) -> None:
+    shutil.copy(tiny_run.dir / "model.keras", tmp_path / "model.keras")
+    (tmp_path / "config.yaml").write_text("model: [1, 2", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"expected a YAML file. Received: .*config\.yaml"):
+        load(tmp_path)
+
+
+def test_tagger_of_wav_bytes_at_another_rate(tagger: Any) -> None:
+    """A 44.1 kHz stereo version of a tone gives the tone's tags."""
+    time = np.arange(2 * 44100) / 44100
+    wave = 0.3 * np.sin(2 * np.pi * 440 * time)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.stack([wave, wave], axis=1), 44100, format="WAV", subtype="PCM_24")
+    same = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    np.testing.assert_allclose(tagger.scores(buffer.getvalue()), tagger.scores((same, RATE)), atol=0.02)
+
+
+def test_model_attribute_is_a_keras_model(tagger: Any) -> None:
+    assert isinstance(tagger, Tagger)
+    assert isinstance(tagger.model, keras.Model)
