@@ -44,3 +44,9 @@ def post_norm_tagger() -> Any:
         },
         tags=("a", "b", "c", "d"),
     )
+
+
+@pytest.fixture(scope="session")
+def exported(tagger: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first exported version of `tagger`."""
+    return tagger.export(tmp_path_factory.mktemp("exported"))

@@ -56,8 +56,8 @@ def _check_config(cls: type[keras.layers.Layer], init_kwargs: Mapping[str, Any])
     config = layer.get_config()
     assert config["name"] == "given_name"
     json.dumps(config)
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    for parameter in parameters:
+    own = cls.__init__ if "__init__" in vars(cls) else (lambda self: None)
+    for parameter in inspect.signature(own).parameters.values():
         if parameter.name == "self" or parameter.kind is parameter.VAR_KEYWORD:
             continue
         expected = init_kwargs.get(parameter.name, parameter.default)
@@ -110,6 +110,7 @@ def _check_symbolic(
     output = layer(symbolic)
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
     model = keras.Model(symbolic, output)
+    model.compile(optimizer=keras.optimizers.Adam(0.003), loss="mse", jit_compile=False)
     np.testing.assert_allclose(model(input_data), eager, atol=1e-6)
     np.testing.assert_allclose(model.predict(input_data, verbose=0), eager, atol=1e-4, rtol=1e-4)
     return model
@@ -177,7 +178,7 @@ def _check_gradient(layer: keras.layers.Layer, input_data: np.ndarray) -> None:
     gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
     squared = sum(float(np.sum(np.square(gradient, dtype=np.float64))) for gradient in gradients)
     before = [variable.numpy() for variable in variables]
-    step = 1e-2 / np.sqrt(squared)
+    step = 1e-3 / np.sqrt(squared)
     sides = []
     for sign in (1.0, -1.0):
         for variable, start, gradient in zip(variables, before, gradients, strict=True):
@@ -191,7 +192,6 @@ def _check_gradient(layer: keras.layers.Layer, input_data: np.ndarray) -> None:
 def _check_fit(model: keras.Model, input_data: np.ndarray, eager: np.ndarray) -> None:
     """A few steps of fit bring the output nearer to a target."""
     target = np.random.default_rng(2).standard_normal(eager.shape).astype(np.float32)
-    model.compile(optimizer=keras.optimizers.Adam(0.003), loss="mse")
     losses = model.fit(input_data, target, epochs=4, batch_size=len(target), shuffle=False, verbose=0)
     assert losses.history["loss"][-1] < losses.history["loss"][0]
 

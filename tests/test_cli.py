@@ -134,7 +134,7 @@ def test_fit_set_resume_evaluate(capsys, tones, tmp_path):
 
 def test_data_check_and_prepare(capsys, tones, tmp_path):
     status, out, _ = call(capsys, "data", "check", tones, "--json")
-    assert (status, json.loads(out)["n_clips"]) == (0, 24)
+    assert (status, json.loads(out)["clips"]) == (0, 24)
     rows = tones.read_text().splitlines()
     broken = tones.parent / "broken.csv"
     (tones.parent / "broken.mp3").write_bytes(b"")

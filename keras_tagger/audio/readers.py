@@ -28,7 +28,9 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_ARRAY_CHANNELS = 64
 PIECE_SAMPLES = 1 << 18  # decoded at a time, over all channels
 
-_SHORTFALL_SECONDS = 0.1  # by which encoders miscount
+# By how much encoders miscount, or libsndfile's sequential reading falls short of an ogg's last granule position.
+_SHORTFALL_SECONDS = 0.1
+_SHORTFALL_SHARE = 0.001
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile gives a flac of unknown length 2**63 - 1 frames
 
 _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
@@ -167,8 +169,8 @@ class _FileReader(Reader):
         mono = _to_mono(piece, self)
         self.position += len(mono)
         if len(mono) < frames and self._promised and self.frames is not None:
-            missing = (self.frames - self.position) / self.sample_rate
-            if missing > _SHORTFALL_SECONDS:
+            allowed = max(_SHORTFALL_SECONDS * self.sample_rate, _SHORTFALL_SHARE * self.frames)
+            if self.frames - self.position > allowed:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, of which nothing can be decoded")

@@ -46,6 +46,10 @@ class TagHead(keras.layers.Layer):
         """[..., D] -> [..., n_tags]."""
         return (*input_shape[:-1], self.n_tags)
 
+    def compute_output_spec(self, x: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
+        """The symbolic output: float32, whatever the dtype policy."""
+        return keras.KerasTensor(self.compute_output_shape(x.shape), dtype="float32")
+
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
         return {

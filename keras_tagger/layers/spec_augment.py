@@ -17,14 +17,17 @@ class _SeededMasks(kapre.augmentation.SpecAugment):
         axes = [(0, self.time_mask_param)] * self.n_time_masks + [(1, self.freq_mask_param)] * self.n_freq_masks
         for index, (axis, param) in enumerate(axes):
             self._mask_seed = seed + tf.constant([index, 0])
-            clip = self._apply_masks_to_axis(clip, axis=axis, mask_param=param, n_masks=1)
+            self._longest = param
+            # kapre refuses a clip that is shorter than the longest mask; here masks are held to the clip's length.
+            clip = self._apply_masks_to_axis(clip, axis=axis, mask_param=1, n_masks=1)
         return clip
 
     def _generate_axis_mask(self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        limit, indices, param = inputs
+        limit, indices, _ = inputs
         width_seed, start_seed = tf.unstack(tf.random.split(self._mask_seed, 2))
-        width = tf.random.stateless_uniform((), width_seed, 0, param, tf.int32)
-        start = tf.random.stateless_uniform((), start_seed, 0, limit - width, tf.int32)
+        longest = tf.minimum(self._longest, limit)
+        width = tf.random.stateless_uniform((), width_seed, 0, longest + 1, tf.int32)
+        start = tf.random.stateless_uniform((), start_seed, 0, limit - width + 1, tf.int32)
         return (indices >= start) & (indices < start + width)
 
 
@@ -36,7 +39,8 @@ class SpecAugment(keras.layers.Layer):
     step it is made for, and the masks are a function of (seed, step).
 
     Args:
-        n_time_masks, time_mask_frames: number of masks and their greatest length in frames; 0 masks for none.
+        n_time_masks, time_mask_frames: number of masks and their greatest length in frames, uniform from 0; 0 masks for
+            none.
         n_freq_masks, freq_mask_bins: the same over mel bands.
         mask_value: what masked values become.
         seed: of the masks.

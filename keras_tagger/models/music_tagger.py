@@ -177,6 +177,10 @@ class MusicTagger(keras.Model):
         """[B, samples] -> [B, n_tags]."""
         return input_shape[0], len(self.tags)
 
+    def compute_output_spec(self, waveform: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
+        """The symbolic output: float32, whatever the dtype policy."""
+        return keras.KerasTensor(self.compute_output_shape(waveform.shape), dtype="float32")
+
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments, as plain values."""
         return {

@@ -15,6 +15,7 @@ from keras_tagger import audio as audio_files
 from keras_tagger.errors import ServingError
 
 SAMPLE_RATE = 16_000
+MAP_SECONDS = 30.0
 
 Signature = dict[str, dict[str, tuple[str, "list[int | None] | None"]]]
 
@@ -154,21 +155,21 @@ class Client:
             ) from None
         return [name.decode() for name in reply["classes"][0]], reply["scores"][0]
 
-    def attention(self, audio: Any, start_seconds: float = 0.0) -> dict[str, np.ndarray]:
-        """The outputs of the signature `attention` for one window of a clip.
+    def attention(self, audio: Any, start_seconds: float = 0.0, seconds: float = MAP_SECONDS) -> dict[str, np.ndarray]:
+        """The outputs of the signature `attention` for `seconds` of a clip from `start_seconds`.
 
-        The window starts at `start_seconds` and is at most `window_seconds` long: attention is between the
-        tokens of one window. In the reply, `times` (seconds) count from the start of the clip.
+        The reply grows with the square of `seconds`. In it, `times` (seconds) count from the start of the clip.
         """
-        return self._window("attention", audio, start_seconds)
+        return self._map("attention", audio, start_seconds, seconds)
 
-    def contributions(self, audio: Any, start_seconds: float = 0.0) -> dict[str, np.ndarray]:
-        """The outputs of the signature `contributions` for one window, taken as in `attention`."""
-        return self._window("contributions", audio, start_seconds)
+    def contributions(
+        self, audio: Any, start_seconds: float = 0.0, seconds: float = MAP_SECONDS
+    ) -> dict[str, np.ndarray]:
+        """The outputs of the signature `contributions` for a stretch of a clip, as in `attention`."""
+        return self._map("contributions", audio, start_seconds, seconds)
 
-    def _window(self, signature: str, audio: Any, start_seconds: float) -> dict[str, np.ndarray]:
-        end_seconds = start_seconds + self.window_seconds
-        waveform = audio_files.load(audio, SAMPLE_RATE, start_seconds, end_seconds)
+    def _map(self, signature: str, audio: Any, start_seconds: float, seconds: float) -> dict[str, np.ndarray]:
+        waveform = audio_files.load(audio, SAMPLE_RATE, start_seconds, start_seconds + seconds)
         reply = self.predict({"waveform": waveform[np.newaxis]}, signature)
         if "times" in reply:
             reply["times"] = reply["times"] + np.asarray(start_seconds, reply["times"].dtype)

@@ -30,9 +30,8 @@ def test_time_masks_are_whole_frames_no_longer_than_asked() -> None:
     lengths = [stretches(clip) for clip in masked.all(axis=2)]
     assert all(len(found) <= 1 for found in lengths)
     sizes = [sum(found) for found in lengths]
-    assert max(sizes) <= 10
-    assert len(set(sizes)) > 5
-    # Uniform widths: their mean is half of the greatest.
+    # Uniform widths from 0 to the greatest: of 64 clips some have each extreme.
+    assert (min(sizes), max(sizes)) == (0, 10)
     np.testing.assert_allclose(np.mean(sizes), 5.0, atol=1.5)
 
 

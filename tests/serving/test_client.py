@@ -131,11 +131,10 @@ def test_a_model_whose_classify_is_of_another_kind(tmp_path):
         client.tag(steps(0.5))
 
 
-def test_a_window_is_five_minutes_long_unless_said_otherwise(served):
-    clip = np.full(301 * SAMPLE_RATE, 0.5, np.float32)
-    with Client(served) as client:
-        heatmap = client.attention((clip, SAMPLE_RATE))["heatmap"]
-    assert heatmap.shape == (1, 300)
+def test_a_map_is_of_half_a_minute_unless_said_otherwise(client):
+    clip = np.full(31 * SAMPLE_RATE, 0.5, np.float32)
+    heatmap = client.attention((clip, SAMPLE_RATE))["heatmap"]
+    assert heatmap.shape == (1, 30)
     np.testing.assert_allclose(heatmap, 0.5, rtol=1e-5)
 
 
@@ -146,13 +145,13 @@ def test_audio_is_resampled_to_the_models_rate(client):
     assert heatmap[0, 0] == pytest.approx(0.25, abs=1e-3)
 
 
-def test_attention_and_contributions_of_the_window_asked_for(client):
+def test_attention_and_contributions_of_the_stretch_asked_for(client):
     clip = steps(0.1, 0.2, 0.3, 0.4, 0.5)
-    reply = client.attention(clip, start_seconds=1.0)
+    reply = client.attention(clip, start_seconds=1.0, seconds=2.0)
     np.testing.assert_allclose(reply["heatmap"], [[0.2, 0.3]], rtol=1e-5)
     np.testing.assert_allclose(reply["times"], [[1.5, 2.5]])
     np.testing.assert_allclose(reply["attention"][0], np.outer([0.2, 0.3], [0.2, 0.3]), rtol=1e-5)
-    reply = client.contributions(clip)
+    reply = client.contributions(clip, seconds=2.0)
     np.testing.assert_allclose(reply["contributions"][0], np.outer(WEIGHTS, [0.1, 0.2]), rtol=1e-5)
     np.testing.assert_allclose(reply["times"], [[0.5, 1.5]])
 

@@ -1,0 +1,242 @@
+"""The configuration: errors that name the key, round trips, presets; and every file of configs/ trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import yaml
+
+from keras_tagger.config import (
+    AudioConfig,
+    EncoderConfig,
+    ExperimentConfig,
+    ModelConfig,
+    config_from_dict,
+    load_config,
+    parse_override,
+    presets,
+    section_from_dict,
+)
+from keras_tagger.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+# nested values that are not allowed -> what the error says
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"audio": {"sample_rate": 0}}, "audio.sample_rate: expected a positive number of Hz. Received: 0."),
+    ({"audio": {"sample_rate": "fast"}}, "audio.sample_rate: expected a whole number. Received: 'fast'."),
+    ({"audio": {"sample_rate": True}}, "audio.sample_rate: expected a whole number. Received: True."),
+    ({"audio": {"sample_rate": 16000.5}}, "audio.sample_rate: expected a whole number. Received: 16000.5."),
+    ({"audio": {"window_seconds": -1}}, "audio.window_seconds: expected a positive time. Received: -1.0."),
+    ({"audio": {"window_seconds": float("nan")}}, "audio.window_seconds: expected a finite number."),
+    ({"audio": {"hop": 3}}, "audio.hop: unknown key. Expected one of sample_rate, window_seconds."),
+    ({"audio": [1]}, "audio: expected keys and values. Received: [1]."),
+    ({"model": {"spectrogram": {"n_fft": 511}}}, "model.spectrogram.n_fft: expected an even number"),
+    ({"model": {"spectrogram": {"hop_length": 1024}}}, "model.spectrogram.hop_length: expected 1 to n_fft (512)"),
+    ({"model": {"spectrogram": {"n_mels": 0}}}, "model.spectrogram.n_mels: expected at least 1. Received: 0."),
+    ({"model": {"spectrogram": {"f_min": 9000}}}, "model.spectrogram.f_min: expected 0 <= f_min < f_max (8000.0 Hz)."),
+    ({"model": {"spectrogram": {"f_max": 9000}}}, "model.spectrogram.f_max: expected at most half of audio.sample_rate"),
+    ({"model": {"spectrogram": {"gain": 0}}}, "model.spectrogram.gain: expected a positive number. Received: 0.0."),
+    ({"model": {"spectrogram": {"power": 3}}}, "model.spectrogram.power: expected one of 1, 2. Received: 3."),
+    ({"model": {"spectrogram": {"power": True}}}, "model.spectrogram.power: expected one of 1, 2. Received: True."),
+    ({"model": {"front_end": {"kind": "big"}}}, "model.front_end.kind: expected one of compact, timbral."),
+    ({"model": {"front_end": {"channels": []}}}, "model.front_end.channels: expected positive numbers."),
+    ({"model": {"front_end": {"channels": [1, "x"]}}}, "model.front_end.channels[1]: expected a whole number."),
+    ({"model": {"front_end": {"channels": 8}}}, "model.front_end.channels: expected a list. Received: 8."),
+    ({"model": {"front_end": {"kind": "timbral"}}}, "model.front_end.channels: expected one number (c)"),
+    ({"model": {"attention": {"positions": 1}}}, "model.attention.positions: expected one of sinusoidal, learned, none."),
+    ({"model": {"attention": {"max_positions": 1}}}, "model.attention.max_positions: expected at least 2."),
+    ({"model": {"encoder": {"n_heads": 5}}}, "model.encoder.width: expected a multiple of n_heads (5). Received: 192."),
+    ({"model": {"encoder": {"n_layers": 0}}}, "model.encoder.n_layers: expected at least 1. Received: 0."),
+    ({"model": {"encoder": {"dropout": 1.0}}}, "model.encoder.dropout: expected 0 <= rate < 1. Received: 1.0."),
+    ({"model": {"encoder": {"epsilon": 0}}}, "model.encoder.epsilon: expected a positive number."),
+    ({"model": {"encoder": {"norm": "mid"}}}, "model.encoder.norm: expected one of pre, post. Received: 'mid'."),
+    ({"model": {"encoder": {"width": 3, "n_heads": 1}}}, "model.encoder.width: expected an even number (sinusoidal"),
+    ({"model": {"head": {"pooler": 1}}}, "model.head.pooler: expected true or false. Received: 1."),
+    ({"model": {"head": {"dropout": -0.1}}}, "model.head.dropout: expected 0 <= rate < 1. Received: -0.1."),
+    ({"model": {"cls_token": "none"}}, "model.cls_token: expected one of learned, fixed. Received: 'none'."),
+    ({"data": {"tags": ["a", "a"]}}, "data.tags: expected each tag once. Received: ['a', 'a']."),
+    ({"data": {"tags": "abc"}}, "data.tags: expected a list. Received: 'abc'."),
+    ({"data": {"tags": [1]}}, "data.tags[0]: expected text. Received: 1."),
+    ({"data": {"split": {"valid": 0.5, "test": 0.5}}}, "data.split: expected valid + test below 1."),
+    ({"data": {"split": {"valid": 2}}}, "data.split.valid: expected 0 <= share < 1. Received: 2.0."),
+    ({"data": {"min_clips_per_tag": 0}}, "data.min_clips_per_tag: expected >= 1. Received: 0."),
+    ({"data": {"segment_seconds": 0}}, "data.segment_seconds: expected a positive time."),
+    ({"data": {"workers": -1}}, "data.workers: expected 0 or more. Received: -1."),
+    ({"training": {"epochs": 0}}, "training.epochs: expected at least 1. Received: 0."),
+    ({"training": {"learning_rate": 0}}, "training.learning_rate: expected a positive number."),
+    ({"training": {"learning_rate": "fast"}}, "training.learning_rate: expected a number. Received: 'fast'."),
+    ({"training": {"seed": -1}}, "training.seed: expected 0 or more. Received: -1."),
+    ({"training": {"optimizer": "lion"}}, "training.optimizer: expected one of adamw, adam, sgd."),
+    ({"training": {"precision": "float16"}}, "training.precision: expected one of float32, mixed_bfloat16"),
+    ({"training": {"augment": {"gain_db": -1}}}, "training.augment.gain_db: expected 0 or more."),
+    ({"training": {"augment": {"time_mask_frames": 0}}}, "training.augment.time_mask_frames: expected at least 1."),
+    ({"training": {"phases": [{"from_epoch": 1}]}}, "training.phases[0].optimizer: expected a value."),
+    ({"training": {"phases": 3}}, "training.phases: expected a list. Received: 3."),
+    ({"board": {"top_tags": 0}}, "board.top_tags: expected at least 1. Received: 0."),
+    ({"board": {"preview_seconds": 0}}, "board.preview_seconds: expected a positive time."),
+    ({"board": {"preview_clips": -1}}, "board.preview_clips: expected 0 or more."),
+    ({"name": "a/b"}, "name: expected a file name. Received: 'a/b'."),
+    ({"name": ""}, "name: expected a file name. Received: ''."),
+    ({"preset": "bert"}, "preset: expected one of compact, won2019. Received: 'bert'."),
+    ({"modell": {}}, "modell: unknown key. Expected one of name, preset, audio, model, data, training, board."),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG, ids=[message.split(":")[0] for _, message in WRONG])
+def test_errors_name_the_key(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict(values)
+    assert str(caught.value).startswith(message)
+    assert "Received: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def phases(*starts: int) -> list[dict[str, Any]]:
+    return [{"from_epoch": start, "optimizer": "sgd", "learning_rate": 0.1} for start in starts]
+
+
+@pytest.mark.parametrize("starts", [(3, 2), (2, 2)])
+def test_phases_in_rising_order(starts: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"training\.phases: expected from_epoch in rising order"):
+        config_from_dict({"training": {"phases": phases(*starts)}})
+
+
+def test_values_take_their_types() -> None:
+    config = config_from_dict(
+        {
+            "audio": {"window_seconds": 5},
+            "model": {"front_end": {"channels": [8, 16]}},
+            "training": {"learning_rate": "5e-4", "phases": phases(2, 4)},
+        }
+    )
+    assert (config.audio.window_seconds, type(config.audio.window_seconds)) == (5.0, float)
+    assert config.model.front_end.channels == (8, 16)
+    assert config.training.learning_rate == 0.0005
+    assert [phase.from_epoch for phase in config.training.phases] == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["compact", "won2019"])
+def test_presets_round_trip(name: str, tmp_path: Path) -> None:
+    config = presets()[name]
+    assert (config.name, config.preset) == (name, name)
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config_from_dict(config.to_dict()) == config
+    assert yaml.safe_load(config.to_yaml()) == config.to_dict()
+
+
+def test_presets_are_as_published() -> None:
+    found = presets()
+    assert sorted(found) == ["compact", "won2019"]
+    won = found["won2019"]
+    assert (won.model.encoder.n_layers, won.model.encoder.n_heads, won.model.encoder.width) == (2, 8, 512)
+    assert (won.model.encoder.feed_forward, won.model.encoder.norm, won.model.encoder.epsilon) == (2048, "post", 1e-12)
+    assert (won.model.encoder.dropout, won.model.encoder.attention_dropout, won.model.head.dropout) == (0.4, 0.4, 0.5)
+    assert (won.model.cls_token, won.model.head.pooler, won.model.front_end.channels) == ("fixed", True, (16,))
+    assert (won.training.optimizer, won.training.learning_rate, won.training.batch_size) == ("adam", 1e-4, 16)
+    assert [(phase.from_epoch, phase.optimizer, phase.learning_rate, phase.weight_decay) for phase in won.training.phases] == [
+        (60, "sgd", 1e-3, 1e-4), (80, "sgd", 1e-4, 1e-4), (100, "sgd", 1e-5, 1e-4),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_files_round_trip(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_own_values_stand_over_the_presets() -> None:
+    config = config_from_dict({"preset": "won2019", "model": {"encoder": {"n_layers": 3}}})
+    assert dataclasses.replace(config.model.encoder, n_layers=2) == presets()["won2019"].model.encoder
+
+
+def test_overrides_stand_over_everything(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("preset: compact\ntraining: {epochs: 4, batch_size: 8}\n", encoding="utf-8")
+    config = load_config(tmp_path / "a.yaml", {"training.epochs": 3, "model.encoder.width": 96})
+    assert (config.training.epochs, config.training.batch_size, config.model.encoder.width) == (3, 8, 96)
+    again = load_config(config, {"training.epochs": 5})
+    assert dataclasses.replace(again, training=config.training) == config
+    assert again.training.epochs == 5
+
+
+def test_wrong_override_names_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"^training\.epoch: unknown key"):
+        load_config({}, {"training.epoch": 3})
+    with pytest.raises(ConfigError, match=r"^training\.epochs: expected a whole number"):
+        load_config({}, {"training.epochs.more": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training.epochs=3", ("training.epochs", 3)),
+        ("data.path=a=b", ("data.path", "a=b")),
+        ("data.tags=[a, b]", ("data.tags", ["a", "b"])),
+        (" audio.window_seconds = 2.5", ("audio.window_seconds", 2.5)),
+    ],
+)
+def test_parse_override(text: str, expected: tuple[str, Any]) -> None:
+    assert parse_override(text) == expected
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "data.tags=[a"])
+def test_parse_override_errors(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--set.*expected .* Received: "):
+        parse_override(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"a: [1", "expected a YAML file"), (b"\xff\xfe\x00", "expected a YAML file"), (b"- 1\n", "expected keys and values")],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_config(tmp_path / "bad.yaml")
+    assert "bad.yaml" in str(caught.value)
+
+
+def test_missing_file_empty_file_and_other_types(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml, which does not exist"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="expected a YAML file, a dictionary or an ExperimentConfig. Received: int"):
+        load_config(3)  # type: ignore[arg-type]
+    (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
+    assert load_config(tmp_path / "empty.yaml") == ExperimentConfig()
+
+
+def test_sections_alone() -> None:
+    assert section_from_dict(AudioConfig, {"sample_rate": 8000}, "audio") == AudioConfig(8000)
+    section = section_from_dict(ModelConfig, {"encoder": {"width": 64}}, "model")
+    assert section.encoder == EncoderConfig(width=64)
+    with pytest.raises(ConfigError, match=r"^model\.encoder\.wide: unknown key"):
+        section_from_dict(ModelConfig, {"encoder": {"wide": 64}}, "model")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_files_take_a_training_step(path: Path, tmp_path: Path) -> None:
+    """The model of the file itself, on a few tones: a step that moves weights, and its report."""
+    from keras_tagger.train.fit import fit
+
+    counts = {"train": 1, "valid": 1} if path.stem != "demo" else {"train": 1}
+    manifest = tiny.write_tones(tmp_path / "tones", counts)
+    run = fit(
+        path,
+        manifest,
+        run_dir=tmp_path / "run",
+        **{"training.epochs": 1, "training.batch_size": 2, "board.preview_clips": 0, "audio.window_seconds": 1.5},
+    )
+    assert run.report.training["steps"] == 1
+    assert [row["epoch"] for row in run.history] == [1]
+    assert np.isfinite(run.history[0]["loss"])
+    stored = load_config(run.dir / "config.yaml")
+    assert stored.model == load_config(path).model
+    assert run.tagger.scores(manifest.parent / "train_low_0.wav").shape == (3,)
