@@ -15,7 +15,7 @@ import numpy as np
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource, Window
 from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
-from keras_tagger.errors import KerasTaggerError, ModelError, ModelNotFoundError
+from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
 from keras_tagger.files import replacing
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 
@@ -277,8 +277,8 @@ def _load_keras(path: Path, config: ExperimentConfig | None) -> Tagger:
         model = MusicTagger(tags, values["audio"], values["model"])
         model.build()
         model.load_weights(path)
-    except KerasTaggerError:
-        raise
+    except ConfigError as error:
+        raise ModelError(f"expected a keras_tagger model. Received: {path} ({error})") from None
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"expected the weights of a keras_tagger model. Received: {path} ({reason}).") from None
@@ -290,7 +290,7 @@ def _stored_config(path: Path) -> Mapping[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             stored = json.loads(archive.read("config.json"))
-        name, values = stored["registered_name"], stored["config"]
+        name, values = stored["registered_name"] or stored["class_name"], stored["config"]
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
         raise ModelError(f"expected a .keras file. Received: {path} ({error}).") from None
     if name != "keras_tagger>MusicTagger" or not isinstance(values, Mapping):

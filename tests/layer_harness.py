@@ -87,9 +87,7 @@ def _check_build(
     return layer
 
 
-def _check_eager(
-    layer: keras.layers.Layer, input_data: np.ndarray, expected_output_shape: Sequence[int]
-) -> np.ndarray:
+def _check_eager(layer: keras.layers.Layer, input_data: np.ndarray, expected_output_shape: Sequence[int]) -> np.ndarray:
     output = layer(input_data)
     assert tuple(output.shape) == tuple(expected_output_shape)
     assert tuple(layer.compute_output_shape(input_data.shape)) == tuple(expected_output_shape)

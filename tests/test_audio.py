@@ -472,3 +472,32 @@ def test_import_and_local_decoding_need_no_tensorflow():
         "assert audio.is_remote('s3://b/x') and not audio.is_remote('/a/b://c')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_opus_whose_pages_miscount_their_samples(tmp_path):
+    """As ffmpeg writes it where timestamps jitter; libsndfile 1.2 calls such a file malformed."""
+    from keras_tagger.audio.containers import _page_checksum
+
+    time = np.arange(5 * 48_000) / 48_000
+    path = tmp_path / "exact.opus"
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * time), 48_000, format="OGG", subtype="OPUS")
+    content = path.read_bytes()
+    pages = []
+    while content:
+        count = content[26]
+        size = 27 + count + sum(content[27 : 27 + count])
+        pages.append(content[:size])
+        content = content[size:]
+    assert len(pages) >= 5
+    for index in range(2, len(pages) - 1):
+        page = pages[index]
+        granule = int.from_bytes(page[6:14], "little") + (-487 if index % 2 else 185)
+        page = page[:6] + granule.to_bytes(8, "little") + page[14:]
+        pages[index] = page[:22] + _page_checksum(page) + page[26:]
+    miscounted = b"".join(pages)
+    assert miscounted != path.read_bytes()
+    expected = audio.load(path)
+    np.testing.assert_array_equal(audio.load(miscounted), expected)
+    assert len(expected) == 5 * 16_000
+    excerpt = audio.load(miscounted, start_seconds=1.5, end_seconds=3.0)
+    np.testing.assert_allclose(excerpt, expected[24_000:48_000], atol=1e-3)

@@ -40,7 +40,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"spectrogram": {"hop_length": 1024}}}, "model.spectrogram.hop_length: expected 1 to n_fft (512)"),
     ({"model": {"spectrogram": {"n_mels": 0}}}, "model.spectrogram.n_mels: expected at least 1. Received: 0."),
     ({"model": {"spectrogram": {"f_min": 9000}}}, "model.spectrogram.f_min: expected 0 <= f_min < f_max (8000.0 Hz)."),
-    ({"model": {"spectrogram": {"f_max": 9000}}}, "model.spectrogram.f_max: expected at most half of audio.sample_rate"),
+    (
+        {"model": {"spectrogram": {"f_max": 9000}}},
+        "model.spectrogram.f_max: expected at most half of audio.sample_rate",
+    ),
     ({"model": {"spectrogram": {"gain": 0}}}, "model.spectrogram.gain: expected a positive number. Received: 0.0."),
     ({"model": {"spectrogram": {"power": 3}}}, "model.spectrogram.power: expected one of 1, 2. Received: 3."),
     ({"model": {"spectrogram": {"power": True}}}, "model.spectrogram.power: expected one of 1, 2. Received: True."),
@@ -49,7 +52,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"front_end": {"channels": [1, "x"]}}}, "model.front_end.channels[1]: expected a whole number."),
     ({"model": {"front_end": {"channels": 8}}}, "model.front_end.channels: expected a list. Received: 8."),
     ({"model": {"front_end": {"kind": "timbral"}}}, "model.front_end.channels: expected one number (c)"),
-    ({"model": {"attention": {"positions": 1}}}, "model.attention.positions: expected one of sinusoidal, learned, none."),
+    (
+        {"model": {"attention": {"positions": 1}}},
+        "model.attention.positions: expected one of sinusoidal, learned, none.",
+    ),
     ({"model": {"attention": {"max_positions": 1}}}, "model.attention.max_positions: expected at least 2."),
     ({"model": {"encoder": {"n_heads": 5}}}, "model.encoder.width: expected a multiple of n_heads (5). Received: 192."),
     ({"model": {"encoder": {"n_layers": 0}}}, "model.encoder.n_layers: expected at least 1. Received: 0."),
@@ -195,7 +201,11 @@ def test_parse_override_errors(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"a: [1", "expected a YAML file"), (b"\xff\xfe\x00", "expected a YAML file"), (b"- 1\n", "expected keys and values")],
+    [
+        (b"a: [1", "expected a YAML file"),
+        (b"\xff\xfe\x00", "expected a YAML file"),
+        (b"- 1\n", "expected keys and values"),
+    ],
 )
 def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "bad.yaml").write_bytes(content)

@@ -201,18 +201,14 @@ def test_attention_of_one_window_is_the_taggers(
     _, answers = stranger
     for index, wave in enumerate(clips["short"]):
         expected = tagger.attention((wave, RATE)).weights
-        np.testing.assert_allclose(
-            answers[f"{loader}/attention/short/attention"][index], expected, atol=1e-5
-        )
+        np.testing.assert_allclose(answers[f"{loader}/attention/short/attention"][index], expected, atol=1e-5)
     long = answers[f"{loader}/attention/long/attention"]
     n_tokens = -(-LENGTHS["long"] // TOKEN)
     assert long.shape == (2, 2, 2, 1 + n_tokens, 1 + n_tokens)
     np.testing.assert_allclose(long.sum(axis=-1), 1.0, atol=1e-5)
 
 
-def test_classify_takes_clips_of_different_lengths(
-    tagger: Any, exported: Path, clips: dict[str, np.ndarray]
-) -> None:
+def test_classify_takes_clips_of_different_lengths(tagger: Any, exported: Path, clips: dict[str, np.ndarray]) -> None:
     waves = [clips["short"][0], clips["long"][0], clips["short"][1][:1]]
     serialized = [
         tf.train.Example(
@@ -314,9 +310,7 @@ def test_two_exports_at_once_are_two_versions(tagger: Any, tmp_path: Path) -> No
         np.testing.assert_allclose(tags, expected, atol=1e-5)
 
 
-def test_nothing_is_seen_before_it_is_whole(
-    tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last file to be written fails: until then nothing has a number, and then nothing is left."""
     seen: list[str] = []
 

@@ -168,9 +168,9 @@ def test_plot_over_frequency_has_a_panel_a_row_in_hz_spaced_in_mels():
     assert [label.get_text() for label in top.get_yticklabels()] == ["100", "500", "1k", "2k", "4k", "8k"]
     np.testing.assert_array_equal(panels[1].collections[0].get_array(), values[1])
     # 1 kHz is 1000 mel and 8 kHz 2840 mel (HTK): the axis goes from 0 Hz to the edge above 7800 Hz.
-    low, middle, high = top.transAxes.inverted().transform(
-        top.transData.transform([(0, 0), (0, 1000), (0, 9700)])
-    )[:, 1]
+    low, middle, high = top.transAxes.inverted().transform(top.transData.transform([(0, 0), (0, 1000), (0, 9700)]))[
+        :, 1
+    ]
     assert low == pytest.approx(0)
     assert high == pytest.approx(1)
     assert middle == pytest.approx(1000 / (2595 * np.log10(1 + 9700 / 700)), abs=1e-4)

@@ -40,7 +40,9 @@ def tone(pitch_hz: float, seconds: float, seed: int) -> np.ndarray:
     """A sine with two harmonics in a little noise, float32 [samples]."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * RATE)) / RATE
-    wave = sum(np.sin(2 * np.pi * pitch_hz * k * time + rng.uniform(0, 6.3)) / k for k in (1, 2, 3) if k * pitch_hz < 7900)
+    wave = sum(
+        np.sin(2 * np.pi * pitch_hz * k * time + rng.uniform(0, 6.3)) / k for k in (1, 2, 3) if k * pitch_hz < 7900
+    )
     return (0.2 * wave + 0.01 * rng.standard_normal(len(time))).astype(np.float32)
 
 

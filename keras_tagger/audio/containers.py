@@ -4,6 +4,8 @@
   first frames and silently stops there.
 - A RIFF header with a data size of 0, which programs that write to a pipe leave behind, is read to the
   file's end.
+- An opus whose pages do not count their samples exactly, as ffmpeg writes where the timestamps of its input
+  jitter, has the counts corrected; libsndfile calls such a file malformed.
 - A wav or aiff with less data than its header says, and an ogg (vorbis, opus) with a broken page, are
   refused, where libsndfile returns a part.
 """
@@ -85,11 +87,72 @@ def _page_checksum(page: bytes) -> bytes:
     return crc.to_bytes(4, "big").translate(_REVERSED_BITS)
 
 
+def _opus_samples(packet: bytes) -> int:
+    """Length in samples at 48 kHz of an opus packet, by its first two bytes (RFC 6716, 3.1 and 3.2)."""
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:
+        frame = (480, 960, 1920, 2880)[config & 3]
+    elif config < 16:
+        frame = (480, 960)[config & 1]
+    else:
+        frame = (120, 240, 480, 960)[config & 3]
+    return frame * (packet[1] & 63 if code == 3 and len(packet) > 1 else (1, 2, 2, 1)[code])
+
+
+class _OpusCounter:
+    """Counts the samples of an opus stream page by page (RFC 7845, 4)."""
+
+    def __init__(self) -> None:
+        self._begin(None)
+
+    def _begin(self, serial: bytes | None) -> None:
+        self._serial = serial
+        # Two packets, alone on their pages, though the second may fill several.
+        self._headers_left = 2
+        self._total: int | None = None
+        self._open_samples = 0  # of a packet that goes on in the next page
+
+    def granule(self, page: bytes, lengths: bytes) -> bytes | None:
+        """The right granule position of the next page where the page's own is wrong, else None."""
+        body = 27 + len(lengths)
+        if page[5] & 2:
+            self._begin(page[14:18] if page[body : body + 8] == b"OpusHead" else None)
+        if page[14:18] != self._serial:
+            return None
+        completed = 0
+        continues = bool(page[5] & 1)
+        start = body
+        for length in lengths:
+            if not continues and self._headers_left == 0 and length:
+                self._open_samples = _opus_samples(page[start : start + 2])
+            start += length
+            continues = length == 255
+            if not continues:
+                if self._headers_left:
+                    self._headers_left -= 1
+                else:
+                    completed += self._open_samples
+                    self._open_samples = 0
+        if not completed:
+            return None
+        said = int.from_bytes(page[6:14], "little", signed=True)
+        if self._total is None:
+            # A stream cut out of a longer one does not begin at 0; less than a second is a miscount.
+            ahead = said - completed
+            self._total = ahead if ahead >= 48_000 else 0
+        before, self._total = self._total, self._total + completed
+        last = bool(page[5] & 4)
+        if said == self._total or (last and before <= said < self._total):
+            return None
+        return self._total.to_bytes(8, "little")
+
+
 def _check_pages(stream: Stream) -> None:
     """Raise if the pages of an ogg file are not whole, adjoining, with right checksums (RFC 3533, 6).
 
     libsndfile may take a stream with a bad page for a shorter one. What follows the end of a stream is a tag.
     """
+    counter = _OpusCounter()
     offset = 0
     ended = False
     while (header := stream.at(offset, 27))[:4] == b"OggS":
@@ -100,6 +163,10 @@ def _check_pages(stream: Stream) -> None:
             raise audio_error("an ogg file whole to its end", f"{stream.name}, truncated within its last page")
         if _page_checksum(page) != page[22:26]:
             break
+        granule = counter.granule(page, lengths)
+        if granule is not None:
+            mended = page[:6] + granule + page[14:]
+            stream.patch(offset + 6, mended[6:22] + _page_checksum(mended))
         ended = bool(header[5] & 4)
         offset += size
     else:

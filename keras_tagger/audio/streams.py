@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
+import itertools
 import os
 import re
 import stat
@@ -37,6 +39,7 @@ class Stream:
         self._raw = raw
         self._prefix = b""
         self._base = 0
+        self._patches: list[tuple[int, bytes]] = []
         self._position = 0
         self._window = b""
         self._window_start = 0
@@ -44,6 +47,10 @@ class Stream:
     def splice(self, prefix: bytes, base: int) -> None:
         """Let libsndfile read `prefix` and then the file from byte `base` on."""
         self._prefix, self._base = prefix, base
+
+    def patch(self, offset: int, data: bytes) -> None:
+        """Let libsndfile read `data` in place of the file's bytes at `offset`; offsets come in rising order."""
+        self._patches.append((offset, data))
 
     def at(self, offset: int, count: int) -> bytes:
         """The bytes of the file itself from `offset` on; fewer than `count` at its end only."""
@@ -64,13 +71,22 @@ class Stream:
         if len(data) < count:
             try:
                 offset = self._base + self._position + len(data) - len(self._prefix)
-                data += self.at(offset, count - len(data))
+                data += self._patched(offset, self.at(offset, count - len(data)))
             except AudioError as error:
                 self.error = error
                 return 0
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def _patched(self, offset: int, data: bytes) -> bytes:
+        end = offset + len(data)
+        first = bisect.bisect_left(self._patches, offset, key=lambda patch: patch[0] + len(patch[1]))
+        changed = bytearray(data)
+        for start, new in itertools.takewhile(lambda patch: patch[0] < end, self._patches[first:]):
+            low, high = max(start, offset), min(start + len(new), end)
+            changed[low - offset : high - offset] = new[low - start : high - start]
+        return bytes(changed)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place in what libsndfile reads; gives that place."""

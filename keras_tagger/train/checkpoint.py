@@ -83,5 +83,5 @@ def _read(path: Path) -> tuple[Progress, list[np.ndarray]]:
         with np.load(path, allow_pickle=False) as stored:
             progress = Progress(**json.loads(str(stored["progress"])))
             return progress, [stored[f"{index:04d}"] for index in range(len(stored.files) - 1)]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"expected a checkpoint of a run. Received: {path} ({error}).") from None

@@ -49,9 +49,7 @@ def panels(figure):
     return [ax for ax in figure.axes if ax.get_title(loc="left")]
 
 
-@pytest.mark.parametrize(
-    ("n_tags", "n_layers", "seconds"), [(3, 2, 5.0), (10, 4, 25.0), (5, 2, 180.0), (1, 1, 0.25)]
-)
+@pytest.mark.parametrize(("n_tags", "n_layers", "seconds"), [(3, 2, 5.0), (10, 4, 25.0), (5, 2, 180.0), (1, 1, 0.25)])
 def test_panels_share_one_time_axis_exactly(n_tags, n_layers, seconds):
     figure = preview_figure(a_preview(n_tags, n_layers, seconds))
     figure.draw_without_rendering()
@@ -139,9 +137,7 @@ def test_a_diverged_model_still_draws():
     preview = a_preview()
     nothing = replace(preview.contributions, values=np.full_like(preview.contributions.values, np.nan))
     empty = replace(preview.attention, values=np.full_like(preview.attention.values, np.nan))
-    blank = imread(
-        io.BytesIO(figure_to_png(preview_figure(replace(preview, contributions=nothing, attention=empty))))
-    )
+    blank = imread(io.BytesIO(figure_to_png(preview_figure(replace(preview, contributions=nothing, attention=empty)))))
     full = imread(io.BytesIO(figure_to_png(preview_figure(preview))))
     assert blank.shape == full.shape
     assert not np.array_equal(blank, full)

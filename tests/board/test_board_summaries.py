@@ -27,9 +27,7 @@ def preview() -> Preview:
         frame_times=np.arange(50) * 0.02 + 0.01,
         mel_frequencies=np.linspace(100, 7900, 20),
         attention=Heatmap(rng.random((2, 8)), ("layer 1", "layer 2"), times, "attention"),
-        contributions=Heatmap(
-            rng.random((2, 8)), ("rock", "loud"), times, "contributions", scores=[0.6, 0.4]
-        ),
+        contributions=Heatmap(rng.random((2, 8)), ("rock", "loud"), times, "contributions", scores=[0.6, 0.4]),
         waveform=np.sin(np.arange(22050) / 10).astype(np.float32) * 1.5,
         sample_rate=22050,
     )

@@ -61,9 +61,7 @@ def test_check(tmp_path):
     }
     assert report["rare_tags"] == ["soft"]
     assert report["untagged"] == [str(tmp_path / "d.wav")]
-    assert [entry["path"] for entry in report["unreadable"]] == [
-        str(tmp_path / n) for n in ("c.wav", "text.ogg")
-    ]
+    assert [entry["path"] for entry in report["unreadable"]] == [str(tmp_path / n) for n in ("c.wav", "text.ogg")]
     assert all(entry["reason"].startswith("Expected") for entry in report["unreadable"])
     same = [[str(tmp_path / "b.wav"), str(tmp_path / "b2.flac")]]
     assert report["duplicates"] == same

@@ -87,9 +87,7 @@ def test_crops_are_uniform_within_their_shares(tmp_path):
     np.testing.assert_allclose(np.var(within), 1 / 12, atol=0.015)
 
 
-@pytest.mark.parametrize(
-    ("window", "batch"), [(400, 5), (1000, 4), (333, 7), (5000, 3), (100, 64), (2000, 1)]
-)
+@pytest.mark.parametrize(("window", "batch"), [(400, 5), (1000, 4), (333, 7), (5000, 3), (100, 64), (2000, 1)])
 def test_n_batches_is_what_comes(prepared, window, batch):
     dataset = training_dataset(prepared, "train", window, batch, seed=0, epoch=0)
     assert sum(1 for _ in dataset) == n_batches(prepared, "train", window, batch) == dataset.cardinality()
@@ -102,9 +100,7 @@ def test_fewer_crops_than_a_batch_are_repeated(prepared):
     assert waves.shape == (50, 10000)
     total = count_crops(prepared, "train", 10000)
     np.testing.assert_array_equal(labels[:total], labels[total : 2 * total])
-    np.testing.assert_array_equal(
-        np.bincount(labels[:total].argmax(axis=1)), [1, 1, 3, 2, 1, 1, 4, 2, 1, 1, 1, 1]
-    )
+    np.testing.assert_array_equal(np.bincount(labels[:total].argmax(axis=1)), [1, 1, 3, 2, 1, 1, 4, 2, 1, 1, 1, 1])
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch(prepared):

@@ -100,10 +100,7 @@ def test_bad_files_are_reported_and_left_out(data, tmp_path, caplog):
     (tmp_path / "text.mp3").write_text("no music")
     whole = Path(manifest.clips[7].path).read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
-    bad = [
-        Clip(str(tmp_path / name), {"low": 1.0}, split="train")
-        for name in ("text.mp3", "cut.wav", "none.wav")
-    ]
+    bad = [Clip(str(tmp_path / name), {"low": 1.0}, split="train") for name in ("text.mp3", "cut.wav", "none.wav")]
     mixed = Manifest((*bad, *manifest.clips), manifest.tags)
     prepared = prepare(mixed, tmp_path / "out", RATE, segment_seconds=1.0)
     assert [entry["path"] for entry in prepared.failed] == [clip.path for clip in bad]
@@ -129,9 +126,7 @@ def test_a_finished_folder_is_returned_and_a_changed_one_made_anew(data, tmp_pat
     second = prepare(manifest, out, RATE, shard_clips=3)
     assert second.fingerprint != first.fingerprint
     assert {clip.index: clip.seconds for clip in second.clips}[0] == 3.0
-    assert sorted(os.listdir(out)) == sorted(
-        ["index.json", "notes.txt", *{clip.shard for clip in second.clips}]
-    )
+    assert sorted(os.listdir(out)) == sorted(["index.json", "notes.txt", *{clip.shard for clip in second.clips}])
     assert all(clip.shard.endswith(("-of-00003.tfrecord", "-of-00001.tfrecord")) for clip in second.clips)
 
 
@@ -145,9 +140,7 @@ def test_a_lost_index_costs_nothing_but_the_shards_without_outcome(data, tmp_pat
     outcome = {
         "fingerprint": reference.fingerprint,
         "clips": [
-            {"index": clip.index, "segments": list(clip.segments)}
-            for clip in reference.clips
-            if clip.shard == kept
+            {"index": clip.index, "segments": list(clip.segments)} for clip in reference.clips if clip.shard == kept
         ],
         "failed": [],
     }

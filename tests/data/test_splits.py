@@ -53,9 +53,7 @@ def test_no_leak_all_tags_and_fractions(seed):
 
 
 def test_stratified_exactly_where_it_can_be():
-    clips = [
-        Clip(f"/m/{tag}{i}.ogg", {tag: 1.0}) for tag, n in (("a", 100), ("b", 20), ("c", 3)) for i in range(n)
-    ]
+    clips = [Clip(f"/m/{tag}{i}.ogg", {tag: 1.0}) for tag, n in (("a", 100), ("b", 20), ("c", 3)) for i in range(n)]
     manifest = assign_splits(manifest_of(clips), 0.1, 0.2, seed=3)
     counts = {
         split: {tag: sum(tag in clip.tags for clip in manifest.select(split).clips) for tag in "abc"}
@@ -140,9 +138,7 @@ def test_explicit_splits_are_honoured():
     splits = [clip.split for clip in assign_splits(manifest_of(clips), 0.1, 0.1).clips]
     assert splits[:2] == ["test", "test"]
     assert sorted(set(splits[2:])) == ["train", "valid"]
-    complete = manifest_of(
-        [Clip("/m/a.ogg", {"x": 1.0}, split="train"), Clip("/m/b.ogg", {"x": 1.0}, split="test")]
-    )
+    complete = manifest_of([Clip("/m/a.ogg", {"x": 1.0}, split="train"), Clip("/m/b.ogg", {"x": 1.0}, split="test")])
     assert assign_splits(complete) == complete
 
 

@@ -93,9 +93,7 @@ def test_tokens_do_not_depend_on_the_length(kind: str, more: int) -> None:
     hop, field = NUMBERS[kind]
     frames = spectrogram(300 + more)
     kept = (300 - field) // hop
-    np.testing.assert_allclose(
-        layer(frames)[0, :kept], layer(frames[:, :300])[0, :kept], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(layer(frames)[0, :kept], layer(frames[:, :300])[0, :kept], rtol=1e-4, atol=1e-5)
 
 
 def test_timbral_filters_are_the_papers() -> None:

@@ -182,7 +182,7 @@ def test_keras_file_round_trip(which: str, request: pytest.FixtureRequest, tmp_p
     wave = noise(9000, batch=2)
     expected = model.analyze(wave)
     for loaded in (keras.saving.load_model(tmp_path / "model.keras"), load(tmp_path / "model.keras").model):
-        assert loaded.get_config() == model.get_config()
+        assert {**loaded.get_config(), "name": ""} == {**model.get_config(), "name": ""}
         assert list(loaded.tags) == list(model.tags)
         found = loaded.analyze(wave)
         for name in OUTPUTS:

@@ -96,9 +96,7 @@ def debs(tmp_path_factory):
         archive.writestr("maps/readme.txt", "no music")
     doc = tree / "usr/share/doc/two-data/copyright"
     doc.parent.mkdir(parents=True)
-    doc.write_text(
-        "Permission is hereby granted, free of charge, to any person\n\nThe packaging is under the GPL.\n"
-    )
+    doc.write_text("Permission is hereby granted, free of charge, to any person\n\nThe packaging is under the GPL.\n")
     build(tree, "two-data", folder / "debs")
     return folder / "debs"
 
@@ -221,9 +219,7 @@ def test_licence_of(corpus):
     assert corpus.licence_of(COPYRIGHT, "usr/share/games/one/menu.ogg") == "GPL-2+"
     two = COPYRIGHT + "\nFiles: data/music/a.ogg\n src/b.c\nLicense: CC0-1.0\n"
     assert corpus.licence_of(two, "usr/share/games/one/music/a.ogg") == "CC0-1.0"
-    assert (
-        corpus.licence_of("Creative Commons Attribution-ShareAlike 3.0", "a.ogg") == "see licences: CC-BY-SA"
-    )
+    assert corpus.licence_of("Creative Commons Attribution-ShareAlike 3.0", "a.ogg") == "see licences: CC-BY-SA"
     assert corpus.licence_of("All mine.", "a.ogg") == "see licences"
 
 

@@ -1,0 +1,273 @@
+"""`fit` on tones: it learns them, and leaves the run directory it promises."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from tiny import CONFIG, RATE, TAGS, merged
+
+from keras_tagger.config import load_config
+from keras_tagger.data.manifest import read_manifest
+from keras_tagger.data.prepare import prepare
+from keras_tagger.errors import ConfigError, ManifestError
+from keras_tagger.tagger import load
+from keras_tagger.train.checkpoint import read_progress
+from keras_tagger.train.evaluate import evaluate
+from keras_tagger.train.fit import fit
+from keras_tagger.train.loop import HISTORY
+
+QUICK = merged(
+    CONFIG,
+    {
+        "model": {"encoder": {"n_layers": 1}},
+        "training": {"epochs": 2, "batch_size": 4},
+        "board": {"preview_clips": 0},
+    },
+)
+
+
+def test_learns_tones(tiny_run: Any) -> None:
+    assert tiny_run.report.split == "test"
+    assert tiny_run.report.n_clips == 6
+    assert tiny_run.report.roc_auc == 1.0
+    assert tiny_run.report.pr_auc == 1.0
+    for tag, pitch in (("low", 150.0), ("mid", 750.0), ("high", 3000.0)):
+        assert tiny_run.tagger.tag((tiny.tone(pitch, 2.2, 77), RATE), top=1).names == (tag,)
+    losses = [row["loss"] for row in tiny_run.history]
+    # Before training each of three tags costs log 2 with random weights, about; telling nothing apart, 0.64.
+    assert losses[-1] < 0.3 < losses[0]
+
+
+def test_run_directory(tiny_run: Any) -> None:
+    found = {entry.name for entry in tiny_run.dir.iterdir()}
+    assert found == {
+        *("config.yaml", "tags.txt", "manifest.csv", "model.keras", "checkpoints", "logs"),
+        *("history.csv", "report.json", "report.csv"),
+    }
+    assert [entry.name for entry in (tiny_run.dir / "checkpoints").iterdir()] == ["last.npz"]
+    assert (tiny_run.dir / "tags.txt").read_text(encoding="utf-8") == "high\nlow\nmid\n"
+    stored = load_config(tiny_run.dir / "config.yaml")
+    assert stored == tiny_run.tagger.config
+    assert stored.training.epochs == 10
+    assert len(read_manifest(tiny_run.dir / "manifest.csv")) == 24
+
+
+def test_history(tiny_run: Any) -> None:
+    with (tiny_run.dir / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == HISTORY
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 11))
+    for row, kept in zip(rows, tiny_run.history, strict=True):
+        assert {name: float(value) for name, value in row.items()} == pytest.approx(dict(kept))
+    for row in tiny_run.history:
+        assert 0 <= row["input_wait_share"] <= 1
+        assert 0 <= row["valid_roc_auc"] <= 1
+    # The cosine has come to its end, but for the last step's share.
+    assert rows[-1]["valid_roc_auc"] == "1.0"
+    assert 0 <= float(rows[-1]["learning_rate"]) < 1e-3 < float(rows[3]["learning_rate"])
+
+
+def test_report_file(tiny_run: Any) -> None:
+    content = json.loads((tiny_run.dir / "report.json").read_text(encoding="utf-8"))
+    assert (content["roc_auc"], content["pr_auc"], content["n_clips"]) == (1.0, 1.0, 6)
+    assert [row["tag"] for row in content["per_tag"]] == list(TAGS)
+    training = content["training"]
+    steps = read_progress(tiny_run.dir / "checkpoints" / "last.npz").total_steps
+    assert (training["epochs"], training["steps"]) == (10, steps)
+    best = max(row["valid_roc_auc"] for row in tiny_run.history)
+    assert tiny_run.history[training["best_epoch"] - 1]["valid_roc_auc"] == best
+
+
+def test_the_runs_tagger_is_the_saved_one(tiny_run: Any, tones: Path) -> None:
+    report = evaluate(load(tiny_run.dir), tones, progress=False)
+    # From files, not from prepared 16-bit audio.
+    assert report.roc_auc == tiny_run.report.roc_auc
+
+
+def events(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for path in sorted((run_dir / "logs").glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value))
+    return found
+
+
+def test_tensorboard_events(tiny_run: Any) -> None:
+    found = events(tiny_run.dir)
+    assert {tag for tag in found if tag.startswith(("train/", "valid/", "test/"))} == {
+        *("train/loss", "train/learning_rate", "train/seconds"),
+        *("train/audio_seconds_per_second", "train/input_wait_share"),
+        *("valid/roc_auc", "valid/pr_auc", "test/roc_auc", "test/pr_auc"),
+    }
+    losses = [(step, float(tf.make_ndarray(value.tensor))) for step, value in found["train/loss"]]
+    assert [step for step, _ in losses] == list(range(1, 11))
+    np.testing.assert_allclose([loss for _, loss in losses], [row["loss"] for row in tiny_run.history], rtol=1e-6)
+    (text,) = found["config/text_summary"] if "config/text_summary" in found else found["config"]
+    assert (tiny_run.dir / "config.yaml").read_text(encoding="utf-8").strip() in tf.make_ndarray(
+        text[1].tensor
+    ).reshape(-1)[0].decode()
+    (images,) = [values for tag, values in found.items() if tag.startswith("preview/")]
+    assert [step for step, _ in images] == list(range(1, 11))
+    width, height, png = tf.make_ndarray(images[-1][1].tensor)[:3]
+    assert tf.io.decode_png(png).shape == (int(height), int(width), 3)
+    (clips,) = [values for tag, values in found.items() if tag.startswith("clips/")]
+    assert len(clips) == 1
+    wave, rate = tf.audio.decode_wav(tf.make_ndarray(clips[0][1].tensor).reshape(-1)[0])
+    assert int(rate) == RATE
+    assert RATE <= len(wave) <= 2 * RATE
+
+
+def test_a_run_is_not_overwritten(tiny_run: Any, tones: Path) -> None:
+    before = (tiny_run.dir / "report.json").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="run_dir: expected a new directory. Received: .*tiny, which holds a run"):
+        fit(CONFIG, tones, run_dir=tiny_run.dir)
+    assert (tiny_run.dir / "report.json").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_given_back(tiny_run: Any, tones: Path) -> None:
+    before = {entry.name: entry.stat().st_mtime_ns for entry in tiny_run.dir.iterdir()}
+    again = fit(CONFIG, tones, run_dir=tiny_run.dir, resume=True)
+    assert {entry.name: entry.stat().st_mtime_ns for entry in tiny_run.dir.iterdir()} == before
+    assert again.report.to_dict() == tiny_run.report.to_dict()
+    assert [dict(row) for row in again.history] == [pytest.approx(dict(row)) for row in tiny_run.history]
+    wave = tiny.tone(700.0, 1.5, 5)
+    np.testing.assert_allclose(again.tagger.scores((wave, RATE)), tiny_run.tagger.scores((wave, RATE)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("training.learning_rate", 0.02, r"^training\.learning_rate: expected 0\.01, with which .* Received: 0\.02"),
+        ("training.epochs", 11, r"^training\.epochs: expected 10"),
+        ("model.encoder.norm", "post", r"^model\.encoder\.norm: expected 'pre'"),
+        ("training.augment.mixup_alpha", 0.5, r"^training\.augment\.mixup_alpha: expected 0\.0"),
+    ],
+)
+def test_resuming_with_another_configuration(tiny_run: Any, tones: Path, key: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fit(CONFIG, tones, run_dir=tiny_run.dir, resume=True, **{key: value})
+
+
+def test_a_file_in_the_way(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="run_dir: expected a directory. Received: .*file, a file"):
+        fit(CONFIG, tones, run_dir=tmp_path / "file")
+
+
+def test_data_that_cannot_be_used(tones: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"^data\.path: expected a manifest"):
+        fit(CONFIG, run_dir=tmp_path / "run")
+    prepared = prepare(read_manifest(tones), tmp_path / "prepared", 8000, 1.0)
+    with pytest.raises(ManifestError, match="expected audio prepared at 16000 Hz. Received: 8000 Hz"):
+        fit(CONFIG, prepared, run_dir=tmp_path / "run")
+    clips = read_manifest(tones).select("test")
+    only_test = prepare(clips, tmp_path / "only_test", RATE, 1.0)
+    with pytest.raises(ManifestError, match="expected clips in split train. Received: test only"):
+        fit(CONFIG, only_test, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_corrupt_files_are_reported(tmp_path: Path) -> None:
+    manifest = tiny.write_tones(tmp_path / "tones", {"train": 2, "valid": 1})
+    (tmp_path / "tones" / "train_low_0.wav").write_text("no audio")
+    # Some labels may be gone: two of the three tags still have a clip.
+    run = fit(QUICK, manifest, run_dir=tmp_path / "run", **{"training.epochs": 1})
+    assert [Path(entry["path"]).name for entry in run.report.failed] == ["train_low_0.wav"]
+    assert "train_low_0.wav" in run.report.failed[0]["reason"]
+    assert (run.report.n_clips, run.report.split) == (3, "valid")
+    stored = json.loads((run.dir / "report.json").read_text(encoding="utf-8"))
+    assert len(stored["failed"]) == 1
+
+
+def test_half_precision(tones: Path, tmp_path: Path) -> None:
+    config = merged(CONFIG, {"board": {"preview_clips": 0}, "training": {"epochs": 6}})
+    run = fit(config, tones, run_dir=tmp_path / "run", **{"training.precision": "mixed_bfloat16"})
+    assert run.tagger.model.dtype_policy.name == "float32"
+    assert run.tagger.model.encoder.blocks[0].expand.compute_dtype == "float32"
+    assert run.history[-1]["loss"] < run.history[0]["loss"] - 0.1
+    assert run.report.roc_auc > 0.8
+    wave = tiny.tone(700.0, 1.5, 5)
+    loaded = load(run.dir)
+    np.testing.assert_allclose(loaded.scores((wave, RATE)), run.tagger.scores((wave, RATE)), atol=1e-6)
+
+
+def write_noise(folder: Path) -> Path:
+    """Noise with tags that it has nothing to do with: validation goes up and down."""
+    import soundfile
+
+    folder.mkdir()
+    lines = ["path,tags,split"]
+    for index in range(24):
+        soundfile.write(folder / f"{index}.wav", tiny.noise(RATE, seed=index), RATE)
+        lines.append(f"{index}.wav,{'ab'[index % 2]},{'train' if index < 8 else 'valid'}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "manifest.csv"
+
+
+def test_early_stopping_and_phases(tmp_path: Path) -> None:
+    """With what the history says: when it stopped, and from which weights each phase went on."""
+    config = merged(
+        QUICK,
+        {
+            "training": {
+                "epochs": 40,
+                "early_stopping_epochs": 3,
+                "phases": [{"from_epoch": 2, "optimizer": "sgd", "learning_rate": 0.01}],
+            }
+        },
+    )
+    run = fit(config, write_noise(tmp_path / "noise"), run_dir=tmp_path / "run")
+    scores = [row["valid_roc_auc"] for row in run.history]
+    assert len(scores) < 40
+    best = max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch))
+    assert len(scores) - 1 - best == 3
+    assert run.report.training["best_epoch"] == best + 1
+    assert run.report.roc_auc == pytest.approx(max(scores), abs=1e-9)
+    rates = [row["learning_rate"] for row in run.history]
+    assert rates[2:] == pytest.approx([0.01] * (len(rates) - 2))
+    assert rates[1] < 0.006
+
+
+def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> None:
+    """A first phase that destroys the model after its first epoch; a second that hardly moves it."""
+    config = merged(
+        QUICK,
+        {
+            "training": {
+                **{"epochs": 3, "optimizer": "adam", "weight_decay": 0.0, "warmup_epochs": 0.0, "schedule": "constant"},
+                "phases": [{"from_epoch": 2, "optimizer": "sgd", "learning_rate": 1e-9}],
+            },
+        },
+    )
+    from keras_tagger.data.prepared import open_prepared
+    from keras_tagger.train.loop import Loop
+
+    settings = load_config(config)
+    prepared = prepare(read_manifest(tones), tmp_path / "prepared", RATE, 5.0)
+    model = tiny.random_tagger({"model": {"encoder": {"n_layers": 1}}}).model
+    seen: list[dict[str, np.ndarray]] = []
+
+    def on_epoch(epoch: int, row: dict[str, float], tagger: Any) -> None:
+        seen.append({weight.path: weight.numpy() for weight in model.trainable_weights})
+        if epoch == 1:
+            # As if the second epoch had been the worse one.
+            best = load(tmp_path / "run").model
+            for weight in best.weights:
+                weight.assign(np.full(weight.shape, 0.125))
+            best.save(tmp_path / "run" / "model.keras")
+
+    loop = Loop(model, settings, open_prepared(prepared.dir), tmp_path / "run", on_epoch)
+    loop.run()
+    assert len(seen) == 3
+    for path, value in seen[2].items():
+        np.testing.assert_allclose(value, 0.125, atol=1e-5, err_msg=path)
+    assert max(np.abs(value - 0.125).max() for value in seen[1].values()) > 0.1
