@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tiny
 
+import tiny
 from keras_tagger import cli
 
 

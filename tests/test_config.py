@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import yaml
 
+import tiny
 from keras_tagger.config import (
     AudioConfig,
     EncoderConfig,

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import RATE, TAGS, noise
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.config import load_config
 from keras_tagger.errors import ModelError
 from keras_tagger.export import WARMUP_FILE
+from tiny import RATE, TAGS, noise
 
 TOKEN = 2048
 LENGTHS = {"short": 9000, "long": 35000}

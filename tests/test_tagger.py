@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-import tiny
-from tiny import RATE, TAGS, noise
 
+import tiny
 from keras_tagger import audio
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError, ModelNotFoundError
 from keras_tagger.tagger import Tagger, load
+from tiny import RATE, TAGS, noise
 
 TOKEN = 2048
 WINDOW = 7 * TOKEN

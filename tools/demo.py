@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"demo: expected {missing[0]} to be made. Received: nothing there.")
     width = max(len(str(path)) for path in made)
     for path, what in made.items():
-        print(f"  {str(path):<{width}}  {what}")
+        print(f"  {path!s:<{width}}  {what}")
     scripts = Path(sys.executable).parent
     print(f"\nTo see the training: {shown(scripts / 'tensorboard')} --logdir {run_dir / 'logs'}")
     print(f"To tag your own:     {shown(scripts / 'keras-tagger')} tag YOUR.mp3 --model {run_dir}")

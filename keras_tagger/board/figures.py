@@ -14,8 +14,9 @@ from keras_tagger.heatmap import Heatmap, column_edges, draw_rows, draw_spectrum
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDTH_INCHES = 11.0
-_DPI = 100
+# TensorBoard shows pictures at a third of their size at first: large letters on few inches stay legible.
+_WIDTH_INCHES = 8.0
+_DPI = 140
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Preview:
 def preview_figure(preview: Preview) -> Figure:
     """Draw a preview: mel spectrogram, attention per layer and top tags, aligned on one axis in seconds.
 
-    1100 pixels wide, as tall as its rows need. Attention is relative to each layer's own maximum, because
+    1120 pixels wide, as tall as its rows need. Attention is relative to each layer's own maximum, because
     layers are not on one scale; contributions are probabilities, from 0 to the largest shown. Both colour
     scales are square roots, so that weak values show beside strong ones. True tags are bold, with a star.
     """
@@ -73,9 +74,9 @@ def preview_figure(preview: Preview) -> Figure:
 
     attention = preview.attention.relative()
     contributions = preview.contributions
-    heights = [2.5, max(0.6, 0.27 * len(attention.tags)), max(0.8, 0.27 * len(contributions.tags))]
-    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 2.0), dpi=_DPI, layout="constrained")
-    grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[60, 1])
+    heights = [1.9, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 1.6), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[50, 1])
     figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
 
     top = figure.add_subplot(grid[0, 0])

@@ -122,7 +122,7 @@ def test_png_has_the_colour_of_a_value_where_its_time_is():
     values[0, (preview.contributions.times > 4) & (preview.contributions.times < 6)] = 1.0
     figure = preview_figure(replace(preview, contributions=replace(preview.contributions, values=values)))
     image = imread(io.BytesIO(figure_to_png(figure)))
-    assert image.shape[1] == 1100
+    assert image.shape[1] == 1120
     for second, colour in [(2.0, "#440154"), (4.9, "#fde725"), (5.1, "#fde725"), (8.0, "#440154")]:
         x, y = panels(figure)[2].transData.transform((second, 0.5))
         np.testing.assert_allclose(image[image.shape[0] - int(y), int(x), :3], to_rgb(colour), atol=0.01)
@@ -130,7 +130,7 @@ def test_png_has_the_colour_of_a_value_where_its_time_is():
 
 def test_height_follows_the_number_of_rows():
     heights = [imread(io.BytesIO(figure_to_png(preview_figure(a_preview(n))))).shape[0] for n in (3, 10)]
-    assert heights[1] - heights[0] == pytest.approx(27 * 7, abs=2)
+    assert heights[1] - heights[0] == pytest.approx(0.24 * 140 * 7, abs=2)
 
 
 def test_a_diverged_model_still_draws():

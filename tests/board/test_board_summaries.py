@@ -77,7 +77,7 @@ def test_preview_is_the_figure_as_an_image(log, preview):
     width, height, png = tf.make_ndarray(event.tensor_proto)
     image = imread(io.BytesIO(png))
     assert (int(width), int(height)) == (image.shape[1], image.shape[0])
-    assert image.shape[1] == 1100
+    assert image.shape[1] == 1120
     expected = imread(io.BytesIO(figure_to_png(preview_figure(preview))))
     np.testing.assert_array_equal(image[..., :3], expected[..., :3])
     assert image[..., :3].std() > 0.1
