@@ -21,7 +21,7 @@ def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A finished run on the tones."""
     from keras_tagger.train.fit import fit
 
-    return fit(tiny.CONFIG, tones, run_dir=tmp_path_factory.mktemp("runs") / "tiny")
+    return fit(tiny.LEARNER, tones, run_dir=tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -103,14 +103,14 @@ def test_errors_name_the_key(values: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def phases(*starts: int) -> list[dict[str, Any]]:
+def phase_values(*starts: int) -> list[dict[str, Any]]:
     return [{"from_epoch": start, "optimizer": "sgd", "learning_rate": 0.1} for start in starts]
 
 
 @pytest.mark.parametrize("starts", [(3, 2), (2, 2)])
 def test_phases_in_rising_order(starts: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"training\.phases: expected from_epoch in rising order"):
-        config_from_dict({"training": {"phases": phases(*starts)}})
+        config_from_dict({"training": {"phases": phase_values(*starts)}})
 
 
 def test_values_take_their_types() -> None:
@@ -118,7 +118,7 @@ def test_values_take_their_types() -> None:
         {
             "audio": {"window_seconds": 5},
             "model": {"front_end": {"channels": [8, 16]}},
-            "training": {"learning_rate": "5e-4", "phases": phases(2, 4)},
+            "training": {"learning_rate": "5e-4", "phases": phase_values(2, 4)},
         }
     )
     assert (config.audio.window_seconds, type(config.audio.window_seconds)) == (5.0, float)
@@ -146,9 +146,9 @@ def test_presets_are_as_published() -> None:
     assert (won.model.encoder.dropout, won.model.encoder.attention_dropout, won.model.head.dropout) == (0.4, 0.4, 0.5)
     assert (won.model.cls_token, won.model.head.pooler, won.model.front_end.channels) == ("fixed", True, (16,))
     assert (won.training.optimizer, won.training.learning_rate, won.training.batch_size) == ("adam", 1e-4, 16)
-    assert [(phase.from_epoch, phase.optimizer, phase.learning_rate, phase.weight_decay) for phase in won.training.phases] == [
-        (60, "sgd", 1e-3, 1e-4), (80, "sgd", 1e-4, 1e-4), (100, "sgd", 1e-5, 1e-4),
-    ]  # fmt: skip
+    phases = [(phase.from_epoch, phase.optimizer, phase.learning_rate) for phase in won.training.phases]
+    assert phases == [(60, "sgd", 1e-3), (80, "sgd", 1e-4), (100, "sgd", 1e-5)]
+    assert {phase.weight_decay for phase in won.training.phases} == {1e-4}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -236,13 +236,12 @@ def test_config_files_take_a_training_step(path: Path, tmp_path: Path) -> None:
     """The model of the file itself, on a few tones: a step that moves weights, and its report."""
     from keras_tagger.train.fit import fit
 
-    counts = {"train": 1, "valid": 1} if path.stem != "demo" else {"train": 1}
-    manifest = tiny.write_tones(tmp_path / "tones", counts)
+    manifest = tiny.write_tones(tmp_path / "tones", {"train": 1}, seconds=(1.0, 1.1))
     run = fit(
         path,
         manifest,
         run_dir=tmp_path / "run",
-        **{"training.epochs": 1, "training.batch_size": 2, "board.preview_clips": 0, "audio.window_seconds": 1.5},
+        **{"training.epochs": 1, "training.batch_size": 3, "board.preview_clips": 0, "audio.window_seconds": 1.0},
     )
     assert run.report.training["steps"] == 1
     assert [row["epoch"] for row in run.history] == [1]

@@ -22,8 +22,8 @@ CONFIG: dict[str, Any] = {
         "front_end": {"channels": [4, 8, 8, 8]},
         "encoder": {"n_layers": 2, "n_heads": 2, "width": 16, "feed_forward": 32},
     },
-    "training": {"epochs": 10, "batch_size": 6, "learning_rate": 0.01, "seed": 3},
-    "board": {"preview_clips": 1, "preview_seconds": 2.0, "top_tags": 2},
+    "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "seed": 3},
+    "board": {"preview_clips": 0},
 }
 
 
@@ -34,6 +34,23 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         inner = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if inner else value
     return result
+
+
+# Learns the tones in 8 epochs of 12 steps.
+LEARNER = merged(
+    CONFIG,
+    {
+        "name": "learner",
+        "audio": {"window_seconds": 0.5},
+        "model": {
+            "front_end": {"channels": [8, 16, 16]},
+            "encoder": {"n_layers": 1, "dropout": 0.0, "attention_dropout": 0.0},
+            "head": {"dropout": 0.0},
+        },
+        "training": {"epochs": 8, "warmup_epochs": 0.5, "seed": 2},
+        "board": {"preview_clips": 1, "preview_seconds": 2.0, "top_tags": 2},
+    },
+)
 
 
 def tone(pitch_hz: float, seconds: float, seed: int) -> np.ndarray:

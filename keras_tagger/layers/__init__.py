@@ -1,5 +1,6 @@
 """Keras layers: spectrogram, front-ends, positions, Transformer encoder, head. All serializable."""
 
+from keras_tagger.layers.conv_norm import ConvNorm
 from keras_tagger.layers.front_end import CompactFrontEnd, FrontEnd, TimbralFrontEnd, front_end_from_config
 from keras_tagger.layers.head import TagHead
 from keras_tagger.layers.spec_augment import SpecAugment
@@ -10,6 +11,7 @@ from keras_tagger.layers.transformer import TransformerBlock, TransformerEncoder
 __all__ = [
     "ClassToken",
     "CompactFrontEnd",
+    "ConvNorm",
     "FrontEnd",
     "LearnedPositions",
     "SinusoidalPositions",

@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tagger.layers.conv_norm import ConvNorm
+
 
 class FrontEnd(keras.layers.Layer):
     """Base of the front-ends.
@@ -129,35 +131,26 @@ class _ResidualStage(keras.layers.Layer):
         self.channels = channels
         self.kernel = tuple(kernel)
         self.strides = tuple(strides)
-        settings = {"padding": "same", "use_bias": False, "dtype": self.dtype_policy}
-        self.convolutions = [
-            keras.layers.Conv2D(channels, self.kernel, strides=self.strides, name="down", **settings),
-            keras.layers.Conv2D(channels, (3, 3), name="first", **settings),
-            keras.layers.Conv2D(channels, (3, 3), name="second", **settings),
-        ]
-        self.norms = [
-            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm_{index}", dtype=self.dtype_policy)
-            for index in range(3)
-        ]
+        policy = {"dtype": self.dtype_policy}
+        self.down = ConvNorm(channels, self.kernel, self.strides, name="down", **policy)
+        self.first = ConvNorm(channels, (3, 3), name="first", **policy)
+        self.second = ConvNorm(channels, (3, 3), relu=False, name="second", **policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
         shape = input_shape
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            convolution.build(shape)
-            shape = convolution.compute_output_shape(shape)
-            norm.build(shape)
+        for layer in (self.down, self.first, self.second):
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Downsample, then add the residual."""
-        down, first, second = zip(self.convolutions, self.norms, strict=True)
-        x = tf.nn.relu(_normed(x, down, training))
-        y = tf.nn.relu(_normed(x, first, training))
-        return tf.nn.relu(x + _normed(y, second, training))
+        x = self.down(x, training=training)
+        return tf.nn.relu(x + self.second(self.first(x, training=training), training=training))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Strided time and frequency, `channels` channels."""
-        return self.convolutions[0].compute_output_shape(input_shape)
+        return self.down.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
@@ -167,11 +160,6 @@ class _ResidualStage(keras.layers.Layer):
             "kernel": list(self.kernel),
             "strides": list(self.strides),
         }
-
-
-def _normed(x: tf.Tensor, layers: tuple[keras.layers.Layer, keras.layers.Layer], training: Any) -> tf.Tensor:
-    convolution, norm = layers
-    return norm(convolution(x), training=training)
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")

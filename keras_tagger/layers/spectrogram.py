@@ -76,6 +76,11 @@ class Spectrogram(keras.layers.Layer):
             dtype="float32",
         )
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Nothing to make: there are no weights."""
+        for layer in (self.stft, self.magnitude, self.filterbank):
+            layer.built = True
+
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
         """Compute the spectrogram of a batch."""
         n_samples = tf.shape(waveform)[1]

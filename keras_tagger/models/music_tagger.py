@@ -100,7 +100,7 @@ class MusicTagger(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         """Make all weights."""
         width = self.model.encoder.width
-        self.spectrogram(tf.zeros([1, self.token_samples]))
+        self.spectrogram.build((None, None))
         self.front_end.build((None, None, self.model.spectrogram.n_mels))
         for layer in (self.class_token, self.positions, self.encoder):
             if layer is not None:

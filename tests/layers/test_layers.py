@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from layer_harness import run_layer_test
 
 import keras_tagger.layers as layers
+from layer_harness import run_layer_test
 
 RNG = np.random.default_rng(5)
 WAVES = (0.2 * RNG.standard_normal((2, 4000))).astype(np.float32)
@@ -34,6 +34,18 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         True,
         (1, 500),
     ),
+    "conv_norm": (
+        layers.ConvNorm,
+        {
+            **{"filters": 3, "kernel_size": (3, 2), "strides": (2, 1)},
+            **{"relu": False, "momentum": 0.8, "epsilon": 1e-3},
+        },
+        np.random.default_rng(4).standard_normal((2, 9, 6, 4)).astype(np.float32),
+        (2, 5, 6, 3),
+        (3, 2),
+        False,
+        (),
+    ),
     # Per stage three convolutions without bias and three batch norms; input norm; dense.
     "compact": (
         layers.CompactFrontEnd,
@@ -43,15 +55,6 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         (4 * (3 + 6) + 2 + 2, 4 * 6 + 2),
         False,
         (1, 8, 9, 80),
-    ),
-    "compact_two_stages": (
-        layers.CompactFrontEnd,
-        {"width": 6, "channels": (3, 4)},
-        SPECTROGRAMS,
-        (2, 10, 6),
-        (2 * (3 + 6) + 2 + 2, 2 * 6 + 2),
-        False,
-        (1, 40),
     ),
     # Six vertical and four horizontal convolutions, a norm each; input norm; dense and its norm.
     "timbral": (

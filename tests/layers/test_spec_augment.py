@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_tagger.layers import SpecAugment
 
 ONES = np.ones((64, 50, 30), np.float32)
+FEW = ONES[:4]
 
 
 def stretches(line: np.ndarray) -> list[int]:
@@ -46,20 +47,20 @@ def test_frequency_masks_are_whole_bands_no_longer_than_asked() -> None:
 
 def test_masks_are_a_function_of_seed_and_step() -> None:
     layer, same, other = SpecAugment(seed=1), SpecAugment(seed=1), SpecAugment(seed=2)
-    first = layer(ONES, step=5, training=True).numpy()
+    first = layer(FEW, step=5, training=True).numpy()
     tf.random.set_seed(99)
-    np.testing.assert_array_equal(first, layer(ONES, step=5, training=True))
+    np.testing.assert_array_equal(first, layer(FEW, step=5, training=True))
     traced = tf.function(lambda x, step: same(x, step=step, training=True))
-    np.testing.assert_array_equal(first, traced(tf.constant(ONES), tf.constant(5, tf.int64)))
-    assert (first != layer(ONES, step=6, training=True).numpy()).any()
-    assert (first != other(ONES, step=5, training=True).numpy()).any()
+    np.testing.assert_array_equal(first, traced(tf.constant(FEW), tf.constant(5, tf.int64)))
+    assert (first != layer(FEW, step=6, training=True).numpy()).any()
+    assert (first != other(FEW, step=5, training=True).numpy()).any()
     assert (first[0] != first[1:]).any(axis=(1, 2)).all()
 
 
 @pytest.mark.parametrize("traced", [False, True])
 def test_inputs_shorter_than_the_longest_mask(traced: bool) -> None:
     layer = SpecAugment(n_time_masks=2, time_mask_frames=40, n_freq_masks=2, freq_mask_bins=10)
-    short = np.ones((32, 4, 3), np.float32)
+    short = np.ones((16, 4, 3), np.float32)
 
     def call(x: tf.Tensor) -> tf.Tensor:
         return layer(x, training=True)

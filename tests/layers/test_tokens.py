@@ -16,7 +16,7 @@ TOKENS = np.random.default_rng(0).standard_normal((3, 5, 8)).astype(np.float32)
 def test_fixed_class_token_is_numpys_seed_0() -> None:
     layer = ClassToken("fixed")
     output = layer(TOKENS).numpy()
-    expected = np.random.RandomState(0).uniform(size=8)  # noqa: NPY002 (the paper's generator)
+    expected = np.random.RandomState(0).uniform(size=8)
     np.testing.assert_allclose(output[:, 0], np.tile(expected, (3, 1)), rtol=1e-6)
     np.testing.assert_array_equal(output[:, 1:], TOKENS)
     assert layer.trainable_variables == []

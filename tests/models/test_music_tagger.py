@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TAGS, noise, random_tagger, randomize
 
 from keras_tagger.config import presets
 from keras_tagger.models.music_tagger import OUTPUTS, MusicTagger
 from keras_tagger.tagger import load
+from tiny import TAGS, noise, random_tagger, randomize
 
 TOKEN = 2048  # 8 frames of 256 samples
 FIFTY = [f"tag {index}" for index in range(50)]

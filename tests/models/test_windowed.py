@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import noise
 
 from keras_tagger import audio
 from keras_tagger.models.windowed import analyze_windows
+from tiny import noise
 
 RATE = 16000
 TOKEN = 2048

@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tiny import random_tagger
 
 from keras_tagger.errors import ModelError
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from tiny import random_tagger
 
 PROGRESS = Progress(epoch=3, step=7, total_steps=97, best_score=0.75, best_epoch=1, loss_sum=1.5, seconds=9.25)
 

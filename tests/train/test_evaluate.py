@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 from sklearn.metrics import average_precision_score, roc_auc_score
-from tiny import RATE, TAGS, noise, write_tones
 
 from keras_tagger.data.manifest import Clip, Manifest, read_manifest
 from keras_tagger.data.prepare import prepare
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 from keras_tagger.train.evaluate import evaluate
+from tiny import RATE, TAGS, noise, write_tones
 
 
 @pytest.fixture(scope="module")
