@@ -226,13 +226,11 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from keras_tagger.config import DataConfig
     from keras_tagger.tagger import load
     from keras_tagger.train.evaluate import evaluate
-    from keras_tagger.train.fit import open_data
 
     tagger = load(arguments.model)
-    report = evaluate(tagger, open_data(DataConfig(path=arguments.data)), arguments.split)
+    report = evaluate(tagger, arguments.data, arguments.split)
     print(report)
     if arguments.out:
         report.save(arguments.out)

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,12 +217,14 @@ def open_source(
 ) -> Manifest | Prepared:
     """Open what `path` is: a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
 
+    "demo" is the manifest of the clips that are shipped with keras_tagger.
+
     `tags` and `min_clips_per_tag` choose the vocabulary as in `read_manifest`; a prepared folder keeps its
     own. Raises `ManifestNotFoundError` or `ManifestError`.
     """
     from keras_tagger.data.prepared import INDEX, open_prepared
 
-    path = Path(path)
+    path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
     if not path.exists():

@@ -69,7 +69,7 @@ def prepare(
         )
     out_dir = os.path.abspath(out_dir)
     os.makedirs(out_dir, exist_ok=True)
-    fingerprint = _fingerprint(manifest, sample_rate, segment_seconds, shard_clips)
+    fingerprint = fingerprint_of(manifest, sample_rate, segment_seconds, shard_clips)
     finished = _finished(out_dir, fingerprint)
     if finished is not None:
         return finished
@@ -200,8 +200,10 @@ def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
     return shards
 
 
-def _fingerprint(manifest: Manifest, sample_rate: int, segment_seconds: float, shard_clips: int) -> str:
-    """Everything that the contents of the folder depend on."""
+def fingerprint_of(
+    manifest: Manifest, sample_rate: int = 16000, segment_seconds: float = 30.0, shard_clips: int = 0
+) -> str:
+    """A hash of everything that the contents of the folder depend on; files by their size and time of change."""
     clips = [
         [
             clip.path,

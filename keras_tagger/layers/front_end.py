@@ -132,7 +132,7 @@ class _ResidualStage(keras.layers.Layer):
         self.kernel = tuple(kernel)
         self.strides = tuple(strides)
         policy = {"dtype": self.dtype_policy}
-        self.down = ConvNorm(channels, self.kernel, self.strides, name="down", **policy)
+        self.down = ConvNorm(channels, kernel, strides, name="down", **policy)
         self.first = ConvNorm(channels, (3, 3), name="first", **policy)
         self.second = ConvNorm(channels, (3, 3), relu=False, name="second", **policy)
 

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_tagger.config import AudioConfig, ModelConfig, section_from_dict
+from keras_tagger.config import AudioConfig, ExperimentConfig, ModelConfig, section_from_dict
+from keras_tagger.errors import ConfigError
 from keras_tagger.layers import (
     ClassToken,
     LearnedPositions,
@@ -50,6 +51,7 @@ class MusicTagger(keras.Model):
         self.tags = list(tags)
         self.audio = _section(AudioConfig, audio, "audio")
         self.model = _section(ModelConfig, model, "model")
+        ExperimentConfig(audio=self.audio, model=self.model)  # checks what both must agree on
         policy = {"dtype": self.dtype_policy}
         encoder, attention = self.model.encoder, self.model.attention
         self.spectrogram = Spectrogram(sample_rate=self.audio.sample_rate, **dataclasses.asdict(self.model.spectrogram))
@@ -64,6 +66,12 @@ class MusicTagger(keras.Model):
         }[attention.positions]()
         self.encoder = TransformerEncoder(**dataclasses.asdict(encoder), **policy)
         self.head = TagHead(len(self.tags), self.model.head.pooler, self.model.head.dropout, **policy)
+        needed = self.window_samples // self.token_samples + 1
+        if attention.positions == "learned" and attention.max_positions < needed:
+            raise ConfigError(
+                f"model.attention.max_positions: expected at least {needed}, the tokens of a window with [CLS]. "
+                f"Received: {attention.max_positions}."
+            )
         self._analyzers: dict[tuple[str, ...], Any] = {}
 
     @property

@@ -25,7 +25,9 @@ class Progress:
         epoch: epochs finished.
         step: steps done in the next one.
         total_steps: steps done in all.
-        best_score: best validation ROC-AUC so far, and best_epoch, the epoch (from 0) that had it; -1 for none.
+        best_score: best validation ROC-AUC so far; best_epoch: the last epoch (from 0) that had it, improved_epoch:
+            the first; -1 for none.
+        data: fingerprint of the prepared data.
         loss_sum: over the steps of the unfinished epoch.
         seconds, wait_seconds, timed_steps: of its steps but those that traced the graph; seconds hold the waits.
         train_seconds, train_wait_seconds, train_timed_steps: the same over all finished epochs.
@@ -36,6 +38,8 @@ class Progress:
     total_steps: int = 0
     best_score: float = float("-inf")
     best_epoch: int = -1
+    improved_epoch: int = -1
+    data: str = ""
     loss_sum: float = 0.0
     seconds: float = 0.0
     wait_seconds: float = 0.0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from keras_tagger.board.previews import make_preview
 from keras_tagger.board.summaries import write_clip, write_config, write_preview, write_scalars
 from keras_tagger.config import DataConfig, ExperimentConfig, load_config
 from keras_tagger.data.manifest import Manifest, open_source
-from keras_tagger.data.prepare import prepare
+from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
@@ -88,14 +87,12 @@ def fit(
     if resume and (folder / "report.json").exists():
         return _finished_run(folder)
 
-    prepared = _prepare(settings, data, folder)
+    manifest, prepared = _prepare(settings, data, folder)
     keras.utils.set_random_seed(settings.training.seed)
     model = MusicTagger(
         prepared.tags, settings.audio, settings.model, dtype=keras.DTypePolicy(settings.training.precision)
     )
     model.build()
-    _write_text(folder / "config.yaml", settings.to_yaml())
-    _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
 
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     previews = _preview_clips(prepared, settings)
@@ -109,6 +106,10 @@ def fit(
 
     loop = Loop(model, settings, prepared, folder, on_epoch)
     resumed = resume and loop.restore()
+    _write_text(folder / "config.yaml", settings.to_yaml())
+    _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
+    if manifest is not None:
+        manifest.save(folder / "manifest.csv")
     if resumed:
         logging.info("resuming %s at epoch %d, step %d", folder, loop.progress.epoch + 1, loop.progress.step + 1)
     else:
@@ -133,37 +134,25 @@ def fit(
     return Run(folder, tagger, tuple(loop.history), report)
 
 
-def open_data(config: DataConfig) -> Manifest | Prepared:
-    """The data that a configuration names.
-
-    Raises:
-        ManifestError, ManifestNotFoundError: it cannot be used.
-    """
+def _open(config: DataConfig) -> Manifest | Prepared:
     if not config.path:
         raise ManifestError(
             "data.path: expected a manifest, a folder per tag, a prepared folder or 'demo'. Received: nothing."
         )
-    path: str | os.PathLike[str] = config.path
-    if path == "demo":
-        path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
-    return open_source(path, config.tags or None, config.min_clips_per_tag)
+    return open_source(config.path, config.tags or None, config.min_clips_per_tag)
 
 
-def _prepare(settings: ExperimentConfig, data: Manifest | Prepared | None, folder: Path) -> Prepared:
-    found = open_data(settings.data) if data is None else data
+def _prepare(
+    settings: ExperimentConfig, data: Manifest | Prepared | None, folder: Path
+) -> tuple[Manifest | None, Prepared]:
+    manifest = None
+    found = _open(settings.data) if data is None else data
     if isinstance(found, Manifest):
-        split = settings.data.split
-        found = assign_splits(found, split.valid, split.test, split.seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        found.save(folder / "manifest.csv")
-        prepared_dir = settings.data.prepared_dir or folder.parent / "prepared" / settings.name
-        found = prepare(
-            found,
-            prepared_dir,
-            settings.audio.sample_rate,
-            settings.data.segment_seconds,
-            settings.data.workers,
-        )
+        split, how = settings.data.split, (settings.audio.sample_rate, settings.data.segment_seconds)
+        found = manifest = assign_splits(found, split.valid, split.test, split.seed)
+        # By content, so that runs on the same data share it and runs on other data do not meet.
+        default_dir = folder.parent / "prepared" / fingerprint_of(found, *how)[:12]
+        found = prepare(found, settings.data.prepared_dir or default_dir, *how, settings.data.workers)
     if found.sample_rate != settings.audio.sample_rate:
         raise ManifestError(
             f"{found.dir}: expected audio prepared at {settings.audio.sample_rate} Hz. "
@@ -171,7 +160,7 @@ def _prepare(settings: ExperimentConfig, data: Manifest | Prepared | None, folde
         )
     if "train" not in found.splits:
         raise ManifestError(f"expected clips in split train. Received: {', '.join(found.splits)} only, of {found.dir}.")
-    return found
+    return manifest, found
 
 
 def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
@@ -187,7 +176,7 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
             "(resume=True or --resume goes on with it)."
         )
     stored, wanted = _flat(load_config(stored_path).to_dict()), _flat(settings.to_dict())
-    # The path may be written otherwise than before; the prepared data's fingerprint guards its content.
+    # The path may be written otherwise than before; the checkpoint knows what was behind it.
     differing = [key for key in wanted if stored.get(key) != wanted[key] and not key.startswith("data.")]
     if differing:
         key = differing[0]

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from keras_tagger.config import ExperimentConfig
 from keras_tagger.data.pipeline import n_batches, training_dataset
 from keras_tagger.data.prepared import Prepared
+from keras_tagger.errors import ConfigError
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger
 from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from keras_tagger.train.evaluate import evaluate
-from keras_tagger.train.report import Report
 from keras_tagger.train.schedule import phase_of, phase_optimizer
 
 HISTORY = (
@@ -61,7 +60,7 @@ class Loop:
         self.prepared = prepared
         self.run_dir = run_dir
         self.on_epoch = on_epoch
-        self.progress = Progress()
+        self.progress = Progress(data=prepared.fingerprint)
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
         self.steps_per_epoch = n_batches(prepared, "train", model.window_samples, config.training.batch_size)
@@ -84,6 +83,11 @@ class Loop:
             return False
         # The optimiser's variables depend on the phase, and the phase at the start of an epoch is the one before.
         progress = read_progress(self.checkpoint_path)
+        if progress.data != self.prepared.fingerprint:
+            raise ConfigError(
+                f"data: expected what {self.run_dir} was begun with. Received: other clips, tags, splits or files "
+                f"(in {self.prepared.dir})."
+            )
         epoch = progress.epoch if progress.step else max(progress.epoch - 1, 0)
         self._start_phase(phase_of(self.config.training, epoch))
         self.progress = load_checkpoint(self.checkpoint_path, self._variables())
@@ -193,7 +197,10 @@ class Loop:
         )
         self.history.append(row)
         _write_history(self.run_dir, self.history)
-        if self._is_best(report):
+        # Of equals, and where no tag can be scored, the newest is kept; early stopping asks for better.
+        if report.roc_auc > progress.best_score:
+            progress.improved_epoch = progress.epoch
+        if not report.roc_auc < progress.best_score:
             progress.best_score, progress.best_epoch = report.roc_auc, progress.epoch
             self.tagger.save(self.best_path)
         self.on_epoch(progress.epoch, row, self.tagger)
@@ -209,13 +216,9 @@ class Loop:
         audio = steps * self.config.training.batch_size * self.model.window_samples
         return audio / self.model.audio.sample_rate / seconds if seconds else 0.0
 
-    def _is_best(self, report: Report) -> bool:
-        # Of equals, and where no tag can be scored, the newest.
-        return np.isnan(report.roc_auc) or report.roc_auc >= self.progress.best_score
-
     def _should_stop(self) -> bool:
         patience = self.config.training.early_stopping_epochs
-        return bool(patience) and self.progress.epoch - 1 - self.progress.best_epoch >= patience
+        return bool(patience) and self.progress.epoch - 1 - self.progress.improved_epoch >= patience
 
     def _reload_best(self) -> None:
         if self.best_path.exists():

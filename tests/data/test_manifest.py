@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,3 +204,10 @@ def test_open_source(tmp_path):
         open_source(write(tmp_path / "x.xlsx", "1"))
     with pytest.raises(ManifestError, match="folders named after tags"):
         open_source(write(tmp_path / "flat/a.ogg", "1").parent)
+
+
+def test_demo_is_the_shipped_clips():
+    manifest = open_source("demo")
+    assert len(manifest) == 7
+    assert {clip.split for clip in manifest.clips} == {"train"}
+    assert all(Path(clip.path).exists() for clip in manifest.clips)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_tagger.config import presets
+from keras_tagger.config import AudioConfig, ModelConfig, SpectrogramConfig, presets
+from keras_tagger.errors import ConfigError
 from keras_tagger.models.music_tagger import OUTPUTS, MusicTagger
 from keras_tagger.tagger import load
 from tiny import TAGS, noise, random_tagger, randomize
@@ -208,3 +209,16 @@ def test_training_updates_batch_norm_and_applies_dropout(tagger: Any) -> None:
     # Momentum 0.9, two steps.
     expected = 0.81 * moving + (0.09 + 0.1) * mean
     np.testing.assert_allclose(model.front_end.input_norm.moving_mean, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_learned_positions_must_reach_over_a_window() -> None:
+    tagger = random_tagger({"model": {"attention": {"positions": "learned", "max_positions": 8}}})
+    assert tagger.model.window_samples // tagger.model.token_samples == 7
+    with pytest.raises(ConfigError, match=r"max_positions: expected at least 8, .* Received: 7\."):
+        random_tagger({"model": {"attention": {"positions": "learned", "max_positions": 7}}})
+
+
+def test_audio_and_model_must_agree() -> None:
+    model = ModelConfig(spectrogram=SpectrogramConfig(f_max=8000.0))
+    with pytest.raises(ConfigError, match=r"f_max: expected at most half of audio\.sample_rate \(4000 Hz\)"):
+        MusicTagger(["a"], AudioConfig(sample_rate=8000), model)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import tensorflow as tf
-from raw_requests import Raw
-from served_modules import Echo, Tagger, Words
 
 from keras_tagger.serving.server import Server
+from raw_requests import Raw
+from served_modules import Echo, Tagger, Words
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 import pytest
-from raw_requests import Raw, as_numpy, refusal
-from served_modules import CLIP, CLIP_TAGS, WEIGHTS
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from keras_tagger.serving.server import Server
+from raw_requests import Raw, as_numpy, refusal
+from served_modules import CLIP, CLIP_TAGS, WEIGHTS
 
 
 def test_predict_answers_the_default_signature_in_typed_fields(tagger):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from raw_requests import refusal
-from served_modules import CLIP
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -15,6 +13,9 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+
+from raw_requests import refusal
+from served_modules import CLIP
 
 
 @pytest.mark.parametrize(

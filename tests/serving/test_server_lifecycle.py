@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from raw_requests import Raw, as_numpy
-from served_modules import Tagger
 from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving.server import Server
+from raw_requests import Raw, as_numpy
+from served_modules import Tagger
 
 
 def warm_up(version: Path, *logs: prediction_log_pb2.PredictionLog) -> None:

@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
 from raw_requests import as_numpy, refusal
 from served_modules import CLIP, CLIP_TAGS, DTYPES
-from tensorflow.core.framework import tensor_pb2, types_pb2
 
 
 def tensor(dtype, sizes, **fields):

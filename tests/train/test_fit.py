@@ -150,6 +150,22 @@ def test_resuming_with_another_configuration(tiny_run: Any, tones: Path, key: st
         fit(LEARNER, tones, run_dir=tiny_run.dir, resume=True, **{key: value})
 
 
+def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
+    fit(merged(QUICK, {"training": {"epochs": 1}}), tones, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "report.json").unlink()
+    rows = tones.read_text(encoding="utf-8").splitlines()
+    other = tones.parent / "other.csv"
+    other.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    before = (tmp_path / "run" / "manifest.csv").read_bytes()
+    with pytest.raises(ConfigError, match="data: expected what .*run was begun with"):
+        fit(merged(QUICK, {"training": {"epochs": 1}}), other, run_dir=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "manifest.csv").read_bytes() == before
+    # Each has its own prepared folder beside the runs; the first run's is whole and goes on.
+    assert len(list((tmp_path / "prepared").iterdir())) == 2
+    report = fit(merged(QUICK, {"training": {"epochs": 1}}), tones, run_dir=tmp_path / "run", resume=True).report
+    assert report.n_clips == 6
+
+
 def test_a_file_in_the_way(tones: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="run_dir: expected a directory. Received: .*file, a file"):
@@ -222,7 +238,8 @@ def test_early_stopping_and_phases(tmp_path: Path) -> None:
     scores = [row["valid_roc_auc"] for row in run.history]
     assert len(scores) < 40
     best = max(range(len(scores)), key=lambda epoch: (scores[epoch], epoch))
-    assert len(scores) - 1 - best == 3
+    # A tie is kept as the newest, but only a better score delays the stop.
+    assert len(scores) - 1 - scores.index(max(scores)) == 3
     assert run.report.training["best_epoch"] == best + 1
     assert run.report.roc_auc == pytest.approx(max(scores), abs=1e-9)
     rates = [row["learning_rate"] for row in run.history]
