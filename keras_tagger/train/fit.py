@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import keras
@@ -24,7 +24,7 @@ from keras_tagger.board.summaries import write_clip, write_config, write_preview
 from keras_tagger.config import DataConfig, ExperimentConfig, load_config
 from keras_tagger.data.manifest import Manifest, open_source
 from keras_tagger.data.prepare import fingerprint_of, prepare
-from keras_tagger.data.prepared import Prepared
+from keras_tagger.data.prepared import Prepared, PreparedClip
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.files import replacing
@@ -226,8 +226,14 @@ def _preview_clips(prepared: Prepared, settings: ExperimentConfig) -> list[tuple
     for clip, waveform in prepared.iter_clips(split):
         if clip.index in chosen:
             truth = tuple(tag for tag, label in clip.tags.items() if label > 0.5)
-            found.append((f"{Path(clip.path).stem}-{clip.index}", waveform[:samples], truth))
+            found.append((_short_name(clip), waveform[:samples], truth))
     return found
+
+
+def _short_name(clip: PreparedClip) -> str:
+    """Folder and file without extension, and the excerpt where it is one: `album/track` or `album/track#t=10,20`."""
+    path = PurePath(clip.path)
+    return f"{path.parent.name}/{path.stem}{clip.id[len(clip.path) :]}"
 
 
 def _write_previews(
