@@ -11,12 +11,15 @@ DONE := .installed
 demo: $(VENV)/$(DONE)
 	$(VENV)/bin/python tools/demo.py --out_dir demo
 
+# A process per core: tracing graphs, which is most of the time, keeps one busy.
+TEST := -m pytest -n auto --dist loadfile
+
 test: $(VENV)/$(DONE)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python $(TEST)
 
 # The newest TensorFlow that setup.cfg allows, without tensorflow-io.
 test-newest: $(NEWEST)/$(DONE)
-	$(NEWEST)/bin/python -m pytest
+	$(NEWEST)/bin/python $(TEST)
 
 lint: $(VENV)/$(DONE)
 	$(VENV)/bin/ruff check .
