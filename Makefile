@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.13 p
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 NEWEST := .venv-newest
-DONE := .installed
+# Named after the Python version, so that another PYTHON makes the environment anew.
+DONE := .installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 .PHONY: demo test test-newest lint clean
 
