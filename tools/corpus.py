@@ -43,7 +43,18 @@ COLLECTIONS: dict[str, dict[str, list[str]]] = {
         "metal": ["marsshooter-data", "fretsonfire-songs-sectoid"],
         "electronic": ["singularity-music"],
         "adventure": ["drascula-music"],
-    }
+    },
+    # About 30 hours; each package is its own tag, so that splits can be by whole packages.
+    "pretraining": {
+        package: [package]
+        for package in (
+            *("warzone2100-music", "ufoai-music", "planetblupi-music-ogg", "wesnoth-1.16-music", "naev-data"),
+            *("supertux-data", "hedgewars-data", "nexuiz-music", "blobwars-data", "supertuxkart-data"),
+            *("colobot-common-sounds", "singularity-music", "marsshooter-data", "drascula-music"),
+            *("unknown-horizons", "megaglest-data", "trackballs-data", "pushover-data", "warmux-data"),
+            *("fretsonfire-songs-sectoid", "openclonk-data", "zaz-data", "freecol"),
+        )
+    },
 }
 
 FLAGS = flags.FLAGS
