@@ -112,7 +112,7 @@ class Teacher:
         )
 
     def patches(
-        self, waveform: np.ndarray, hop_seconds: float = 1.0, batch_size: int = 8
+        self, waveform: np.ndarray, hop_seconds: float = 1.0, batch_size: int = 4
     ) -> tuple[np.ndarray, np.ndarray]:
         """Listen to a clip in patches of 187 frames (2.992 s).
 
