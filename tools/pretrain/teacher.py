@@ -44,6 +44,8 @@ SAMPLE_RATE = 16000
 N_FFT, HOP_LENGTH, N_MELS = 512, 256, 96
 PATCH_FRAMES = 187
 PATCH_SECONDS = PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE
+# 96 frames, twelve tokens of the compact front-end: patches overlap by half.
+HOP_SECONDS = 96 * HOP_LENGTH / SAMPLE_RATE
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
@@ -76,7 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
     flags.DEFINE_enum("vocabulary", "MTT", sorted(TAGS), "Which of musicnn's weights.")
-    flags.DEFINE_float("hop_seconds", 1.0, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE)
+    flags.DEFINE_float("hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE)
     flags.DEFINE_string("work_dir", "data/teacher", f"Folder of musicnn's wheel (or set {WHEEL_VARIABLE}).")
 
 
@@ -106,13 +108,38 @@ class Teacher:
         self.vocabulary = vocabulary
         self.tags = TAGS[vocabulary]
         self.model = model
-        self._logits = tf.function(
-            lambda patches: model(patches, training=False),
-            input_signature=[tf.TensorSpec([None, PATCH_FRAMES, N_MELS], tf.float32)],
-        )
+        self._layers = {layer.name: layer for layer in model.layers}
+        self._after_front_end = keras.Model(self._layers["front_end"].output, model.output)
+        frames = tf.TensorSpec([None, N_MELS], tf.float32)
+        starts = tf.TensorSpec([None], tf.int32)
+        self._logits = tf.function(self._patch_logits, input_signature=[frames, starts])
+
+    def _patch_logits(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Logits [n_patches, 50] of patches that overlap: `model` on each, but the tall filters, most of the work, run
+        once over all frames, and again only where a patch's padding is seen."""
+        normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
+        patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))
+        columns = []
+        for conv, norm in (("conv2d", "batch_normalization_1"), ("conv2d_1", "batch_normalization_2")):
+            reach = self._layers[conv].kernel_size[0] // 2
+            edge = [[0, 0], [reach, 0], [0, 0], [0, 0]]
+            inner = tf.gather(
+                self._filtered(normed[tf.newaxis], conv, norm)[0],
+                starts[:, tf.newaxis] + tf.range(PATCH_FRAMES - 2 * reach),
+            )
+            first = self._filtered(tf.pad(patches[:, : 2 * reach], edge), conv, norm)
+            last = self._filtered(tf.pad(patches[:, -2 * reach :], [edge[0], edge[1][::-1], *edge[2:]]), conv, norm)
+            columns.append(tf.concat([first, inner, last], axis=1))
+        for index in (2, 3, 4):
+            columns.append(self._filtered(patches, f"conv2d_{index}", f"batch_normalization_{index + 1}"))
+        return self._after_front_end(tf.concat(columns, axis=-1), training=False)
+
+    def _filtered(self, x: tf.Tensor, conv: str, norm: str) -> tf.Tensor:
+        """One of the front-end's branches, with its maximum over frequency: [B, time, channels]."""
+        return tf.reduce_max(self._layers[norm](self._layers[conv](x), training=False), axis=2)
 
     def patches(
-        self, waveform: np.ndarray, hop_seconds: float = 1.0, batch_size: int = 4
+        self, waveform: np.ndarray, hop_seconds: float = HOP_SECONDS, batch_size: int = 32
     ) -> tuple[np.ndarray, np.ndarray]:
         """Listen to a clip in patches of 187 frames (2.992 s).
 
@@ -137,10 +164,10 @@ class Teacher:
         starts = patch_starts(n_frames, hop_seconds)
         if n_frames < PATCH_FRAMES:
             frames = np.resize(frames, (PATCH_FRAMES, N_MELS))
-        logits = [
-            self._logits(np.stack([frames[start : start + PATCH_FRAMES] for start in starts[i : i + batch_size]]))
-            for i in range(0, len(starts), batch_size)
-        ]
+        logits = []
+        for batch in np.split(starts, range(batch_size, len(starts), batch_size)):
+            stretch = frames[batch[0] : batch[-1] + PATCH_FRAMES]
+            logits.append(self._logits(stretch, (batch - batch[0]).astype(np.int32)).numpy())
         # Frame j is centred on sample j * HOP_LENGTH.
         centres = starts + (min(n_frames, PATCH_FRAMES) - 1) / 2
         return np.concatenate(logits), (centres * HOP_LENGTH / SAMPLE_RATE).astype(np.float32)
@@ -218,7 +245,7 @@ def build_model() -> keras.Model:
     padded = keras.layers.ZeroPadding2D((3, 0))(x)
     front = [filters(padded, 204, (7, bands), "valid") for bands in (38, 67)]
     front += [filters(x, 51, (frames, 1), "same") for frames in (128, 64, 32)]
-    features = [keras.ops.concatenate(front, axis=-1)]
+    features = [keras.layers.Concatenate(name="front_end")(front)]
     features.append(mix(features[0]))
     features.append(features[1] + mix(features[1]))
     features.append(features[2] + mix(features[2]))
@@ -291,7 +318,7 @@ def _download(path: Path) -> None:
         os.replace(Path(folder) / WHEEL, path)
 
 
-def label_manifest(teacher: Teacher, manifest: Manifest, out: Path, hop_seconds: float = 1.0) -> dict[str, Any]:
+def label_manifest(teacher: Teacher, manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS) -> dict[str, Any]:
     """Label every clip that has no labels in `out` yet; write the index and return it.
 
     Clips that cannot be read are logged, listed under "failed" and tried again the next time.
