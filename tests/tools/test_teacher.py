@@ -216,8 +216,12 @@ def labelled(random_teacher, tmp_path):
         "train_mid_0.wav,mid,,\nmissing.wav,mid,,\n"
     )
     manifest = read_manifest(music / "manifest.csv")
-    index = teacher.label_manifest(random_teacher, manifest, tmp_path / "labels", hop_seconds=0.5)
+    index = teacher.label_manifest([random_teacher], manifest, tmp_path / "labels", hop_seconds=0.5)
     return manifest, tmp_path / "labels", index
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text("utf-8").splitlines()]
 
 
 def test_labels_are_those_of_the_patches(random_teacher, labelled):
@@ -225,16 +229,33 @@ def test_labels_are_those_of_the_patches(random_teacher, labelled):
     assert json.loads((out / "index.json").read_text("utf-8")) == index
     assert index["tags"] == list(random_teacher.tags)
     assert index["hop_seconds"] == 0.5
-    ids = ["train_low_0.wav", "train_low_0.wav#t=0.5,4", "train_mid_0.wav"]
-    assert [clip["id"] for clip in index["clips"]] == ids
-    assert {clip["file"] for clip in index["clips"]} | {"index.json"} == {path.name for path in out.iterdir()}
+    rows = rows_of(out)
+    assert [(row["path"], row.get("start"), row.get("end")) for row in rows] == [
+        ("../music/train_low_0.wav", None, None),
+        ("../music/train_low_0.wav", 0.5, 4.0),
+        ("../music/train_mid_0.wav", None, None),
+    ]
+    assert {row["labels"] for row in rows} | {"index.json", "manifest.jsonl"} == {path.name for path in out.iterdir()}
     waveform = audio.load(manifest.clips[1].path, 16000, 0.5, 4.0)
     logits, times = random_teacher.patches(waveform, 0.5)
-    with np.load(out / index["clips"][1]["file"]) as labels:
-        assert labels["logits"].dtype == np.float16
-        np.testing.assert_array_equal(labels["logits"], logits.astype(np.float16))
-        np.testing.assert_array_equal(labels["times"], times)
-    assert index["clips"][1]["n_patches"] == len(times) == 2
+    assert len(times) == 2
+    with np.load(out / rows[1]["labels"]) as labels:
+        assert labels["values"].dtype == np.float16
+        np.testing.assert_allclose(labels["values"], sigmoid(logits), atol=5e-4)
+        assert labels["tags"].tolist() == list(random_teacher.tags)
+        assert labels["hop_seconds"] == 0.5
+        assert labels["length_seconds"] == pytest.approx(2.992)
+        assert labels["pool"] == "mean"
+
+
+def test_two_vocabularies_stand_side_by_side(random_teacher, labelled, tmp_path):
+    manifest, _, _ = labelled
+    other = teacher.Teacher("MSD", random_teacher.model)
+    index = teacher.label_manifest([random_teacher, other], manifest, tmp_path / "both", hop_seconds=0.5)
+    assert index["tags"] == [*random_teacher.tags, *(f"msd/{tag}" for tag in teacher.TAGS["MSD"])]
+    assert len(set(index["tags"])) == 100
+    with np.load(tmp_path / "both" / rows_of(tmp_path / "both")[0]["labels"]) as labels:
+        np.testing.assert_array_equal(labels["values"][:, 50:], labels["values"][:, :50])
 
 
 def test_what_cannot_be_read_is_reported(labelled):
@@ -245,22 +266,22 @@ def test_what_cannot_be_read_is_reported(labelled):
 
 def test_labelling_goes_on_where_it_was(random_teacher, labelled):
     manifest, out, index = labelled
-    kept, lost = (out / clip["file"] for clip in index["clips"][:2])
+    kept, lost = (out / row["labels"] for row in rows_of(out)[:2])
     before = lost.read_bytes()
     lost.unlink()
     times = kept.stat().st_mtime_ns
     broken = Path(manifest.clips[2].path)
     broken.write_bytes(Path(manifest.clips[0].path).read_bytes())
-    again = teacher.label_manifest(random_teacher, manifest, out, hop_seconds=0.5)
+    again = teacher.label_manifest([random_teacher], manifest, out, hop_seconds=0.5)
     assert kept.stat().st_mtime_ns == times
     with np.load(lost) as labels:
-        first = labels["logits"]
+        first = labels["values"]
     lost.write_bytes(before)
     with np.load(lost) as labels:
-        np.testing.assert_array_equal(first, labels["logits"])
-    assert [clip["id"] for clip in again["clips"]] == [
+        np.testing.assert_array_equal(first, labels["values"])
+    assert [Path(row["path"]).name for row in rows_of(out)] == [
         "train_low_0.wav",
-        "train_low_0.wav#t=0.5,4",
+        "train_low_0.wav",
         "broken.wav",
         "train_mid_0.wav",
     ]
@@ -270,9 +291,9 @@ def test_labelling_goes_on_where_it_was(random_teacher, labelled):
 def test_labels_of_other_settings_are_not_mixed(random_teacher, labelled):
     manifest, out, _ = labelled
     with pytest.raises(ModelError, match=r"expected labels with hop_seconds=0.5. Received: 1.0"):
-        teacher.label_manifest(random_teacher, manifest, out, hop_seconds=1.0)
-    with pytest.raises(ModelError, match=r"expected labels with teacher='musicnn 0.1.0, MTT'. Received: .*MSD"):
-        teacher.label_manifest(teacher.Teacher("MSD", random_teacher.model), manifest, out, hop_seconds=0.5)
+        teacher.label_manifest([random_teacher], manifest, out, hop_seconds=1.0)
+    with pytest.raises(ModelError, match=r"expected labels with teacher=\['musicnn 0.1.0, MTT'\]. Received: .*MSD"):
+        teacher.label_manifest([teacher.Teacher("MSD", random_teacher.model)], manifest, out, hop_seconds=0.5)
 
 
 def test_ids_are_relative_to_the_manifest():
@@ -339,8 +360,9 @@ def test_program_labels_a_manifest(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 clips labelled, 0 failed: ")
     index = json.loads((tmp_path / "labels/index.json").read_text("utf-8"))
-    with np.load(tmp_path / "labels" / index["clips"][0]["file"]) as labels:
-        found = sigmoid(labels["logits"])
+    (row,) = rows_of(tmp_path / "labels")
+    with np.load(tmp_path / "labels" / row["labels"]) as labels:
+        found = labels["values"]
     with np.load(RECORDED / "musicnn_flute_solo.npz") as recorded:
         expected = recorded["taggram_MTT"]
     np.testing.assert_allclose(found, expected, atol=3e-3)

@@ -91,7 +91,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
                 clips = []
             for clip in clips:
                 about = {name: track[name] for name in ("group", "package", "track", "licence")}
-                rows.append({**clip, "tags": {}, "split": split_of(track["package"]), **about})
+                rows.append({**clip, "tags": [track["package"]], "split": split_of(track["package"]), **about})
             bar.update()
     with replacing(out / "manifest.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

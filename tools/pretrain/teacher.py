@@ -1,11 +1,12 @@
 """Soft labels for music from a published tagger: musicnn 0.1.0, rebuilt in Keras with its own weights.
 
-    python tools/pretrain/teacher.py --manifest data/all/manifest.csv --out data/labels --hop_seconds 1.0
+    python tools/pretrain/teacher.py --manifest data/clips/manifest.jsonl --out data/labels --vocabulary MTT \
+        --vocabulary MSD
 
-writes one .npz per clip (`logits` float16 [n_patches, 50], `times` float32 [n_patches]: centres of the 3 s patches in
-seconds from the clip's start) and OUT/index.json (`tags`, settings, and per clip its `id`, `file` and `n_patches`;
-`failed` names the clips that could not be read and why). Ids are those of `keras_tagger.data.Clip`, relative to the
-manifest's folder. A clip whose .npz is there is not labelled again.
+writes one .npz per clip, dense labels as `keras_tagger.data.dense` reads them (`values` float16 [n_patches, n_tags] in
+0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`), OUT/manifest.jsonl with the clips and their
+labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why). With
+both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
 
 The weights come from the wheel musicnn 0.1.0 on PyPI: Copyright (c) Music Technology Group, Universitat Pompeu Fabra
 2019, by Jordi Pons, ISC licence (README.md beside has its text). The model is that of J. Pons and X. Serra, "musicnn:
@@ -69,6 +70,7 @@ _TAGS = {
 }
 TAGS = {vocabulary: tuple(names.split(", ")) for vocabulary, names in _TAGS.items()}
 INDEX = "index.json"
+MANIFEST = "manifest.jsonl"
 
 FLAGS = flags.FLAGS
 
@@ -77,7 +79,7 @@ def define_flags() -> None:
     """Define the program's flags; other programs that import this module have flags of their own."""
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
-    flags.DEFINE_enum("vocabulary", "MTT", sorted(TAGS), "Which of musicnn's weights.")
+    flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "Which of musicnn's weights; may be given twice.")
     flags.DEFINE_float("hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE)
     flags.DEFINE_string("work_dir", "data/teacher", f"Folder of musicnn's wheel (or set {WHEEL_VARIABLE}).")
 
@@ -88,11 +90,11 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         manifest = read_manifest(FLAGS.manifest)
-        teacher = load_teacher(FLAGS.work_dir, FLAGS.vocabulary)
-        index = label_manifest(teacher, manifest, Path(FLAGS.out), FLAGS.hop_seconds)
+        teachers = [load_teacher(FLAGS.work_dir, vocabulary) for vocabulary in FLAGS.vocabulary]
+        index = label_manifest(teachers, manifest, Path(FLAGS.out), FLAGS.hop_seconds)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{len(index['clips'])} clips labelled, {len(index['failed'])} failed: {Path(FLAGS.out) / INDEX}")
+    print(f"{len(manifest) - len(index['failed'])} clips labelled, {len(index['failed'])} failed: {Path(FLAGS.out)}")
 
 
 class Teacher:
@@ -318,8 +320,10 @@ def _download(path: Path) -> None:
         os.replace(Path(folder) / WHEEL, path)
 
 
-def label_manifest(teacher: Teacher, manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS) -> dict[str, Any]:
-    """Label every clip that has no labels in `out` yet; write the index and return it.
+def label_manifest(
+    teachers: Sequence[Teacher], manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS
+) -> dict[str, Any]:
+    """Label every clip that has no labels in `out` yet; write the manifest and the index, and return the index.
 
     Clips that cannot be read are logged, listed under "failed" and tried again the next time.
 
@@ -327,30 +331,39 @@ def label_manifest(teacher: Teacher, manifest: Manifest, out: Path, hop_seconds:
         ModelError: `out` holds labels of another vocabulary or hop.
     """
     settings: dict[str, Any] = {
-        "teacher": f"musicnn 0.1.0, {teacher.vocabulary}",
+        "teacher": [f"musicnn 0.1.0, {teacher.vocabulary}" for teacher in teachers],
         "patch_seconds": PATCH_SECONDS,
         "hop_seconds": hop_seconds,
-        "tags": list(teacher.tags),
+        "tags": list(joined_tags(teachers)),
     }
     known = json.loads((out / INDEX).read_text("utf-8")) if (out / INDEX).exists() else settings
     for name, value in settings.items():
         if known.get(name) != value:
             raise ModelError(f"{out / INDEX}: expected labels with {name}={known.get(name)!r}. Received: {value!r}")
-    index = {**settings, "clips": [], "failed": []}
+    index = {**settings, "failed": []}
     if not (out / INDEX).exists():
         _write_index(out, index)
+    rows = []
     for clip in tqdm(manifest.clips, desc="label", unit="clip"):
         clip_id = relative_id(clip, manifest.root)
         file = f"{hashlib.sha256(clip_id.encode()).hexdigest()[:16]}.npz"
         try:
-            n_patches = _label(teacher, clip, out / file, hop_seconds)
+            _label(teachers, clip, out / file, hop_seconds)
         except (AudioError, OSError) as error:
             logging.warning("%s: left out: %s", clip_id, error)
             index["failed"].append({"id": clip_id, "reason": str(error)})
             continue
-        index["clips"].append({"id": clip_id, "file": file, "n_patches": n_patches})
+        rows.append(_row(clip, file, out))
+    with replacing(out / MANIFEST) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     _write_index(out, index)
     return index
+
+
+def joined_tags(teachers: Sequence[Teacher]) -> tuple[str, ...]:
+    """The tags of all teachers; those of the second and later ones are called msd/TAG and the like."""
+    first, *others = teachers
+    return (*first.tags, *(f"{other.vocabulary.lower()}/{tag}" for other in others for tag in other.tags))
 
 
 def relative_id(clip: Clip, root: str) -> str:
@@ -359,18 +372,33 @@ def relative_id(clip: Clip, root: str) -> str:
     return (path if "://" in path else Path(os.path.relpath(path, root)).as_posix()) + mark + stretch
 
 
-def _label(teacher: Teacher, clip: Clip, path: Path, hop_seconds: float) -> int:
-    """Write the labels of one clip unless they are there; return the number of patches."""
+def _label(teachers: Sequence[Teacher], clip: Clip, path: Path, hop_seconds: float) -> None:
+    """Write the labels of one clip unless they are there."""
     if path.exists():
-        with np.load(path) as labels:
-            return len(labels["times"])
+        return
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
-    logits, times = teacher.patches(waveform, hop_seconds)
+    logits = np.concatenate([teacher.patches(waveform, hop_seconds)[0] for teacher in teachers], axis=1)
     if not np.isfinite(logits).all():
         raise AudioError(f"{clip.path}: expected audio within about -1..1. Received: {np.abs(waveform).max():g}")
+    values = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     with replacing(path) as temporary:
-        np.savez(temporary, logits=logits.astype(np.float16), times=times)
-    return len(times)
+        np.savez(
+            temporary,
+            values=values.astype(np.float16),
+            tags=np.array(joined_tags(teachers)),
+            hop_seconds=hop_seconds,
+            length_seconds=min(PATCH_SECONDS, len(waveform) / SAMPLE_RATE),
+            pool="mean",
+        )
+
+
+def _row(clip: Clip, labels: str, out: Path) -> dict[str, Any]:
+    """A clip's row of the manifest in `out`."""
+    path = clip.path if "://" in clip.path else Path(os.path.relpath(clip.path, out)).as_posix()
+    row = {"path": path, "tags": {}, "labels": labels, "split": clip.split, "group": clip.group}
+    if clip.start_seconds or clip.end_seconds is not None:
+        row |= {"start": clip.start_seconds, "end": clip.end_seconds}
+    return row
 
 
 def _write_index(out: Path, index: dict[str, Any]) -> None:
