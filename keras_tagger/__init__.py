@@ -2,8 +2,8 @@
 
     import keras_tagger as kt
 
+    kt.load("compact").tag("song.mp3").as_dict()
     run = kt.fit("configs/demo.yaml")
-    run.tagger.tag("song.mp3").as_dict()
     run.tagger.contributions("song.mp3").plot()
     run.tagger.export("exported/")
 
@@ -28,7 +28,9 @@ _HOMES = {
     "Report": "keras_tagger.train.report",
     "load": "keras_tagger.tagger",
     "Tagger": "keras_tagger.tagger",
-    "Tags": "keras_tagger.tagger",
+    "Tags": "keras_tagger.tags",
+    "TagInfo": "keras_tagger.tags",
+    "pretrained": "keras_tagger.packaged",
     "Heatmap": "keras_tagger.heatmap",
     "Attention": "keras_tagger.heatmap",
     "presets": "keras_tagger.config",
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from keras_tagger.config import ExperimentConfig, load_config, presets
     from keras_tagger.errors import KerasTaggerError
     from keras_tagger.heatmap import Attention, Heatmap
-    from keras_tagger.tagger import Tagger, Tags, load
+    from keras_tagger.packaged import pretrained
+    from keras_tagger.tagger import Tagger, load
+    from keras_tagger.tags import TagInfo, Tags
     from keras_tagger.train.evaluate import evaluate
     from keras_tagger.train.fit import Run, fit
     from keras_tagger.train.report import Report
@@ -53,6 +57,7 @@ __all__ = [
     "KerasTaggerError",
     "Report",
     "Run",
+    "TagInfo",
     "Tagger",
     "Tags",
     "evaluate",
@@ -60,6 +65,7 @@ __all__ = [
     "load",
     "load_config",
     "presets",
+    "pretrained",
 ]
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app
@@ -20,11 +21,16 @@ from absl.flags import argparse_flags
 
 from keras_tagger.errors import KerasTaggerError, ManifestError
 
+DEFAULT = "compact"
+
 _EXAMPLES = """examples:
+  keras-tagger tag song.mp3                               the best tags of a file, by the weights that are shipped
+  keras-tagger tag *.mp3 --merge_synonyms --csv           a table of many; one name for vocal, vocals, voice, singing
   keras-tagger data check my_music/                       what is there, what is broken
   keras-tagger fit configs/demo.yaml                      train; the run goes to runs/demo
   keras-tagger fit configs/albums.yaml --set training.epochs=3 --resume
-  keras-tagger tag song.mp3 --model runs/demo             the best tags of a file
+  keras-tagger fit mine.yaml --set training.init=compact  start from the shipped weights
+  keras-tagger tag song.mp3 --model runs/demo             the same by your own model
   keras-tagger evaluate runs/albums --data runs/albums/manifest.csv
   keras-tagger export runs/demo exported/                 a SavedModel as exported/1
   keras-tagger serve exported/ --port 8500                gRPC, for any TensorFlow Serving client
@@ -80,9 +86,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         command.set_defaults(command=run)
         return command
 
-    tag = add("tag", _tag, "print the best tags of audio files")
+    tag = add("tag", _tag, "print the best tags of audio files, * where a score reaches the tag's threshold")
     tag.add_argument("files", nargs="+", metavar="FILE")
-    tag.add_argument("--model", required=True, help="a run directory or a .keras file")
+    tag.add_argument(
+        "--model", default=DEFAULT, help=f"a pretrained name, a run directory or a .keras file ({DEFAULT})"
+    )
+    tag.add_argument("--merge_synonyms", action="store_true", help="one entry for vocal, vocals, voice, singing, ...")
     _add_output(tag)
 
     fit = add("fit", _fit, "train a tagger from a YAML file")
@@ -93,13 +102,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     fit.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
 
     evaluate = add("evaluate", _evaluate, "measure a tagger on labelled audio")
-    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("model", metavar="MODEL", help="a pretrained name, a run directory or a .keras file")
     evaluate.add_argument("--data", required=True, help="manifest, folder per tag, prepared folder or 'demo'")
     evaluate.add_argument("--split", choices=("train", "valid", "test"), help="test where there is one, else all")
     evaluate.add_argument("--out", help="directory for report.json and report.csv")
 
     export = add("export", _export, "write a SavedModel as the next version below a directory")
-    export.add_argument("model", metavar="MODEL")
+    export.add_argument("model", metavar="MODEL", help="a pretrained name, a run directory or a .keras file")
     export.add_argument("directory", metavar="DIR")
 
     serve = add("serve", _serve, "serve the newest version below a directory over gRPC")
@@ -144,7 +153,7 @@ def _add_output(command: Any) -> None:
     command.add_argument("--top", type=_positive, default=10, metavar="N", help="how many tags")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per file and line")
-    form.add_argument("--csv", action="store_true", help="rows of file, tag, score")
+    form.add_argument("--csv", action="store_true", help="rows of file, tag and score")
 
 
 def _positive(text: str) -> int:
@@ -158,7 +167,14 @@ def _tag(arguments: argparse.Namespace) -> int:
     from keras_tagger.tagger import load
 
     tagger = load(arguments.model)
-    return _each_file(arguments, lambda file: tagger.tag(file, top=arguments.top).as_dict())
+
+    def ask(file: str) -> Answer:
+        tags = tagger.tag(file, top=arguments.top, merge_synonyms=arguments.merge_synonyms)
+        present = [name for name, there in zip(tags.names, tags.present, strict=True) if there]
+        unheard = [name for name, heard in zip(tags.names, tags.heard, strict=True) if not heard]
+        return Answer(tags.as_dict(), {"present": present, "unheard": unheard})
+
+    return _each_file(arguments, ask)
 
 
 def _request(arguments: argparse.Namespace) -> int:
@@ -166,13 +182,13 @@ def _request(arguments: argparse.Namespace) -> int:
 
     with Client(arguments.server, arguments.model_name, arguments.timeout) as client:
         if arguments.signature == "tags":
-            return _each_file(arguments, lambda file: client.tag(file, top=arguments.top))
+            return _each_file(arguments, lambda file: Answer(client.tag(file, top=arguments.top)))
         ask = client.attention if arguments.signature == "attention" else client.contributions
         name = "heatmap" if arguments.signature == "attention" else "contributions"
 
-        def maps(file: str) -> Mapping[str, Any]:
+        def maps(file: str) -> Answer:
             reply = ask(file)
-            return {"times": _rounded(reply["times"][0]), name: _rounded(reply[name][0])}
+            return Answer({"times": _rounded(reply["times"][0]), name: _rounded(reply[name][0])})
 
         arguments.json = True
         return _each_file(arguments, maps, key=arguments.signature)
@@ -182,13 +198,26 @@ def _rounded(array: Any) -> list[Any]:
     return array.astype(float).round(6).tolist()
 
 
-def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Mapping[str, Any]], key: str = "tags") -> int:
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What is printed of a file: tag to score (or maps), and in `names` which of the tags are present or unheard."""
+
+    values: Mapping[str, Any]
+    names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def note(self, tag: str) -> str:
+        """What a line of text says after the tag's score."""
+        star = " *" if tag in self.names.get("present", ()) else ""
+        return star + ("  not heard in training" if tag in self.names.get("unheard", ()) else "")
+
+
+def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Answer], key: str = "tags") -> int:
     """Print what is known of each file; those that fail are told of on stderr, and the rest goes on."""
     from tqdm import tqdm
 
     rows = csv.writer(sys.stdout, lineterminator="\n")
     if arguments.csv:
-        rows.writerow(["file", "tag", "score"])
+        rows.writerow(["file", "tag", "score", *(["present", "unheard"] if arguments.command is _tag else [])])
     failed = 0
     for file in tqdm(arguments.files, unit="file", disable=len(arguments.files) == 1 or not sys.stderr.isatty()):
         try:
@@ -197,18 +226,18 @@ def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Mapping[str, 
             failed = _fail(str(error))
             continue
         if arguments.json:
-            print(json.dumps({"file": file, key: found}, ensure_ascii=False), flush=True)
+            print(json.dumps({"file": file, key: found.values, **found.names}, ensure_ascii=False), flush=True)
         elif arguments.csv:
-            rows.writerows([file, tag, f"{score:.6f}"] for tag, score in found.items())
+            for tag, score in found.values.items():
+                rows.writerow([file, tag, f"{score:.6f}", *(int(tag in names) for names in found.names.values())])
         else:
-            print("\n".join([file, *_tag_lines(found.items())]), flush=True)
+            print("\n".join([file, *_tag_lines(found)]), flush=True)
     return failed
 
 
-def _tag_lines(items: Iterable[tuple[str, float]]) -> list[str]:
-    rows = list(items)
-    width = max(len(tag) for tag, _ in rows)
-    return [f"  {tag:<{width}}  {score:.3f}" for tag, score in rows]
+def _tag_lines(answer: Answer) -> list[str]:
+    width = max(len(tag) for tag in answer.values)
+    return [f"  {tag:<{width}}  {score:.3f}{answer.note(tag)}" for tag, score in answer.values.items()]
 
 
 def _fit(arguments: argparse.Namespace) -> int:

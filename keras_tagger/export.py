@@ -11,8 +11,8 @@ seen window by window (`keras_tagger.models.windowed`), as `Tagger` does.
     contributions    waveform -> tags, contributions float32 [B, n, T], times [B, T]
     embedding        waveform -> embedding float32 [B, D]
 
-`times` are the tokens' centres in seconds. `assets/tags.txt` and `assets/config.yaml` travel inside, and so do
-warm-up requests (`assets.extra/tf_serving_warmup_requests`).
+`times` are the tokens' centres in seconds. `assets/tags.txt`, `assets/tags.json` (each tag's threshold and evidence)
+and `assets/config.yaml` travel inside, and so do warm-up requests (`assets.extra/tf_serving_warmup_requests`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from absl import logging
 
 from keras_tagger.errors import ModelError
 from keras_tagger.models.windowed import analyze_windows
+from keras_tagger.tags import info_to_json
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
@@ -86,6 +87,7 @@ def _write(tagger: Tagger, path: Path) -> None:
     assets = path / "assets"
     assets.mkdir(exist_ok=True)
     (assets / "tags.txt").write_text("".join(f"{tag}\n" for tag in tagger.tags), encoding="utf-8")
+    (assets / "tags.json").write_text(info_to_json(tagger.tags, tagger.info), encoding="utf-8")
     (assets / "config.yaml").write_text(tagger.config.to_yaml(), encoding="utf-8")
     _write_warmup(tagger.model, path)
 

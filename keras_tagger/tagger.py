@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,38 +13,19 @@ import numpy as np
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource, Window
 from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
-from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
+from keras_tagger.errors import ConfigError, ModelError
 from keras_tagger.files import replacing
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.packaged import read_packaged
+from keras_tagger.sources import find_source, stored_values
+from keras_tagger.tags import TagInfo, Tags, info_from_json, info_to_json, make_tags
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
 
 TAGGRAM_SECONDS = 3.0
+TAGS_FILE = "tags.json"
 _WINDOWS_PER_BATCH = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Tags:
-    """Tags with their scores, best first.
-
-    Attributes:
-        names: the tags.
-        scores: float32 [len(names)], probabilities 0..1 in falling order.
-    """
-
-    names: tuple[str, ...]
-    scores: np.ndarray
-
-    def as_dict(self) -> dict[str, float]:
-        """Tag to score, best first."""
-        return {name: float(score) for name, score in zip(self.names, self.scores, strict=True)}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {score:.2f}" for name, score in self.as_dict().items())
 
 
 class Tagger:
@@ -61,32 +40,40 @@ class Tagger:
         model: the `MusicTagger` (a `keras.Model`).
         tags: its tags, in the order of its outputs.
         config: the `ExperimentConfig` it was made with.
+        info: tag to `TagInfo`: its threshold, and whether training had evidence of it.
+
+    Raises:
+        ModelError: `info` names a tag that the model does not have.
     """
 
-    def __init__(self, model: MusicTagger, config: ExperimentConfig) -> None:
+    def __init__(self, model: MusicTagger, config: ExperimentConfig, info: Mapping[str, TagInfo] | None = None) -> None:
+        unknown = [tag for tag in info or {} if tag not in model.tags]
+        if unknown:
+            raise ModelError(f"info: expected some of {', '.join(model.tags)}. Received: {unknown[0]!r}.")
         self.model = model
         self.config = config
+        self.info = {tag: (info or {}).get(tag, TagInfo()) for tag in model.tags}
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         return tuple(self.model.tags)
 
-    def tag(self, audio: AudioSource, top: int | None = 10) -> Tags:
+    def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False) -> Tags:
         """The most probable tags of a whole track: the mean over its windows, each second counting once.
 
         Args:
             audio: see `Tagger`.
             top: how many; None for all.
+            merge_synonyms: whether names of one thing (vocal, vocals, voice, singing) become one entry with their
+                largest score; `keras_tagger.tags.SYNONYMS` lists them.
 
         Raises:
             ModelError: `top` is below 1.
         """
         if top is not None and top < 1:
             raise ModelError(f"top: expected at least 1. Received: {top!r}.")
-        scores = self.scores(audio)
-        order = np.argsort(-scores, kind="stable")[:top]
-        return Tags(tuple(self.model.tags[i] for i in order), scores[order])
+        return make_tags(self.tags, self.scores(audio), self.info, top, merge_synonyms)
 
     def scores(self, audio: AudioSource) -> np.ndarray:
         """Probability of every tag, float32 [n_tags], in the order of `tags`."""
@@ -168,6 +155,32 @@ class Tagger:
         mean = np.average(scores, axis=0, weights=weights)
         return Heatmap(stitched, names, times, "contributions", scores=mean)
 
+    def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
+        """A tagger of some of the outputs, in the order given: the same body, with the head's columns of those tags.
+
+        Args:
+            tags: the outputs to keep.
+            rename: a kept tag to its new name.
+
+        Raises:
+            ModelError: a tag that the model does not have or that is given twice, none at all, or a new name twice.
+        """
+        from keras_tagger.models.music_tagger import MusicTagger
+        from keras_tagger.models.transfer import copy_weights
+
+        kept = [self.model.tags[row] for row in self._tag_rows(tags)]
+        rename = dict(rename or {})
+        unknown = [tag for tag in rename if tag not in kept]
+        if unknown:
+            raise ModelError(f"rename: expected some of {', '.join(kept)}. Received: {unknown[0]!r}.")
+        names = [rename.get(tag, tag) for tag in kept]
+        if not names or len(set(names)) != len(names):
+            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names) or 'none'}.")
+        model = MusicTagger(names, self.model.audio, self.model.model)
+        model.build()
+        copy_weights(self.model, model, dict(zip(names, kept, strict=True)))
+        return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})
+
     def export(self, directory: str | os.PathLike[str]) -> Path:
         """Write a SavedModel as the next free version below `directory`; see `keras_tagger.export`."""
         from keras_tagger.export import export
@@ -181,6 +194,8 @@ class Tagger:
             raise ModelError(f"expected a path that ends in .keras. Received: {str(path)!r}.")
         with replacing(path) as temporary:
             self.model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(TAGS_FILE, info_to_json(self.tags, self.info))
 
     def window_scores(self, windows: Iterator[tuple[int, Window]]) -> Iterator[tuple[int, Window, np.ndarray]]:
         """Tags of windows that belong to any number of clips, in batches: (clip, window) to (clip, window, scores)."""
@@ -243,31 +258,30 @@ class Tagger:
 
 
 def load(source: str | os.PathLike[str]) -> Tagger:
-    """A tagger from a run directory or a `.keras` file.
+    """A tagger from a pretrained name, a run directory or a `.keras` file.
 
-    Nothing in the file is executed: its configuration is read as plain values, the model is built by this package, and
-    only arrays are taken from it.
+    `keras_tagger.pretrained()` lists the names. Such a name always means the weights of the package, whatever lies in
+    the working directory; `./compact` or a `Path` means the path. Nothing in a file is executed: its configuration is
+    read as plain values, the model is built by this package, and only arrays are taken from it. Inference is in
+    float32.
 
     Raises:
         ModelNotFoundError: there is nothing of that name.
-        ModelError: what is there is no keras_tagger model.
+        ModelError: what is there is no keras_tagger model, or packaged weights are not those of the registry.
     """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "model.keras").is_file():
-            kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a directory without model.keras"
-            raise ModelError(f"expected a run directory or a .keras file. Received: {path}, {kind}.")
-        config = load_config(path / "config.yaml") if (path / "config.yaml").is_file() else None
-        return _load_keras(path / "model.keras", config)
-    if not path.exists():
-        raise ModelNotFoundError(
-            f"expected a run directory or a .keras file. Received: {str(source)!r}, which does not exist."
-        )
-    return _load_keras(path, None)
-
-
-def _load_keras(path: Path, config: ExperimentConfig | None) -> Tagger:
-    values = _stored_config(path)
+    found = find_source(source)
+    if found.file is None:
+        packaged = read_packaged(found.name)
+        sections = {"name": packaged.name, "audio": packaged.audio, "model": packaged.model}
+        try:
+            return Tagger(packaged.build(), config_from_dict(sections), packaged.info)
+        except ConfigError as error:
+            raise ModelError(f"expected packaged weights. Received: {packaged.name} ({error}).") from None
+    values = stored_values(found)
+    config = None
+    if found.run_dir is not None and (found.run_dir / "config.yaml").is_file():
+        config = load_config(found.run_dir / "config.yaml")
+    path = found.file
     from keras_tagger.models.music_tagger import MusicTagger
 
     try:
@@ -282,17 +296,13 @@ def _load_keras(path: Path, config: ExperimentConfig | None) -> Tagger:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"expected the weights of a keras_tagger model. Received: {path} ({reason}).") from None
-    return Tagger(model, config)
+    return Tagger(model, config, _stored_info(path, found.run_dir, tags))
 
 
-def _stored_config(path: Path) -> Mapping[str, Any]:
-    """The constructor's values in a `.keras` file, as plain values."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            stored = json.loads(archive.read("config.json"))
-        name, values = stored["registered_name"] or stored["class_name"], stored["config"]
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
-        raise ModelError(f"expected a .keras file. Received: {path} ({error}).") from None
-    if name != "keras_tagger>MusicTagger" or not isinstance(values, Mapping):
-        raise ModelError(f"expected a keras_tagger model. Received: {path}, which holds {name!r}.")
-    return values
+def _stored_info(path: Path, run_dir: Path | None, tags: Sequence[str]) -> Mapping[str, TagInfo] | None:
+    """The `tags.json` of a run directory, else the one in the `.keras` file; None where there is none."""
+    beside = run_dir / TAGS_FILE if run_dir is not None else None
+    if beside is not None and beside.is_file():
+        return info_from_json(beside.read_bytes(), tags)
+    with zipfile.ZipFile(path) as archive:
+        return info_from_json(archive.read(TAGS_FILE), tags) if TAGS_FILE in archive.namelist() else None

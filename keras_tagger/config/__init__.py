@@ -10,7 +10,7 @@ Unknown keys, wrong types and impossible values raise `ConfigError`, which names
 The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export keep.
 """
 
-from keras_tagger.config.reading import config_from_dict, load_config, parse_override, presets, section_from_dict
+from keras_tagger.config.reading import config_from_dict, flat, load_config, parse_override, presets, section_from_dict
 from keras_tagger.config.sections import (
     AttentionConfig,
     AudioConfig,
@@ -44,6 +44,7 @@ __all__ = [
     "SplitConfig",
     "TrainingConfig",
     "config_from_dict",
+    "flat",
     "load_config",
     "parse_override",
     "presets",

@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from keras_tagger.config.sections import ExperimentConfig
-from keras_tagger.errors import ConfigError
+from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
 
 T = TypeVar("T")
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
-    """Build a configuration; `preset`, where named, gives the values that `values` does not."""
+    """Build a configuration; `preset`, where named, gives the values that `values` does not.
+
+    Without a preset `training.init`, where named, gives the values of `audio` and `model` that `values` does not.
+    """
     preset = values.get("preset") or ""
     if preset:
         values = _merged(_preset_values(preset), values)
+    else:
+        values = _with_init(values)
     return _build(ExperimentConfig, values, "")
 
 
@@ -87,6 +92,36 @@ def _preset_values(name: Any) -> dict[str, Any]:
         raise ConfigError(f"preset: expected one of {', '.join(_preset_names())}. Received: {name!r}.")
     text = (resources.files("keras_tagger") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
+
+
+def _with_init(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values over those of the init model's sections; a resolved configuration lacks nothing and needs no init."""
+    training = values.get("training")
+    init = training.get("init") if isinstance(training, Mapping) else None
+    if not init or not isinstance(init, str):
+        return values
+    defaults = ExperimentConfig().to_dict()
+    if all(key in flat(values.get(section) or {}) for section in ("audio", "model") for key in flat(defaults[section])):
+        return values
+    from keras_tagger.sources import find_source, stored_values
+
+    try:
+        stored = stored_values(find_source(init))
+        sections = {"audio": stored["audio"], "model": stored["model"]}
+    except (ModelError, ModelNotFoundError, KeyError) as error:
+        raise ConfigError(f"training.init: {error}") from None
+    return _merged(sections, values)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

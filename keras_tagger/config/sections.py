@@ -210,6 +210,7 @@ class DataConfig:
         tags: the vocabulary in order; empty takes all tags of the data, sorted.
         min_clips_per_tag: rarer tags are left out of the vocabulary.
         split: see `SplitConfig`.
+        positive: a clip counts as having a tag, when scores are measured, where its (soft) label is above this, 0..1.
         prepared_dir: folder of decoded audio; empty is `prepared/` beside the run directory.
         segment_seconds: length of a stored segment, from which crops are cut.
         workers: decoding threads; 0 is one per core.
@@ -219,11 +220,13 @@ class DataConfig:
     tags: tuple[str, ...] = ()
     min_clips_per_tag: int = 1
     split: SplitConfig = field(default_factory=SplitConfig)
+    positive: float = 0.5
     prepared_dir: str = ""
     segment_seconds: float = 30.0
     workers: int = 0
 
     def __post_init__(self) -> None:
+        _require(0 <= self.positive < 1, "data.positive", "0 <= label < 1", self.positive)
         _require(self.segment_seconds > 0, "data.segment_seconds", "a positive time", self.segment_seconds)
         _require(self.min_clips_per_tag >= 1, "data.min_clips_per_tag", ">= 1", self.min_clips_per_tag)
         _require(self.workers >= 0, "data.workers", "0 or more", self.workers)
@@ -290,9 +293,17 @@ class TrainingConfig:
         warmup_epochs: linear rise of the learning rate from zero, first phase only.
         clip_norm: gradients' global norm is held to this; 0 is off.
         phases: what comes after the first phase.
+        average_decay: the weights that are validated and kept are a running mean of the trained ones, each step
+            counting this much less than the next (Polyak and Juditsky 1992); 0 is off.
+        contribution_loss: weight of the loss that holds tag-wise contributions, averaged over each stretch of the
+            dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
         early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC; 0 is off.
         checkpoint_steps: steps between checkpoints from which a killed run resumes.
         precision: Keras dtype policy; the spectrogram stays float32.
+        init: the model to start from: a pretrained name, a run directory or a `.keras` file; empty is random weights.
+            Its body is taken, and of its head the tags that the data have too. Without a preset, what the
+            configuration does not set of `audio` and `model` is the init's.
+        freeze: parts of the init that keep their weights: "none", "front_end", or "all_but_head".
         seed: of weights, order, crops, augmentation and dropout.
         augment: see `AugmentConfig`.
     """
@@ -306,9 +317,13 @@ class TrainingConfig:
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
     phases: tuple[PhaseConfig, ...] = ()
+    average_decay: float = 0.0
+    contribution_loss: float = 0.0
     early_stopping_epochs: int = 0
     checkpoint_steps: int = 100
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    init: str = ""
+    freeze: Literal["none", "front_end", "all_but_head"] = "none"
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -319,6 +334,9 @@ class TrainingConfig:
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
+        _require(
+            self.freeze == "none" or bool(self.init), f"{key}.freeze", "none where training.init is empty", self.freeze
+        )
         starts = [phase.from_epoch for phase in self.phases]
         _require(starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts)
 

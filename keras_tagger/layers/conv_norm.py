@@ -56,8 +56,11 @@ class ConvNorm(keras.layers.Layer):
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", trainable=False, **shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Convolve and normalise, with the batch's statistics in training and the moving ones otherwise."""
-        y = self._normalise_batch(x) if training else self._convolve_folded(x)
+        """Convolve and normalise, with the batch's statistics in training and the moving ones otherwise.
+
+        Frozen (`trainable = False`) is as in inference, like Keras' BatchNormalization.
+        """
+        y = self._normalise_batch(x) if training and self.trainable else self._convolve_folded(x)
         return tf.nn.relu(y) if self.relu else y
 
     def _normalise_batch(self, x: tf.Tensor) -> tf.Tensor:

@@ -116,6 +116,22 @@ class MusicTagger(keras.Model):
         self.head.build((None, width))
         self.built = True
 
+    def freeze(self, parts: str) -> None:
+        """Take parts out of training: they keep their weights, and are in inference mode even in training.
+
+        Args:
+            parts: "none", "front_end", or "all_but_head" (front-end, [CLS], positions and encoder).
+
+        Raises:
+            ValueError: something else.
+        """
+        if parts not in ("none", "front_end", "all_but_head"):
+            raise ValueError(f"parts: expected none, front_end or all_but_head. Received: {parts!r}.")
+        self.front_end.trainable = parts == "none"
+        for layer in (self.class_token, self.positions, self.encoder):
+            if layer is not None:
+                layer.trainable = parts != "all_but_head"
+
     def call(
         self,
         waveform: tf.Tensor,
@@ -127,7 +143,8 @@ class MusicTagger(keras.Model):
         spectrogram = self.spectrogram(self._whole_tokens(waveform))
         if spec_augment is not None:
             spectrogram = spec_augment(spectrogram, step=step, training=training)
-        return self.head(self.encoder(self._embed(spectrogram, training), training=training), training=training)
+        cls = self.encoder(self._embed(spectrogram, training), training=_mode(self.encoder, training))
+        return self.head(cls, training=training)
 
     def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
         """Everything there is to see, from one pass through one traced function per choice of outputs.
@@ -152,7 +169,10 @@ class MusicTagger(keras.Model):
             raise ValueError(f"outputs: expected some of {', '.join(OUTPUTS)}. Received: {tuple(outputs)!r}.")
         if key not in self._analyzers:
             signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-            self._analyzers[key] = tf.function(lambda waveform: self._analyze(waveform, key), input_signature=signature)
+            # Without autograph, as no layer branches on a tensor: tracing, the most of a first answer, is faster.
+            self._analyzers[key] = tf.function(
+                lambda waveform: self._analyze(waveform, key), input_signature=signature, autograph=False
+            )
         return self._analyzers[key]
 
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
@@ -178,7 +198,7 @@ class MusicTagger(keras.Model):
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 
     def _embed(self, spectrogram: tf.Tensor, training: bool | None) -> tf.Tensor:
-        tokens = self.class_token(self.front_end(spectrogram, training=training))
+        tokens = self.class_token(self.front_end(spectrogram, training=_mode(self.front_end, training)))
         return tokens if self.positions is None else self.positions(tokens)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -202,6 +222,11 @@ class MusicTagger(keras.Model):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> MusicTagger:
         """The inverse of `get_config`."""
         return cls(**config)
+
+
+def _mode(layer: keras.layers.Layer, training: bool | None) -> bool | None:
+    """Frozen layers are in inference mode: no dropout, and the moving statistics of batch norm stay and are used."""
+    return training if layer.trainable else False
 
 
 def _section(kind: Any, values: Any, key: str) -> Any:

@@ -1,6 +1,6 @@
 """`fit`: from a configuration and music to a trained tagger and its run directory.
 
-    runs/NAME/  config.yaml  tags.txt  manifest.csv  model.keras  checkpoints/  logs/
+    runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/  logs/
                 history.csv  report.json  report.csv
 
 `model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
@@ -21,7 +21,7 @@ from absl import logging
 
 from keras_tagger.board.previews import make_preview
 from keras_tagger.board.summaries import write_clip, write_config, write_preview, write_scalars
-from keras_tagger.config import DataConfig, ExperimentConfig, load_config
+from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
 from keras_tagger.data.manifest import Manifest, open_source
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared, PreparedClip
@@ -29,10 +29,16 @@ from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
-from keras_tagger.tagger import Tagger, load
+from keras_tagger.models.transfer import copy_weights
+from keras_tagger.tagger import TAGS_FILE, Tagger, load
+from keras_tagger.tags import info_to_json
+from keras_tagger.train.calibrate import calibrate
 from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.loop import Loop
 from keras_tagger.train.report import Report, load_report
+
+# What may differ from the model a run starts from: no weight depends on it.
+_FREE_KEYS = ("audio.window_seconds", "model.encoder.dropout", "model.encoder.attention_dropout", "model.head.dropout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,7 @@ def fit(
     data: str | os.PathLike[str] | Manifest | Prepared | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    init: str | os.PathLike[str] | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a tagger.
@@ -69,6 +76,10 @@ def fit(
         resume: go on with the run in `run_dir`, from its last checkpoint: the same step, the same data from there, and
             on one machine the same numbers as an uninterrupted run. A finished run is given back as it is, and a
             new one is started where there is none.
+        init: the model to start from, instead of `training.init`: a pretrained name, a run directory or a `.keras`
+            file. All of its body is taken, and of its head the tags that the data have too; `training.freeze` says
+            what of it stays as it is. `audio` and `model` must be the init's (without a preset they are, where the
+            configuration does not set them) but for window and dropout, which no weight depends on.
         overrides: values by dotted key, as in `**{"training.epochs": 3}`.
 
     Returns:
@@ -77,7 +88,10 @@ def fit(
     Raises:
         ConfigError: a key or value is not allowed, or the directory holds another run.
         ManifestError, ManifestNotFoundError: the data cannot be used.
+        ModelError, ModelNotFoundError: the init cannot be used.
     """
+    if init is not None:
+        overrides["training.init"] = _init_name(init)
     settings = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
     if isinstance(data, str | os.PathLike):
@@ -93,6 +107,7 @@ def fit(
         prepared.tags, settings.audio, settings.model, dtype=keras.DTypePolicy(settings.training.precision)
     )
     model.build()
+    model.freeze(settings.training.freeze)
 
     writer = tf.summary.create_file_writer(str(folder / "logs"))
     previews = _preview_clips(prepared, settings)
@@ -106,6 +121,8 @@ def fit(
 
     loop = Loop(model, settings, prepared, folder, on_epoch)
     resumed = resume and loop.restore()
+    if settings.training.init and not resumed:
+        _start_from(load(settings.training.init), model, settings)
     _write_text(folder / "config.yaml", settings.to_yaml())
     _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
     if manifest is not None:
@@ -117,8 +134,11 @@ def fit(
     loop.run()
 
     tagger = Tagger(_in_float32(model, folder), settings)
+    model.freeze("none")
+    tagger.info = calibrate(tagger, prepared, "valid" if "valid" in prepared.splits else None)
+    _write_text(folder / TAGS_FILE, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
-    measured = evaluate(tagger, prepared, split)
+    measured = evaluate(tagger, prepared, split, settings.data.positive)
     report = Report(
         measured.roc_auc,
         measured.pr_auc,
@@ -175,7 +195,7 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
             f"run_dir: expected a new directory. Received: {folder}, which holds a run "
             "(resume=True or --resume goes on with it)."
         )
-    stored, wanted = _flat(load_config(stored_path).to_dict()), _flat(settings.to_dict())
+    stored, wanted = flat(load_config(stored_path).to_dict()), flat(settings.to_dict())
     # The path may be written otherwise than before; the checkpoint knows what was behind it.
     differing = [key for key in wanted if stored.get(key) != wanted[key] and not key.startswith("data.")]
     if differing:
@@ -185,14 +205,21 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _init_name(init: str | os.PathLike[str]) -> str:
+    # A path of one part could be taken for a pretrained name.
+    return init if isinstance(init, str) else os.path.join(os.curdir, os.fspath(init))
+
+
+def _start_from(init: Tagger, model: MusicTagger, settings: ExperimentConfig) -> None:
+    """The init's weights; its configuration must be the run's but for what no weight depends on."""
+    given, wanted = flat(init.config.to_dict()), flat(settings.to_dict())
+    for key in wanted:
+        if key.startswith(("audio.", "model.")) and key not in _FREE_KEYS and given[key] != wanted[key]:
+            raise ConfigError(
+                f"{key}: expected {given[key]!r}, as training.init ({settings.training.init}) has it. "
+                f"Received: {wanted[key]!r}."
+            )
+    copy_weights(init.model, model, {tag: tag for tag in model.tags if tag in init.tags})
 
 
 def _finished_run(folder: Path) -> Run:
@@ -225,7 +252,7 @@ def _preview_clips(prepared: Prepared, settings: ExperimentConfig) -> list[tuple
     found = []
     for clip, waveform in prepared.iter_clips(split):
         if clip.index in chosen:
-            truth = tuple(tag for tag, label in clip.tags.items() if label > 0.5)
+            truth = tuple(tag for tag, label in clip.tags.items() if label > settings.data.positive)
             found.append((_short_name(clip), waveform[:samples], truth))
     return found
 

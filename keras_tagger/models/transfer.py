@@ -1,0 +1,40 @@
+"""Weights from one `MusicTagger` to another: the whole body, and of the head what both have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_tagger.models.music_tagger import MusicTagger
+
+
+def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str, str]) -> None:
+    """Copy the body, and the head's columns of some outputs; other outputs of the target stay as they are.
+
+    Args:
+        source, target: built, of configurations that differ in their tags only (and in what no weight depends on).
+        outputs: a tag of the target to the tag of the source whose column it gets.
+
+    Raises:
+        ValueError: the shapes of the bodies differ.
+    """
+    pairs = list(zip(_body(source), _body(target), strict=True))
+    for given, taken in pairs:
+        if given.shape != taken.shape:
+            raise ValueError(f"{taken.path}: expected shape {tuple(taken.shape)}. Received: {tuple(given.shape)}.")
+    for given, taken in pairs:
+        taken.assign(given.numpy())
+    to = [target.tags.index(tag) for tag in outputs]
+    of = [source.tags.index(tag) for tag in outputs.values()]
+    for given, taken in zip(source.head.logits.weights, target.head.logits.weights, strict=True):
+        values = np.array(taken.numpy())
+        values[..., to] = given.numpy()[..., of]
+        taken.assign(values)
+
+
+def _body(model: MusicTagger) -> Iterator[Any]:
+    """All weights but the last dense layer's."""
+    last = {id(weight) for weight in model.head.logits.weights}
+    return (weight for weight in model.weights if id(weight) not in last)
