@@ -135,7 +135,8 @@ def fit(
 
     tagger = Tagger(_in_float32(model, folder), settings)
     model.freeze("none")
-    tagger.info = calibrate(tagger, prepared, "valid" if "valid" in prepared.splits else None)
+    validation = "valid" if "valid" in prepared.splits else None
+    tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
     _write_text(folder / TAGS_FILE, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
     measured = evaluate(tagger, prepared, split, settings.data.positive)

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from pretrain.teacher import TAGS
 
 import keras_tagger
 from keras_tagger.data.prepared import Prepared, open_prepared
@@ -31,6 +30,7 @@ from keras_tagger.errors import KerasTaggerError, ModelError
 from keras_tagger.packaged import read_packaged, weights_folder, write_packaged
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.train.calibrate import MIN_CLIPS, calibrate
+from pretrain.teacher import TAGS
 
 ATTRIBUTION = "ATTRIBUTION.md"
 MSD_PREFIX = "msd/"
