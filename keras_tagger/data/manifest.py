@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_tagger.data.dense import UNKNOWN, read_dense
 from keras_tagger.data.records import as_seconds, as_tags, as_text, read_records, tags_cell
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
@@ -40,8 +41,9 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 class Clip:
     """A labelled excerpt of one file.
 
-    `path` is local or has a scheme (`gs://...`). `tags` maps a tag to its label in 0..1, 1.0 for a hard tag;
-    what is not there is 0. `start_seconds` and `end_seconds` (None: to the end of the file) bound it.
+    `path` is local or has a scheme (`gs://...`). `tags` maps a tag to its label in 0..1, 1.0 for a hard tag, NaN for
+    one that is not known; what is not there is 0. `labels` is a file of dense labels (`keras_tagger.data.dense`), of
+    which `tags` are then the clip's. `start_seconds` and `end_seconds` (None: to the end of the file) bound it.
     `split` is train, valid, test or None. Clips of one `group` (an artist, an album, versions of a piece)
     stay on one side of every split.
 
@@ -54,9 +56,10 @@ class Clip:
     end_seconds: float | None = None
     split: str | None = None
     group: str | None = None
+    labels: str | None = None
 
     def __post_init__(self) -> None:
-        problem = _problem(**vars(self))
+        problem = _problem(**{name: value for name, value in vars(self).items() if name != "labels"})
         if problem:
             raise ManifestError(f"clip {self.path!r}, {problem}")
 
@@ -93,7 +96,7 @@ class Manifest:
         return dataclasses.replace(self, clips=tuple(clip for clip in self.clips if clip.split == split))
 
     def labels(self) -> np.ndarray:
-        """Labels as float32 [n_clips, n_tags], in the order of `clips` and `tags`."""
+        """Labels as float32 [n_clips, n_tags], in the order of `clips` and `tags`; NaN where not known."""
         return label_matrix((clip.tags for clip in self.clips), self.tags)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -109,16 +112,18 @@ class Manifest:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with open(temporary, "w", encoding="utf-8", newline="") as file:
             if path.suffix in (".jsonl", ".json"):
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(json.dumps(_with_nulls(row), ensure_ascii=False) + "\n" for row in rows)
             else:
-                writer = csv.DictWriter(file, ("path", "tags", "start", "end", "split", "group"), lineterminator="\n")
+                columns = ("path", "tags", "start", "end", "split", "group", "labels")
+                used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
+                writer = csv.DictWriter(file, used, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows({**row, "tags": tags_cell(row["tags"])} for row in rows)
         os.replace(temporary, path)
 
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> np.ndarray:
-    """Labels as float32 [n_clips, n_tags] from one mapping of tag to label per clip."""
+    """Labels as float32 [n_clips, n_tags] from one mapping of tag to label per clip; NaN where not known."""
     return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
         -1, len(tags)
     )
@@ -129,10 +134,11 @@ def read_manifest(
 ) -> Manifest:
     """Read a CSV file with a header, or JSON lines (`.jsonl`, `.json`; a JSON array is taken too).
 
-    Columns or keys: `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group`; others are
-    ignored. A CSV cell of tags is `guitar;rock` or, with labels in 0..1, `guitar:0.8;rock:0.1`; in JSON it
-    is a list or an object of labels. Relative paths are relative to the manifest's folder. The files
-    themselves are not opened.
+    Columns or keys: `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group`, `labels`; others
+    are ignored. A CSV cell of tags is `guitar;rock` or, with labels in 0..1, `guitar:0.8;rock:0.1`, and
+    `guitar:?` where it is not known; in JSON it is a list, or an object of labels and null. `labels` names a
+    file of dense labels (`keras_tagger.data.dense`), from which the clip's tags follow; all that it does not
+    name is then unknown. Relative paths are relative to the manifest's folder. The audio itself is not opened.
 
     The vocabulary is `tags` in the order given, or every tag that at least `min_clips_per_tag` clips have,
     sorted. Other tags are dropped.
@@ -264,7 +270,13 @@ def _manifest(
             raise ManifestError(f"{source}: expected clips with a tag among {list(tags)[:10]}. Received tags: {known}")
     known_tags = set(vocabulary)
     kept = tuple(
-        dataclasses.replace(clip, tags={tag: label for tag, label in clip.tags.items() if tag in known_tags})
+        dataclasses.replace(
+            clip,
+            # Dense labels are silent about the tags that they do not name; a list of tags says that others are absent.
+            tags={tag: clip.tags.get(tag, UNKNOWN) for tag in vocabulary}
+            if clip.labels
+            else {tag: label for tag, label in clip.tags.items() if tag in known_tags},
+        )
         for clip in clips
     )
     return Manifest(kept, vocabulary, name=name, root=root)
@@ -284,7 +296,7 @@ def _problem(
     for tag, label in tags.items():
         if not tag:
             return "column tags: expected tags. Received an empty one"
-        if not 0.0 <= label <= 1.0:
+        if not (0.0 <= label <= 1.0 or math.isnan(label)):
             return f"column tags: expected the weight of {tag!r} in 0..1. Received: {label:g}"
     if not (math.isfinite(start_seconds) and start_seconds >= 0.0):
         return f"column start: expected seconds of at least 0. Received: {start_seconds:g}"
@@ -311,23 +323,44 @@ def _clip(record: Mapping[str, Any], root: str, where: str) -> Clip:
     problem = _problem(**values)
     if problem:
         raise ManifestError(f"{where}, {problem}")
-    return Clip(**values)
+    labels = as_text(record.get("labels"))
+    if labels is None:
+        return Clip(**values)
+    if values["tags"]:
+        raise ManifestError(
+            f"{where}: expected tags or labels. Received both: {list(values['tags'])[:3]} and {labels!r}"
+        )
+    labels = os.path.normpath(os.path.join(root, labels))
+    try:
+        values["tags"] = read_dense(labels).clip_tags()
+    except (ManifestError, ManifestNotFoundError) as error:
+        raise type(error)(f"{where}, column labels: {error}") from None
+    return Clip(**values, labels=labels)
 
 
 def _row(clip: Clip, folder: str) -> dict[str, Any]:
-    path = clip.path
-    if not _SCHEME.match(path):
-        path = os.path.abspath(path)
-        relative = os.path.relpath(path, folder)
-        path = path if relative.startswith(os.pardir) else relative
-    row: dict[str, Any] = {"path": path, "tags": dict(clip.tags)}
+    row: dict[str, Any] = {"path": _stored_path(clip.path, folder), "tags": {} if clip.labels else dict(clip.tags)}
     optional = {
         "start": clip.start_seconds or None,
         "end": clip.end_seconds,
         "split": clip.split,
         "group": clip.group,
+        "labels": clip.labels and _stored_path(clip.labels, folder),
     }
     return row | {key: value for key, value in optional.items() if value is not None}
+
+
+def _with_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    tags = {tag: None if math.isnan(label) else label for tag, label in row["tags"].items()}
+    return {**row, "tags": tags}
+
+
+def _stored_path(path: str, folder: str) -> str:
+    if _SCHEME.match(path):
+        return path
+    path = os.path.abspath(path)
+    relative = os.path.relpath(path, folder)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def _files_below(folder: str) -> Iterator[str]:

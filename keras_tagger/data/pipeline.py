@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from keras_tagger.data.dense import POOLS
 from keras_tagger.data.prepared import PCM_SCALE, Prepared
 from keras_tagger.errors import ManifestError
 
@@ -22,10 +23,16 @@ def training_dataset(
     seed: int,
     epoch: int,
     shuffle_crops: int = 512,
+    with_stretches: bool = False,
 ) -> tf.data.Dataset:
     """Batches of one epoch of random crops.
 
-    Waveform is float32 [batch_size, window_samples] in -1..1, labels are float32 [batch_size, n_tags].
+    Waveform is float32 [batch_size, window_samples] in -1..1, labels are float32 [batch_size, n_tags], NaN where not
+    known. The labels of a crop of a clip with dense labels are those of the stretches inside the crop: their mean, or
+    with the pool "max" 1 where one of them has the tag, 0 where nothing that touches the crop can have it, unknown
+    between. `with_stretches` adds those stretches: values float32 [batch_size, K, n_tags] and bounds int32
+    [batch_size, K, 2], first sample and end within the crop; K is `n_stretches`, and what a crop has not is NaN and
+    0, 0.
 
     A segment gives as many crops as windows fit it (rounded), each at a random place of its own equal share
     of the segment; one shorter than the window is padded with zeros at its end. Crops are shuffled in a
@@ -42,7 +49,9 @@ def training_dataset(
     crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
     shards = rng.permutation(np.array(prepared.shards(split)))
 
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    most = n_stretches(prepared, split, window_samples)
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         features = tf.io.parse_single_example(
             record,
             {
@@ -50,6 +59,8 @@ def training_dataset(
                 "labels": tf.io.FixedLenFeature([n_tags], tf.float32),
                 "clip": tf.io.FixedLenFeature([], tf.int64),
                 "segment": tf.io.FixedLenFeature([], tf.int64),
+                "stretches": tf.io.FixedLenFeature([], tf.string, default_value=""),
+                "grid": tf.io.FixedLenFeature([4], tf.int64, default_value=[0, 1, 1, 0]),
             },
         )
         pcm = tf.io.decode_raw(features["pcm"], tf.int16, little_endian=True)
@@ -64,16 +75,31 @@ def training_dataset(
         places = tf.cast(tf.maximum(samples - window_samples + 1, 1), tf.float64)
         starts = tf.cast(tf.floor(shares * places / tf.cast(n_crops, tf.float64)), tf.int64)
         pcm = tf.pad(pcm, [[0, tf.maximum(window_samples - samples, 0)]])
-        return pcm, starts, features["labels"]
+        values = tf.cast(tf.io.decode_raw(features["stretches"], tf.float16, little_endian=True), tf.float32)
+        return pcm, starts, features["labels"], tf.reshape(values, [-1, n_tags]), features["grid"]
 
-    def crops(pcm: tf.Tensor, starts: tf.Tensor, labels: tf.Tensor) -> tf.data.Dataset:
-        def crop(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return tf.ensure_shape(pcm[start : start + window_samples], [window_samples]), labels
+    def crops(
+        pcm: tf.Tensor, starts: tf.Tensor, labels: tf.Tensor, values: tf.Tensor, grid: tf.Tensor
+    ) -> tf.data.Dataset:
+        def crop(start: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            waveform = tf.ensure_shape(pcm[start : start + window_samples], [window_samples])
+            crop_labels, inside, begins = _pooled(values, grid, labels, start, window_samples)
+            if not with_stretches:
+                return waveform, crop_labels
+            kept = tf.boolean_mask(values, inside)[:most]
+            bounds = tf.boolean_mask(tf.stack([begins, begins + grid[2]], axis=1), inside)[:most]
+            fill = [[0, most - tf.shape(kept)[0]], [0, 0]]
+            return (
+                waveform,
+                crop_labels,
+                tf.ensure_shape(tf.pad(kept, fill, constant_values=float("nan")), [most, n_tags]),
+                tf.ensure_shape(tf.pad(tf.cast(bounds, tf.int32), fill), [most, 2]),
+            )
 
         return tf.data.Dataset.from_tensor_slices(starts).map(crop)
 
-    def to_float(pcm: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(pcm, tf.float32) / PCM_SCALE, labels
+    def to_float(pcm: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tf.cast(pcm, tf.float32) / PCM_SCALE, *others
 
     dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
         lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES),
@@ -98,6 +124,28 @@ def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: i
     if window_samples < 1 or batch_size < 1:
         raise ManifestError(f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}")
     return max(1, count_crops(prepared, split, window_samples) // batch_size)
+
+
+def n_stretches(prepared: Prepared, split: str, window_samples: int) -> int:
+    """Most stretches of dense labels that lie inside a crop; at least 1."""
+    grids = {clip.grid for clip in prepared.select(split) if clip.grid}
+    return max([1, *((window_samples - length) // hop + 1 for hop, length in grids)])
+
+
+def _pooled(
+    values: tf.Tensor, grid: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, window_samples: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Labels of a crop, which stretches are inside it, and where each begins in it."""
+    first, hop, length, pool = tf.unstack(grid)
+    begins = first + tf.range(tf.shape(values, out_type=tf.int64)[0]) * hop - start
+    inside = (begins >= 0) & (begins + length <= window_samples)
+    touching = tf.boolean_mask(values, (begins < window_samples) & (begins + length > 0))
+    within = tf.boolean_mask(values, inside)
+    has = tf.reduce_any(within >= 0.5, axis=0)  # NaN is not
+    may_have = tf.reduce_any(~(touching == 0.0), axis=0)  # NaN may
+    highest = tf.where(has, 1.0, tf.where(may_have, float("nan"), 0.0))
+    pooled = tf.where(pool == POOLS.index("max"), highest, tf.reduce_mean(within, axis=0))
+    return tf.where(tf.reduce_any(inside), pooled, labels), inside, begins
 
 
 def count_crops(prepared: Prepared, split: str, window_samples: int) -> int:

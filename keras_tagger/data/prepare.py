@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,8 @@ from absl import logging
 from tqdm import tqdm
 
 from keras_tagger import audio
-from keras_tagger.data.manifest import SPLITS, Clip, Manifest
+from keras_tagger.data.dense import POOLS, read_dense
+from keras_tagger.data.manifest import SPLITS, Manifest
 from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared, write_json
 from keras_tagger.errors import KerasTaggerError, ManifestError
 
@@ -139,7 +141,7 @@ class _Writer:
         with open(shard_tmp, "wb") as out:
             for index in shard.indices:
                 try:
-                    segments = self._write_clip(index, clip_tmp)
+                    written = self._write_clip(index, clip_tmp)
                 except KerasTaggerError as error:
                     failed.append({"index": index, "path": self.manifest.clips[index].path, "reason": str(error)})
                 else:
@@ -147,7 +149,7 @@ class _Writer:
                     # in the shard.
                     with open(clip_tmp, "rb") as file:
                         shutil.copyfileobj(file, out, 1 << 20)
-                    clips.append({"index": index, "segments": segments})
+                    clips.append({"index": index, **written})
                 progress.update()
         if os.path.exists(clip_tmp):
             os.remove(clip_tmp)
@@ -156,12 +158,13 @@ class _Writer:
         write_json(os.path.join(self.out_dir, shard.outcome), outcome)
         return outcome
 
-    def _write_clip(self, index: int, path: str) -> list[int]:
-        """Write the records of one clip; return the samples in each."""
+    def _write_clip(self, index: int, path: str) -> dict[str, Any]:
+        """Write the records of one clip; return the samples in each, and the grid of its dense labels."""
         import tensorflow as tf
 
         clip = self.manifest.clips[index]
-        segments = []
+        dense = _Stretches(clip.labels, self.manifest.tags, self.sample_rate) if clip.labels else None
+        segments: list[int] = []
         seconds = self.segment_samples / self.sample_rate
         blocks = audio.blocks(
             clip.path,
@@ -180,9 +183,31 @@ class _Writer:
                     "clip": tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
                     "segment": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
                 }
+                if dense is not None:
+                    values, grid = dense.touching(sum(segments), len(segment))
+                    feature["stretches"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[values.tobytes()]))
+                    feature["grid"] = tf.train.Feature(int64_list=tf.train.Int64List(value=grid))
                 out.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
                 segments.append(len(segment))
-        return segments
+        return {"segments": segments, "grid": dense and [dense.hop, dense.length]}
+
+
+class _Stretches:
+    """The dense labels of one clip, in samples."""
+
+    def __init__(self, path: str, tags: tuple[str, ...], sample_rate: int) -> None:
+        labels = read_dense(path)
+        self.values = labels.columns(tags).astype("<f2")
+        self.hop, self.length = (
+            max(round(seconds * sample_rate), 1) for seconds in (labels.hop_seconds, labels.length_seconds)
+        )
+        self.pool = POOLS.index(labels.pool)
+
+    def touching(self, start: int, n_samples: int) -> tuple[np.ndarray, list[int]]:
+        """Values and grid, as a record holds them, of the stretches that touch a segment that begins at `start`."""
+        first = max((start - self.length) // self.hop + 1, 0)
+        last = -(-(start + n_samples) // self.hop)
+        return self.values[first:last], [first * self.hop - start, self.hop, self.length, self.pool]
 
 
 def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
@@ -212,7 +237,8 @@ def fingerprint_of(
             clip.split,
             clip.group,
             sorted(clip.tags.items()),
-            *_version(clip),
+            *_version(clip.path),
+            *(_version(clip.labels) if clip.labels else ()),
         ]
         for clip in manifest.clips
     ]
@@ -220,9 +246,9 @@ def fingerprint_of(
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
-def _version(clip: Clip) -> tuple[int, int] | tuple[()]:
+def _version(path: str) -> tuple[int, int] | tuple[()]:
     try:
-        status = os.stat(clip.path)
+        status = os.stat(path)
     except OSError:
         return ()
     return status.st_size, status.st_mtime_ns
@@ -283,7 +309,8 @@ def _finish(
                     "path": clip.path,
                     "split": clip.split,
                     "group": clip.group,
-                    "tags": dict(clip.tags),
+                    "tags": {tag: None if math.isnan(label) else label for tag, label in clip.tags.items()},
+                    "grid": done.get("grid"),
                     "seconds": sum(done["segments"]) / sample_rate,
                     "segments": done["segments"],
                     "shard": shard.name,

@@ -3,8 +3,11 @@
     index.json                       everything but the samples; written last
     train-00000-of-00007.tfrecord    a few clips each; one record is one segment of one clip
 
-A record is a `tf.train.Example`: `pcm` (int16, little-endian, one byte string), `labels` (float [n_tags]),
-`clip` (its index) and `segment` (0, 1, ... within the clip). A clip's segments are consecutive.
+A record is a `tf.train.Example`: `pcm` (int16, little-endian, one byte string), `labels` (float [n_tags], NaN where not
+known), `clip` (its index) and `segment` (0, 1, ... within the clip). A clip's segments are consecutive. With dense labels
+also `stretches` (float16, little-endian, [n_stretches, n_tags] as one byte string: those that the segment touches) and
+`grid` (four integers: where the first of them begins, counted from the segment's first sample, hop and length in
+samples, and the index of the pool in `keras_tagger.data.dense.POOLS`).
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ class PreparedClip:
     """A clip of a prepared folder.
 
     `index` is its position in the manifest it was made from, `id` and `path` name its source, `tags` are its
-    labels, `seconds` its length, `segments` the samples in each of its records, `shard` the file that has
-    them.
+    labels (NaN: not known), `seconds` its length, `segments` the samples in each of its records, `shard` the file that
+    has them; `grid` is hop and length, in samples, of the stretches of its dense labels.
     """
 
     index: int
@@ -44,6 +47,7 @@ class PreparedClip:
     seconds: float
     segments: tuple[int, ...]
     shard: str
+    grid: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Prepared:
         return tuple(dict.fromkeys(os.path.join(self.dir, clip.shard) for clip in self.select(split)))
 
     def labels(self, split: str) -> np.ndarray:
-        """Labels as float32 [n_clips, n_tags]."""
+        """Labels as float32 [n_clips, n_tags]; NaN where not known."""
         return label_matrix((clip.tags for clip in self.select(split)), self.tags)
 
     def n_clips(self, split: str) -> int:
@@ -133,7 +137,7 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
             sample_rate=content["sample_rate"],
             segment_seconds=content["segment_seconds"],
             tags=tuple(content["tags"]),
-            clips=tuple(PreparedClip(**{**clip, "segments": tuple(clip["segments"])}) for clip in content["clips"]),
+            clips=tuple(_clip(clip) for clip in content["clips"]),
             failed=tuple(content["failed"]),
             fingerprint=content["fingerprint"],
         )
@@ -147,6 +151,14 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
         if not os.path.exists(os.path.join(path, shard)):
             raise ManifestError(f"{path}: expected every shard of {INDEX}. Received a folder without '{shard}'")
     return prepared
+
+
+def _clip(stored: Mapping[str, Any]) -> PreparedClip:
+    tags = {tag: float("nan") if label is None else label for tag, label in stored["tags"].items()}
+    grid = stored.get("grid")
+    return PreparedClip(
+        **{**stored, "tags": tags, "segments": tuple(stored["segments"]), "grid": tuple(grid) if grid else None}
+    )
 
 
 def write_json(path: str, content: Any) -> None:

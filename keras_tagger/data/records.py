@@ -13,7 +13,7 @@ from typing import Any
 from keras_tagger.errors import ManifestError
 
 # Only a number after the last colon is a weight, so that tags such as "genre:rock" need no escaping.
-_WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf)$")
+_WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|\?)$")
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -39,14 +39,18 @@ def as_seconds(value: Any, where: str, column: str) -> float | None:
 
 
 def as_tags(value: Any, where: str) -> dict[str, float]:
-    """Labels by tag, from a cell `guitar;rock:0.1`, a list or an object; raises `ManifestError`."""
+    """Labels by tag, from a cell `guitar;rock:0.1;pop:?`, a list or an object; NaN for `?` and null.
+
+    Raises `ManifestError`.
+    """
     pairs: list[tuple[Any, Any]] = []
     if value is None:
         pass
     elif isinstance(value, str):
         for part in filter(None, map(str.strip, value.split(";"))):
             match = _WEIGHTED.match(part)
-            pairs.append((match["tag"], float(match["weight"])) if match else (part, 1.0))
+            weight = match and (None if match["weight"] == "?" else float(match["weight"]))
+            pairs.append((match["tag"], weight) if match else (part, 1.0))
     elif isinstance(value, list):
         pairs.extend((tag, 1.0) for tag in value)
     elif isinstance(value, dict):
@@ -59,9 +63,12 @@ def as_tags(value: Any, where: str) -> dict[str, float]:
     for tag, label in pairs:
         if not isinstance(tag, str) or not tag.strip():
             raise ManifestError(f"{where}, column tags: expected tags as text. Received: {tag!r}")
-        if isinstance(label, bool) or not isinstance(label, (int, float)):
+        if label is None:
+            label = math.nan
+        elif isinstance(label, bool) or not isinstance(label, (int, float)) or math.isnan(label):
             raise ManifestError(f"{where}, column tags: expected the weight of {tag!r} in 0..1. Received: {label!r}")
-        if tags.setdefault(tag.strip(), float(label)) != label and not math.isnan(label):
+        before = tags.setdefault(tag.strip(), float(label))
+        if before != label and not (math.isnan(before) and math.isnan(label)):
             raise ManifestError(
                 f"{where}, column tags: expected one weight of {tag!r}. Received: {tags[tag]:g} and {label:g}"
             )
@@ -137,5 +144,5 @@ def tags_cell(tags: Mapping[str, float]) -> str:
         if ";" in tag:
             raise ManifestError(f"expected tags without ';' in a CSV manifest (.jsonl takes any). Received: {tag!r}")
         hard = label == 1.0 and not _WEIGHTED.match(tag)
-        parts.append(tag if hard else f"{tag}:{float(label)!r}")
+        parts.append(tag if hard else f"{tag}:{'?' if math.isnan(label) else repr(float(label))}")
     return ";".join(parts)

@@ -53,7 +53,7 @@ def assign_splits(manifest: Manifest, valid: float = 0.1, test: float = 0.1, see
         for member in components[component]:
             mass[row, -1] += weights[member]
             for tag, label in clips[member].tags.items():
-                if tag in column:
+                if tag in column and label > 0:  # NaN, not known, is not
                     mass[row, column[tag]] += label * weights[member]
     sides = _best_deal(mass, np.array([fractions[name] for name in names]), np.random.default_rng(seed))
     lacking = _lacking(mass, sides, len(names))

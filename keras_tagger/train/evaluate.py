@@ -33,7 +33,7 @@ def evaluate(
         tagger: the model.
         data: a manifest, a folder per tag, a prepared folder, or one of these opened.
         split: "train", "valid" or "test"; by default "test" where the data has one, or all of it without splits.
-        positive: a clip has a tag where its label is above this (labels may be soft).
+        positive: a clip has a tag where its label is above this (labels may be soft), 0..1.
         progress: whether to show a progress bar.
 
     Raises:

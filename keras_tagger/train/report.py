@@ -126,7 +126,8 @@ def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive:
     """ROC-AUC and average precision per tag.
 
     Args:
-        labels: [n_clips, n_tags] in 0..1; a clip has a tag where its label is above `positive`.
+        labels: [n_clips, n_tags] in 0..1; a clip has a tag where its label is above `positive`, and is left out of the
+            tag's row where it is NaN (not known).
         scores: [n_clips, n_tags], any monotone scale.
         tags: names of the columns.
         positive: the threshold.
@@ -142,14 +143,15 @@ def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive:
         )
     rows = []
     for index, tag in enumerate(tags):
-        present = labels[:, index] > positive
+        known = ~np.isnan(labels[:, index])
+        present, found = labels[known, index] > positive, scores[known, index]
         n_positive, n_negative = int(present.sum()), int((~present).sum())
         both = n_positive > 0 and n_negative > 0
         rows.append(
             {
                 "tag": tag,
-                "roc_auc": float(roc_auc_score(present, scores[:, index])) if both else float("nan"),
-                "pr_auc": float(average_precision_score(present, scores[:, index])) if both else float("nan"),
+                "roc_auc": float(roc_auc_score(present, found)) if both else float("nan"),
+                "pr_auc": float(average_precision_score(present, found)) if both else float("nan"),
                 "n_positive": n_positive,
                 "n_negative": n_negative,
             }
