@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
@@ -79,13 +78,32 @@ class TransformerBlock(keras.layers.Layer):
             training=training,
         )
         attended, scores = attended if return_attention_scores else (attended, None)
+        x = self._after_attention(queries, attended, training)
+        return (x, scores) if return_attention_scores else x
+
+    def attend_single(self, query: tf.Tensor, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """What `call` gives for one query and a context of length one, for each token of the context in turn.
+
+        The softmax over one key is 1 whatever the query, so attention is the token's value, projected back.
+
+        Args:
+            query: float [B, 1, D].
+            context: float [B, S, D].
+            training: whether the residual branches drop out; the one weight, 1, is never dropped.
+
+        Returns:
+            float [B, S, D].
+        """
+        before = self.attention_norm if self.norm == "pre" else _identity
+        values = self.attention.value_dense(before(context))
+        return self._after_attention(query, self.attention.output_dense(values), training)
+
+    def _after_attention(self, queries: tf.Tensor, attended: tf.Tensor, training: bool | None) -> tf.Tensor:
         x = queries + self.drop(attended, training=training)
         if self.norm == "pre":
-            x = x + self.drop(self.contract(self.expand(self.feed_forward_norm(x))), training=training)
-        else:
-            x = self.attention_norm(x)
-            x = self.feed_forward_norm(x + self.drop(self.contract(self.expand(x)), training=training))
-        return (x, scores) if return_attention_scores else x
+            return x + self.drop(self.contract(self.expand(self.feed_forward_norm(x))), training=training)
+        x = self.attention_norm(x)
+        return self.feed_forward_norm(x + self.drop(self.contract(self.expand(x)), training=training))
 
     def compute_output_shape(
         self, queries_shape: tuple[int | None, ...], context_shape: tuple[int | None, ...] | None = None
@@ -161,7 +179,7 @@ class TransformerEncoder(keras.layers.Layer):
         """Encode, and give [CLS]."""
         x, scores = self.encode_context(tokens, training, return_attention_scores)
         if not return_attention_scores:
-            return self._finish(self.blocks[-1](x[:, :1], context=x, training=training))[:, 0]
+            return self.finish(x, training)
         x, last = self.blocks[-1](x, training=training, return_attention_scores=True)
         stacked = tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
         return self._finish(x[:, :1])[:, 0], stacked
@@ -179,26 +197,24 @@ class TransformerEncoder(keras.layers.Layer):
                 x = block(x, training=training)
         return x, scores
 
-    def attend_single(self, context: tf.Tensor) -> tf.Tensor:
+    def finish(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """`[CLS]` after the last layer, [B, D], from what that layer sees (`encode_context`)."""
+        return self._finish(self.blocks[-1](context[:, :1], context=context, training=training))[:, 0]
+
+    def attend_single(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[CLS] after a last layer in which every head attends to one token only, for each token in turn.
 
-        Attention that is one-hot at token t is attention over a key/value sequence of length one, so all tokens go
-        through the last block as one batch (tag-wise contribution, Won et al. 2019, section 3.2).
+        Attention that is one-hot at token t is attention over a key/value sequence of length one (tag-wise contribution,
+        Won et al. 2019, section 3.2).
 
         Args:
             context: from `encode_context`, [B, S, D].
+            training: whether layers drop out.
 
         Returns:
             [B, S, D]; row t is [CLS] when only token t is attended to.
         """
-        shape = tf.shape(context)
-        queries = tf.repeat(context[:, :1], shape[1], axis=0)
-        keys = tf.reshape(context, [shape[0] * shape[1], 1, self.width])
-        with warnings.catch_warnings():
-            # Keras warns of a softmax over one key; here that is the point.
-            warnings.filterwarnings("ignore", message="You are using a softmax over axis")
-            single = self.blocks[-1](queries, context=keys)
-        return tf.reshape(self._finish(single), shape)
+        return self._finish(self.blocks[-1].attend_single(context[:, :1], context, training))
 
     def _finish(self, x: tf.Tensor) -> tf.Tensor:
         return x if self.final_norm is None else self.final_norm(x)
