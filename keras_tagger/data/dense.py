@@ -2,12 +2,13 @@
 
 A clip's dense labels are a file beside it, named in the manifest's column `labels`, in one of two formats:
 
-- `.npz`: `values` [n_stretches, n_tags], labels in 0..1 of stretches of one length that follow each other by one hop (they
-  may overlap), NaN where nothing is known; `tags` [n_tags]; `hop_seconds`; `length_seconds`; `pool`, "mean" or "max", the
-  way from stretches to a label of them all. This is how a tagger that hears short patches labels a clip ("mean").
+- `.npz`: `values` [n_stretches, n_tags], labels in 0..1 of stretches of one length that follow each other by one hop
+  (they may overlap), NaN where nothing is known; `tags` [n_tags]; `hop_seconds`; `length_seconds`; `pool`, "mean" or
+  "max", the way from stretches to a label of them all. This is how a tagger that hears short patches labels a clip
+  ("mean").
 - `.json`: `{"seconds": 30.0, "stretch_seconds": 0.5, "tags": {"piano": [[0.0, 1.25], [2.0, 9.5]], "cello": []}}`, the
-  times in seconds at which a tag is heard, as a score knows them. They become stretches of `stretch_seconds`: 1 where the
-  tag is heard for at least half of it, 0 where it is not heard at all, unknown between; the pool is "max".
+  times in seconds at which a tag is heard, as a score knows them. They become stretches of `stretch_seconds`: 1 where
+  the tag is heard for at least half of it, 0 where it is not heard at all, unknown between; the pool is "max".
 
 A tag that a file does not name is unknown for the clip.
 """

@@ -3,11 +3,11 @@
     index.json                       everything but the samples; written last
     train-00000-of-00007.tfrecord    a few clips each; one record is one segment of one clip
 
-A record is a `tf.train.Example`: `pcm` (int16, little-endian, one byte string), `labels` (float [n_tags], NaN where not
-known), `clip` (its index) and `segment` (0, 1, ... within the clip). A clip's segments are consecutive. With dense labels
-also `stretches` (float16, little-endian, [n_stretches, n_tags] as one byte string: those that the segment touches) and
-`grid` (four integers: where the first of them begins, counted from the segment's first sample, hop and length in
-samples, and the index of the pool in `keras_tagger.data.dense.POOLS`).
+A record is a `tf.train.Example`: `pcm` (int16, little-endian, one byte string), `labels` (float [n_tags], NaN where
+not known), `clip` (its index) and `segment` (0, 1, ... within the clip). A clip's segments are consecutive. With dense
+labels also `stretches` (float16, little-endian, [n_stretches, n_tags] as one byte string: those that the segment
+touches) and `grid` (four integers: where the first of them begins, counted from the segment's first sample, hop and
+length in samples, and the index of the pool in `keras_tagger.data.dense.POOLS`).
 """
 
 from __future__ import annotations

@@ -177,12 +177,12 @@ class TransformerEncoder(keras.layers.Layer):
 
     def call(self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False) -> Any:
         """Encode, and give [CLS]."""
-        x, scores = self.encode_context(tokens, training, return_attention_scores)
-        if not return_attention_scores:
-            return self.finish(x, training)
-        x, last = self.blocks[-1](x, training=training, return_attention_scores=True)
-        stacked = tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
-        return self._finish(x[:, :1])[:, 0], stacked
+        context, scores = self.encode_context(tokens, training, return_attention_scores)
+        return (
+            self.finish_with_scores(context, scores, training)
+            if return_attention_scores
+            else self.finish(context, training)
+        )
 
     def encode_context(
         self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
@@ -201,11 +201,19 @@ class TransformerEncoder(keras.layers.Layer):
         """`[CLS]` after the last layer, [B, D], from what that layer sees (`encode_context`)."""
         return self._finish(self.blocks[-1](context[:, :1], context=context, training=training))[:, 0]
 
+    def finish_with_scores(
+        self, context: tf.Tensor, scores: list[tf.Tensor], training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `finish`, and all layers' scores, float32 [B, n_layers, n_heads, S, S]; `scores` are the earlier ones'."""
+        x, last = self.blocks[-1](context, training=training, return_attention_scores=True)
+        stacked = tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
+        return self._finish(x[:, :1])[:, 0], stacked
+
     def attend_single(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[CLS] after a last layer in which every head attends to one token only, for each token in turn.
 
-        Attention that is one-hot at token t is attention over a key/value sequence of length one (tag-wise contribution,
-        Won et al. 2019, section 3.2).
+        Attention that is one-hot at token t is attention over a key/value sequence of length one (tag-wise
+        contribution, Won et al. 2019, section 3.2).
 
         Args:
             context: from `encode_context`, [B, S, D].

@@ -138,13 +138,19 @@ class MusicTagger(keras.Model):
         training: bool | None = None,
         spec_augment: SpecAugment | None = None,
         step: Any = 0,
-    ) -> tf.Tensor:
-        """Logits; `spec_augment` (with its `step`) is applied to the spectrogram in training."""
+        return_contributions: bool = False,
+    ) -> Any:
+        """Logits; `spec_augment` (with its `step`) is applied to the spectrogram in training.
+
+        With `return_contributions` also the logits of the tag-wise contributions, float32 [B, T, n_tags], for a loss.
+        """
         spectrogram = self.spectrogram(self._whole_tokens(waveform))
         if spec_augment is not None:
             spectrogram = spec_augment(spectrogram, step=step, training=training)
-        cls = self.encoder(self._embed(spectrogram, training), training=_mode(self.encoder, training))
-        return self.head(cls, training=training)
+        tokens, mode = self._embed(spectrogram, training), _mode(self.encoder, training)
+        context, _ = self.encoder.encode_context(tokens, training=mode)
+        logits = self.head(self.encoder.finish(context, training=mode), training=training)
+        return (logits, self._contributions(context, mode, training)) if return_contributions else logits
 
     def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
         """Everything there is to see, from one pass through one traced function per choice of outputs.
@@ -180,17 +186,20 @@ class MusicTagger(keras.Model):
         found["spectrogram"] = self.spectrogram(self._whole_tokens(waveform))
         if outputs != ("spectrogram",):
             tokens = self._embed(found["spectrogram"], training=False)
+            context, scores = self.encoder.encode_context(tokens, False, "attention" in outputs)
             if "attention" in outputs:
-                cls, found["attention"] = self.encoder(tokens, training=False, return_attention_scores=True)
+                cls, found["attention"] = self.encoder.finish_with_scores(context, scores)
             else:
-                cls = self.encoder(tokens, training=False)
+                cls = self.encoder.finish(context)
             found["embedding"] = tf.cast(cls, tf.float32)
             found["tags"] = tf.sigmoid(self.head(cls, training=False))
             if "contributions" in outputs:
-                context, _ = self.encoder.encode_context(tokens, training=False)
-                single = self.head(self.encoder.attend_single(context), training=False)
-                found["contributions"] = tf.sigmoid(tf.transpose(single[:, 1:], [0, 2, 1]))
+                found["contributions"] = tf.sigmoid(tf.transpose(self._contributions(context, False, False), [0, 2, 1]))
         return {name: found[name] for name in outputs}
+
+    def _contributions(self, context: tf.Tensor, encoder_training: bool | None, training: bool | None) -> tf.Tensor:
+        """Logits [B, T, n_tags] when the last layer attends to one token only, [CLS] left out."""
+        return self.head(self.encoder.attend_single(context, encoder_training)[:, 1:], training=training)
 
     def _whole_tokens(self, waveform: tf.Tensor) -> tf.Tensor:
         n_samples = tf.shape(waveform)[1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from keras_tagger.tagger import Tagger
 from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from keras_tagger.train.evaluate import evaluate
+from keras_tagger.train.losses import contribution_loss, tag_loss
 from keras_tagger.train.schedule import phase_of, phase_optimizer
 
 HISTORY = (
@@ -130,11 +132,23 @@ class Loop:
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
         @tf.function(jit_compile=False)
-        def train_step(waveform: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        def train_step(step: tf.Tensor, waveform: tf.Tensor, labels: tf.Tensor, *dense: tf.Tensor) -> tf.Tensor:
             waveform, labels = augment_waveforms(waveform, labels, training.augment, training.seed, step)
             with tf.GradientTape() as tape:
-                logits = model(waveform, training=True, spec_augment=self._spec_augment, step=step)
-                loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
+                found = model(
+                    waveform,
+                    training=True,
+                    spec_augment=self._spec_augment,
+                    step=step,
+                    return_contributions=bool(dense),
+                )
+                if dense:
+                    logits, contributions = found
+                    stretches, bounds = dense
+                    localized = contribution_loss(contributions, stretches, bounds, model.token_samples)
+                    loss = tag_loss(labels, logits) + training.contribution_loss * localized
+                else:
+                    loss = tag_loss(labels, found)
                 target = optimizer.scale_loss(loss) if scaled else loss
             gradients = tape.gradient(target, model.trainable_variables)
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
@@ -151,14 +165,15 @@ class Loop:
             training.batch_size,
             seed=training.seed,
             epoch=progress.epoch,
+            with_stretches=training.contribution_loss > 0,
         )
         batches = iter(dataset.skip(progress.step))
         name = f"epoch {progress.epoch + 1}/{training.epochs}"
         with tqdm(total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step") as bar:
             waiting = time.perf_counter()
-            for waveform, labels in batches:
+            for batch in batches:
                 working = time.perf_counter()
-                loss = self._step(waveform, labels, tf.constant(progress.total_steps, tf.int64))
+                loss = self._step(tf.constant(progress.total_steps, tf.int64), *batch)
                 progress.loss_sum += float(loss)
                 now = time.perf_counter()
                 if self._traced:
@@ -177,7 +192,35 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        report = evaluate(self.tagger, self.prepared, self.valid_split)
+        with self._averaged_weights():
+            self._validate()
+        progress.train_seconds += progress.seconds
+        progress.train_wait_seconds += progress.wait_seconds
+        progress.train_timed_steps += progress.timed_steps
+        progress.epoch += 1
+        progress.step, progress.loss_sum = 0, 0.0
+        progress.seconds, progress.wait_seconds, progress.timed_steps = 0.0, 0.0, 0
+        save_checkpoint(self.checkpoint_path, self._variables(), progress)
+
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The model with the running mean of its weights, where `training.average_decay` asks for one."""
+        if not self.config.training.average_decay:
+            yield
+            return
+        weights = self.model.trainable_variables
+        trained = [weight.numpy() for weight in weights]
+        self.optimizer.finalize_variable_values(weights)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, trained, strict=True):
+                weight.assign(value)
+
+    def _validate(self) -> None:
+        """Measure, write the history and keep the model if it is the best."""
+        progress = self.progress
+        report = evaluate(self.tagger, self.prepared, self.valid_split, self.config.data.positive)
         row = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.step,
@@ -204,13 +247,6 @@ class Loop:
             progress.best_score, progress.best_epoch = report.roc_auc, progress.epoch
             self.tagger.save(self.best_path)
         self.on_epoch(progress.epoch, row, self.tagger)
-        progress.train_seconds += progress.seconds
-        progress.train_wait_seconds += progress.wait_seconds
-        progress.train_timed_steps += progress.timed_steps
-        progress.epoch += 1
-        progress.step, progress.loss_sum = 0, 0.0
-        progress.seconds, progress.wait_seconds, progress.timed_steps = 0.0, 0.0, 0
-        save_checkpoint(self.checkpoint_path, self._variables(), progress)
 
     def _audio_speed(self, steps: int, seconds: float) -> float:
         audio = steps * self.config.training.batch_size * self.model.window_samples

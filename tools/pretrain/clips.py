@@ -29,8 +29,8 @@ from keras_tagger.files import replacing
 SAMPLE_RATE = 16000
 CLIP_SECONDS = 30.0
 
-# Chosen by kind before anything was trained: a mixed, an orchestral and folk, an electronic and a rock package are never
-# trained on or looked at before the end; others, again of different kinds, decide between recipes.
+# Chosen by kind before anything was trained: a mixed, an orchestral and folk, an electronic and a rock package are
+# never trained on or looked at before the end; others, again of different kinds, decide between recipes.
 SPLITS = {
     "test": ("supertuxkart-data", "unknown-horizons", "colobot-common-sounds", "warmux-data"),
     "valid": ("megaglest-data", "trackballs-data", "zaz-data", "pushover-data"),

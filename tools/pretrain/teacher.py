@@ -3,10 +3,10 @@
     python tools/pretrain/teacher.py --manifest data/clips/manifest.jsonl --out data/labels --vocabulary MTT \
         --vocabulary MSD
 
-writes one .npz per clip, dense labels as `keras_tagger.data.dense` reads them (`values` float16 [n_patches, n_tags] in
-0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`), OUT/manifest.jsonl with the clips and their
-labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why). With
-both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
+writes one .npz per clip, dense labels as `keras_tagger.data.dense` reads them (`values` float16 [n_patches, n_tags]
+in 0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`), OUT/manifest.jsonl with the clips and
+their labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why).
+With both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
 
 The weights come from the wheel musicnn 0.1.0 on PyPI: Copyright (c) Music Technology Group, Universitat Pompeu Fabra
 2019, by Jordi Pons, ISC licence (README.md beside has its text). The model is that of J. Pons and X. Serra, "musicnn:
@@ -80,7 +80,9 @@ def define_flags() -> None:
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
     flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "Which of musicnn's weights; may be given twice.")
-    flags.DEFINE_float("hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE)
+    flags.DEFINE_float(
+        "hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
+    )
     flags.DEFINE_string("work_dir", "data/teacher", f"Folder of musicnn's wheel (or set {WHEEL_VARIABLE}).")
 
 

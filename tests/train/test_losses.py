@@ -1,0 +1,55 @@
+"""The losses against sums by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+import tiny
+from keras_tagger.train.losses import contribution_loss, tag_loss
+
+NAN = float("nan")
+
+
+def entropy(label, probability):
+    return -label * np.log(probability) - (1 - label) * np.log(1 - probability)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, float)))
+
+
+def test_tag_loss_is_the_mean_over_what_is_known():
+    labels = np.array([[1.0, NAN, 0.25], [NAN, NAN, 0.0]], np.float32)
+    logits = np.array([[0.5, 99.0, -1.0], [3.0, -3.0, 2.0]], np.float32)
+    expected = np.mean([entropy(1.0, sigmoid(0.5)), entropy(0.25, sigmoid(-1.0)), entropy(0.0, sigmoid(2.0))])
+    np.testing.assert_allclose(tag_loss(labels, logits), expected, rtol=1e-6)
+    assert float(tag_loss(np.full((2, 3), NAN, np.float32), logits)) == 0.0
+
+
+def test_unknown_labels_have_no_gradient():
+    logits = tf.Variable([[0.5, 99.0], [1e4, -2.0]])
+    with tf.GradientTape() as tape:
+        loss = tag_loss(tf.constant([[1.0, NAN], [NAN, NAN]]), logits)
+    gradient = tape.gradient(loss, logits).numpy()
+    np.testing.assert_allclose(gradient, [[sigmoid(0.5) - 1.0, 0.0], [0.0, 0.0]], atol=1e-6)
+
+
+def test_contribution_loss_is_that_of_the_mean_over_each_stretch():
+    logits = np.array([[[-2.0], [0.0], [1.0], [3.0]]], np.float32)  # four tokens of 100 samples
+    stretches = np.array([[[1.0], [0.0], [NAN]]], np.float32)
+    bounds = np.array([[[0, 200], [150, 350], [0, 0]]], np.int32)
+    p = sigmoid(logits[0, :, 0])
+    first = (p[0] + p[1]) / 2
+    second = (0.5 * p[1] + p[2] + 0.5 * p[3]) / 2
+    expected = (entropy(1.0, first) + entropy(0.0, second)) / 2
+    np.testing.assert_allclose(contribution_loss(logits, stretches, bounds, 100), expected, rtol=1e-5)
+
+
+def test_a_model_gives_the_contributions_that_it_shows():
+    tagger = tiny.random_tagger()
+    waveform = tiny.noise(16000, batch=2)
+    logits, contributions = tagger.model(waveform, training=False, return_contributions=True)
+    found = tagger.model.analyze(waveform, ("tags", "contributions"))
+    np.testing.assert_allclose(tf.sigmoid(logits), found["tags"], atol=1e-6)
+    np.testing.assert_allclose(tf.sigmoid(contributions), tf.transpose(found["contributions"], [0, 2, 1]), atol=1e-6)

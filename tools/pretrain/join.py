@@ -1,0 +1,63 @@
+"""Join manifests into one, which may lie elsewhere: the teacher's clips and the rendered scores, for `fit`.
+
+    python tools/pretrain/join.py --out data/pretrain.jsonl data/labels/manifest.jsonl data/scores/manifest.jsonl
+
+Rows keep their order and columns; paths become relative to the new manifest's folder. Without --test, rows of the split
+"test" are left out, so that nothing that reads the new manifest can have seen them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from keras_tagger.data.records import read_records
+from keras_tagger.errors import KerasTaggerError
+from keras_tagger.files import replacing
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_string("out", None, "The manifest to write (.jsonl).", required=True)
+    flags.DEFINE_bool("test", False, "Whether to keep rows of the split test.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Join the manifests named on the command line and print how many clips of each split there are."""
+    if len(argv) < 2:
+        raise app.UsageError("expected manifests to join. Received none")
+    try:
+        rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for split in ("train", "valid", "test"):
+        print(f"{split:6} {sum(row.get('split') == split for row in rows):6} clips")
+
+
+def join(manifests: Sequence[Path], out: Path, test: bool = False) -> list[dict[str, Any]]:
+    """Write one manifest of several; return its rows."""
+    rows = []
+    for manifest in manifests:
+        for _, row in read_records(manifest):
+            if row.get("split") == "test" and not test:
+                continue
+            for column in ("path", "labels"):
+                if row.get(column):
+                    row[column] = Path(os.path.relpath(manifest.parent / row[column], out.parent)).as_posix()
+            rows.append(row)
+    with replacing(out) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return rows
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
