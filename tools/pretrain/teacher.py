@@ -37,7 +37,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from keras_tagger import audio
-from keras_tagger.data.manifest import Clip, Manifest, read_manifest
+from keras_tagger.data.manifest import SPLITS, Clip, Manifest, read_manifest
 from keras_tagger.errors import AudioError, KerasTaggerError, ModelError, ModelNotFoundError
 from keras_tagger.files import replacing
 
@@ -83,6 +83,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
     )
+    flags.DEFINE_enum("split", None, SPLITS, "Label the clips of one split only.")
     flags.DEFINE_string("work_dir", "data/teacher", f"Folder of musicnn's wheel (or set {WHEEL_VARIABLE}).")
 
 
@@ -92,6 +93,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         manifest = read_manifest(FLAGS.manifest)
+        manifest = manifest.select(FLAGS.split) if FLAGS.split else manifest
         teachers = [load_teacher(FLAGS.work_dir, vocabulary) for vocabulary in FLAGS.vocabulary]
         index = label_manifest(teachers, manifest, Path(FLAGS.out), FLAGS.hop_seconds)
     except (KerasTaggerError, OSError) as error:

@@ -1,0 +1,211 @@
+"""Measure a tagger on music that training never saw, and write the tables of docs/model_card.md.
+
+    export PYTHONPATH=tools
+    python -m pretrain.measure --model compact --labels data/labels/manifest.jsonl --write docs/model_card.md
+    python -m pretrain.measure --model compact --scores data/scores/manifest.jsonl \
+        --score_labels data/score_labels/manifest.jsonl --write docs/model_card.md
+
+Against the teacher (--labels): clips of whole packages that were held out; the teacher's score of a clip is the mean
+over its patches. A clip has a tag where that is above 0.3; ROC-AUC is of the tags that at least 10 clips have. Further
+the mean overlap of the five best tags, and Spearman's rank correlation across clips, averaged over all tags.
+
+Where tags are (--labels): halves of two such clips joined in the middle, for tags that the teacher gives one half
+(above 0.5) and not the other (below 0.1): how often the token with the largest contribution lies in the right half
+(pointing), and the ROC-AUC of contributions over time.
+
+On rendered scores (--scores), where the truth is known: ROC-AUC of the instruments, and the teacher's own on the same
+clips (--score_labels: what `teacher.py --split test` made of them).
+
+--write replaces the text between `<!-- measure NAME -->` and `<!-- end -->`, where NAME is the model's name with
+"real", "where" or "scores" after it; without it tables go to the terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from keras_tagger import audio
+from keras_tagger.data.manifest import Manifest, label_matrix, read_manifest
+from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.files import replacing
+from keras_tagger.tagger import Tagger, load
+from keras_tagger.train.evaluate import score_clips
+from keras_tagger.train.report import TagTable, macro, score
+
+POSITIVE = 0.3
+MIN_POSITIVES = 10
+TOP = 5
+INSTRUMENTS = (
+    *("piano", "harpsichord", "guitar", "violin", "cello", "strings"),
+    *("harp", "choir", "flute", "sitar", "synth", "drums"),
+)
+HALF_SECONDS = 5.12
+PAIRS = 400
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_string("model", "compact", "A pretrained name, a run directory or a .keras file.")
+    flags.DEFINE_string("prefix", "", 'What stands before the model\'s tags in the labels, such as "msd/".')
+    flags.DEFINE_string("labels", None, "The teacher's manifest.")
+    flags.DEFINE_string("scores", None, "The rendered scores' manifest.")
+    flags.DEFINE_string("score_labels", None, "The teacher's manifest of the rendered scores.")
+    flags.DEFINE_string("split", "test", "Which clips.")
+    flags.DEFINE_string("write", None, "A Markdown file with marks to put tables between.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure what the flags name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    try:
+        tagger = load(FLAGS.model)
+        found = {}
+        if FLAGS.labels:
+            manifest = read_manifest(FLAGS.labels).select(FLAGS.split)
+            found["real"] = real_table(tagger, manifest, FLAGS.prefix)
+            found["where"] = where_table(tagger, manifest, FLAGS.prefix)
+        if FLAGS.scores:
+            heard = read_manifest(FLAGS.score_labels) if FLAGS.score_labels else None
+            found["scores"] = scores_table(tagger, read_manifest(FLAGS.scores).select(FLAGS.split), heard)
+        for name, text in found.items():
+            print(f"{text}\n")
+            if FLAGS.write:
+                _write(Path(FLAGS.write), f"{Path(FLAGS.model).name} {name}", text)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
+    """The tagger against the teacher's clip scores, as Markdown."""
+    labels = label_matrix((clip.tags for clip in manifest.clips), [prefix + tag for tag in tagger.tags])
+    scores = _scores(tagger, manifest)
+    table = score(labels, scores, list(tagger.tags), POSITIVE)
+    counted = [row for row in table if row["n_positive"] >= MIN_POSITIVES and np.isfinite(row["roc_auc"])]
+    overlap = np.mean([len(set(a) & set(b)) for a, b in zip(_best(labels), _best(scores), strict=True)])
+    ranks = [np.corrcoef(_ranks(labels[:, i]), _ranks(scores[:, i]))[0, 1] for i in range(len(tagger.tags))]
+    lines = [
+        f"{len(labels)} clips of about 30 s.",
+        "",
+        "| against the teacher | |",
+        "|---|---|",
+        f"| macro ROC-AUC, {len(counted)} tags with at least {MIN_POSITIVES} clips | "
+        f"{np.mean([row['roc_auc'] for row in counted]):.4f} |",
+        f"| macro ROC-AUC, all {int(np.isfinite(table['roc_auc'].astype(float)).sum())} tags with a clip | "
+        f"{macro(table, 'roc_auc'):.4f} |",
+        f"| macro PR-AUC, the same {len(counted)} tags | {np.mean([row['pr_auc'] for row in counted]):.4f} |",
+        f"| overlap of the best {TOP} tags, mean | {overlap:.3f} of {TOP} |",
+        f"| Spearman correlation across clips, mean over all {len(ranks)} tags | {np.nanmean(ranks):.4f} |",
+        "",
+        "| tag | ROC-AUC | PR-AUC | clips with it | Spearman |",
+        "|---|---|---|---|---|",
+    ]
+    for row, rank in sorted(zip(table, ranks, strict=True), key=lambda pair: -pair[0]["n_positive"]):
+        areas = (f"{row[name]:.3f}" if np.isfinite(row[name]) else "-" for name in ("roc_auc", "pr_auc"))
+        lines.append(f"| {row['tag']} | {' | '.join(areas)} | {row['n_positive']} | {rank:.3f} |")
+    return "\n".join(lines)
+
+
+def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: int = PAIRS, seed: int = 0) -> str:
+    """Localisation by contributions on joined halves, as Markdown."""
+    names = [prefix + tag for tag in tagger.tags]
+    labels = label_matrix((clip.tags for clip in manifest.clips), names)
+    rng = np.random.default_rng(seed)
+    rate = tagger.model.audio.sample_rate
+    half = int(HALF_SECONDS * rate)
+    chosen: list[tuple[int, int, int]] = []
+    while len(chosen) < n_pairs:
+        with_tag, without = rng.integers(0, len(labels), 2)
+        fitting = np.flatnonzero((labels[with_tag] > 0.5) & (labels[without] < 0.1))
+        if len(fitting) and manifest.clips[with_tag].group != manifest.clips[without].group:
+            chosen.append((int(with_tag), int(without), int(rng.choice(fitting))))
+    pointing, areas = [], []
+    for number, (with_tag, without, tag) in enumerate(tqdm(chosen, desc="where", unit="pair")):
+        first = number % 2 == 0
+        order = (with_tag, without) if first else (without, with_tag)
+        halves = [audio.load(manifest.clips[i].path, rate, 10.0, 10.0 + HALF_SECONDS)[:half] for i in order]
+        heat = tagger.contributions((np.concatenate(halves), rate), [tagger.tags[tag]])
+        inside = (heat.times < HALF_SECONDS) == first
+        pointing.append(inside[int(np.argmax(heat.values[0]))])
+        areas.append(roc_auc_score(inside, heat.values[0]))
+    return "\n".join(
+        [
+            "| contributions on joined halves | |",
+            "|---|---|",
+            f"| pairs | {len(chosen)} |",
+            f"| pointing | {np.mean(pointing):.3f} |",
+            f"| ROC-AUC over time, mean | {np.mean(areas):.3f} |",
+        ]
+    )
+
+
+def scores_table(tagger: Tagger, manifest: Manifest, heard: Manifest | None) -> str:
+    """Instruments of rendered scores, beside the teacher where `heard` has its labels, as Markdown."""
+    tags = [tag for tag in INSTRUMENTS if tag in tagger.tags]
+    labels = label_matrix((clip.tags for clip in manifest.clips), tags)
+    columns = [tagger.tags.index(tag) for tag in tags]
+    tables = [("keras_tagger", score(labels, _scores(tagger, manifest)[:, columns], tags))]
+    if heard is not None:
+        by_path = {clip.track: clip.tags for clip in heard.clips}
+        missing = [clip.path for clip in manifest.clips if clip.track not in by_path]
+        if missing:
+            raise ManifestError(f"expected the teacher's labels of every clip. Received none of '{missing[0]}'")
+        found = label_matrix((by_path[clip.track] for clip in manifest.clips), tags)
+        tables.append(("teacher", score(labels, found, tags)))
+    lines = [
+        f"{len(labels)} clips.",
+        "",
+        f"| instrument | clips with it | without | {' | '.join(f'{name} ROC-AUC' for name, _ in tables)} |",
+        f"|---|---|---|{'---|' * len(tables)}",
+    ]
+    for rows in zip(*(table for _, table in tables), strict=True):
+        areas = " | ".join(f"{row['roc_auc']:.3f}" for row in rows)
+        lines.append(f"| {rows[0]['tag']} | {rows[0]['n_positive']} | {rows[0]['n_negative']} | {areas} |")
+    means: list[TagTable] = [table for _, table in tables]
+    macros = " | ".join(f"{macro(table, 'roc_auc'):.4f}" for table in means)
+    lines.append(f"| macro | | | {macros} |")
+    return "\n".join(lines)
+
+
+def _scores(tagger: Tagger, manifest: Manifest) -> np.ndarray:
+    scores, failed = score_clips(tagger, manifest, list(manifest.clips))
+    if failed:
+        raise ManifestError(f"expected clips that can be read. Received: {failed[0]['reason']}")
+    return np.stack([scores[index] for index in range(len(manifest))])
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, those of equals averaged."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def _write(path: Path, mark: str, text: str) -> None:
+    content = path.read_text("utf-8")
+    begin = f"<!-- measure {mark} -->"
+    changed, count = re.subn(
+        rf"({re.escape(begin)}\n).*?(<!-- end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.S
+    )
+    if count != 1:
+        raise ManifestError(f"{path}: expected the mark {begin} once. Received: it {count} times")
+    with replacing(path) as temporary:
+        temporary.write_text(changed, "utf-8")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
