@@ -239,12 +239,15 @@ class AugmentConfig:
 
     Attributes:
         gain_db: each crop's level is changed by a uniform draw from -gain_db..gain_db.
+        equalize_db: each crop's spectrum is multiplied by a smooth curve, drawn in decibels from
+            -equalize_db..equalize_db at six frequencies an equal ratio apart (as between rooms and recordings).
         mixup_alpha: Beta parameter of mixup (Zhang et al. 2018) on waveforms and labels; 0 is off.
         n_time_masks, time_mask_frames, n_freq_masks, freq_mask_bins: SpecAugment (Park et al. 2019), by kapre;
             either number of masks may be 0.
     """
 
     gain_db: float = 6.0
+    equalize_db: float = 0.0
     mixup_alpha: float = 0.0
     n_time_masks: int = 0
     time_mask_frames: int = 40
@@ -252,7 +255,7 @@ class AugmentConfig:
     freq_mask_bins: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("gain_db", "mixup_alpha", "n_time_masks", "n_freq_masks"):
+        for name in ("gain_db", "equalize_db", "mixup_alpha", "n_time_masks", "n_freq_masks"):
             _require(getattr(self, name) >= 0, f"training.augment.{name}", "0 or more", getattr(self, name))
         for name in ("time_mask_frames", "freq_mask_bins"):
             _require(getattr(self, name) > 0, f"training.augment.{name}", "at least 1", getattr(self, name))

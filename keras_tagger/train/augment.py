@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -9,11 +10,13 @@ import tensorflow as tf
 from keras_tagger.config import AugmentConfig
 from keras_tagger.layers import SpecAugment
 
+_CURVE_NODES = 6
+
 
 def augment_waveforms(
     waveform: tf.Tensor, labels: tf.Tensor, config: AugmentConfig, seed: int, step: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gain, then mixup of each clip with the one after it in the batch.
+    """Gain and equalizer, then mixup of each clip with the one after it in the batch.
 
     Args:
         waveform: float32 [B, samples].
@@ -25,20 +28,41 @@ def augment_waveforms(
     Returns:
         The changed pair, of the same shapes.
     """
-    gain_seed, *mix_seeds = tf.unstack(
-        tf.random.split(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), 3)
+    gain_seed, first_seed, second_seed, curve_seed = tf.unstack(
+        tf.random.split(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), 4)
     )
     batch = tf.shape(waveform)[0]
     if config.gain_db > 0:
         decibels = tf.random.stateless_uniform([batch, 1], gain_seed, minval=-config.gain_db, maxval=config.gain_db)
         waveform = waveform * tf.pow(10.0, decibels / 20.0)
+    if config.equalize_db > 0:
+        nodes = tf.random.stateless_uniform(
+            [batch, _CURVE_NODES], curve_seed, minval=-config.equalize_db, maxval=config.equalize_db
+        )
+        waveform = _equalized(waveform, nodes)
     if config.mixup_alpha > 0:
         # Beta(a, a) as a ratio of two gamma draws.
-        first, second = (tf.random.stateless_gamma([batch, 1], seed, config.mixup_alpha) for seed in mix_seeds)
+        first, second = (
+            tf.random.stateless_gamma([batch, 1], mix_seed, config.mixup_alpha)
+            for mix_seed in (first_seed, second_seed)
+        )
         share = first / tf.maximum(first + second, 1e-20)
         waveform = share * waveform + (1.0 - share) * tf.roll(waveform, shift=-1, axis=0)
         labels = share * labels + (1.0 - share) * tf.roll(labels, shift=-1, axis=0)
     return waveform, labels
+
+
+def _equalized(waveform: tf.Tensor, nodes_db: tf.Tensor) -> tf.Tensor:
+    """Multiply spectra by curves through decibels [B, n] at n frequencies from 1/200 of Nyquist's to it, log-spaced."""
+    n_samples = waveform.shape[1] or tf.shape(waveform)[1]
+    spectrum = tf.signal.rfft(waveform)
+    share = tf.linspace(0.0, 1.0, tf.shape(spectrum)[1])
+    last = _CURVE_NODES - 1
+    place = tf.clip_by_value(1.0 + tf.math.log(tf.maximum(share, 1e-9)) / math.log(200.0), 0.0, 1.0) * last
+    # Linear between nodes: each is a hat that is 1 at its own place and 0 at the next.
+    hats = tf.maximum(1.0 - tf.abs(place - tf.range(_CURVE_NODES, dtype=tf.float32)[:, tf.newaxis]), 0.0)
+    curve = tf.pow(10.0, tf.matmul(nodes_db, hats) / 20.0)
+    return tf.signal.irfft(spectrum * tf.cast(curve, spectrum.dtype), [n_samples])
 
 
 def spec_augment_layer(config: AugmentConfig, seed: int) -> SpecAugment | None:

@@ -53,6 +53,23 @@ def test_mixup_mixes_clip_and_labels_with_the_next(alpha: float) -> None:
     np.testing.assert_allclose(share.var(), 1 / (4 * (2 * alpha + 1)), rtol=0.25)
 
 
+def test_the_equalizer_is_a_curve_through_six_draws() -> None:
+    impulses = np.zeros((64, 65536), np.float32)
+    impulses[:, 0] = 1.0
+    config = AugmentConfig(gain_db=0.0, equalize_db=9.0)
+    waves, _ = augment_waveforms(tf.constant(impulses), tf.zeros([64, 1]), config, 0, 5)
+    curves = 20 * np.log10(np.abs(np.fft.rfft(waves.numpy(), axis=1)))
+    share = np.linspace(0, 1, 32769)[164:]  # from 1/200 of Nyquist's frequency
+    places = 200.0 ** (np.arange(6) / 5 - 1)
+    nodes = np.stack([np.interp(np.log(places), np.log(share), curve[164:]) for curve in curves])
+    expected = np.stack([np.interp(np.log(share), np.log(places), node) for node in nodes])
+    np.testing.assert_allclose(curves[:, 164:], expected, atol=0.1)
+    assert -9.01 <= nodes.min() < -8
+    assert 8 < nodes.max() <= 9.01
+    np.testing.assert_allclose(nodes.std(axis=0), 18 / np.sqrt(12), atol=1.2)
+    assert np.abs(np.corrcoef(nodes.T) - np.eye(6)).max() < 0.5
+
+
 def test_same_seed_and_step_give_the_same() -> None:
     config = AugmentConfig(gain_db=6.0, mixup_alpha=0.4)
     first = augmented(config, seed=3, step=17)
