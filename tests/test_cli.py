@@ -15,7 +15,9 @@ import pytest
 import soundfile
 
 import tiny
-from keras_tagger import cli
+from keras_tagger import cli, packaged
+from keras_tagger.tagger import load
+from keras_tagger.tags import TagInfo
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -67,9 +69,46 @@ def test_tag_as_text_json_and_csv_agree(capsys, tiny_run, clip):
     found = json.loads(out)
     assert (status, found["file"]) == (0, str(clip))
     assert found["tags"] == pytest.approx(expected, abs=1e-6)
+    assert found["present"] == [tag for tag, score in expected.items() if score >= 0.5]
+    assert found["unheard"] == []
     status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert {row["tag"]: float(row["score"]) for row in rows} == pytest.approx(expected, abs=1e-6)
+    assert [(row["present"], row["unheard"]) for row in rows] == [
+        (str(int(expected[row["tag"]] >= 0.5)), "0") for row in rows
+    ]
+
+
+def test_tag_with_the_packages_weights(capsys, tiny_run, clip, tmp_path, monkeypatch):
+    """Without --model; a tag that was not heard, one over its threshold, and synonyms."""
+    monkeypatch.setattr(packaged, "weights_folder", lambda: tmp_path / "weights")
+    renamed = tiny_run.tagger.select(["high", "low", "mid"], {"high": "voice", "low": "singing"})
+    renamed.info = {"voice": TagInfo(has_evidence=False), "singing": TagInfo(0.01), "mid": TagInfo(0.999)}
+    packaged.write_packaged(renamed, "compact", "Tones.", {}, "", tmp_path / "weights")
+    expected = load("compact").tag(clip)
+    status, out, _ = call(capsys, "tag", clip)
+    scores = expected.as_dict()
+    assert (status, out.splitlines()[0]) == (0, str(clip))
+    assert sorted(out.splitlines()[1:]) == sorted(
+        [
+            f"  singing  {scores['singing']:.3f} *",
+            f"  voice    {scores['voice']:.3f}  not heard in training",
+            f"  mid      {scores['mid']:.3f}",
+        ]
+    )
+    status, out, _ = call(capsys, "tag", clip, "--json")
+    assert json.loads(out) == {
+        **{"file": str(clip), "tags": pytest.approx(scores, abs=1e-6), "present": ["singing"], "unheard": ["voice"]}
+    }
+    status, out, _ = call(capsys, "tag", clip, "--merge_synonyms", "--csv", "--model", "compact")
+    rows = {row["tag"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert (status, sorted(rows)) == (0, ["mid", "voice"])
+    # The one that was heard speaks for both.
+    assert float(rows["voice"]["score"]) == pytest.approx(scores["singing"], abs=1e-6)
+    assert (rows["voice"]["present"], rows["voice"]["unheard"]) == ("1", "0")
+    status, _, err = call(capsys, "tag", clip, "--model", "compct")
+    assert status == 1
+    assert "expected a pretrained name (compact), a run directory or a .keras file. Received: 'compct'" in err
 
 
 def test_a_bad_file_among_good_ones_is_told_and_skipped(capsys, tiny_run, clip, tmp_path):
@@ -93,6 +132,8 @@ def test_a_bad_file_among_good_ones_is_told_and_skipped(capsys, tiny_run, clip, 
         (("fit", {}), "data.path: expected a manifest"),
         (("tag", "x.wav", "--model", "absent"), "'absent', which does not exist"),
         (("evaluate", "absent.keras", "--data", "x"), "'absent.keras', which does not exist"),
+        (("fit", {"training": {"init": "absent"}}), "training.init: expected a pretrained name"),
+        (("fit", {"training": {"freeze": "front_end"}}), "training.freeze: expected none where training.init is empty"),
         (("serve", "absent"), "absent"),
         (("data", "check", "absent.csv"), "absent.csv"),
         (("data", "prepare", "absent", "--out", "x"), "absent"),

@@ -253,6 +253,9 @@ def test_meta_graph_is_tagged_for_serving(exported: Path) -> None:
 def test_files_inside(tagger: Any, exported: Path) -> None:
     assert exported.name == "1"
     assert (exported / "assets" / "tags.txt").read_text(encoding="utf-8").splitlines() == list(TAGS)
+    info = json.loads((exported / "assets" / "tags.json").read_text(encoding="utf-8"))
+    assert [entry["tag"] for entry in info] == list(TAGS)
+    assert {(entry["threshold"], entry["has_evidence"]) for entry in info} == {(0.5, True)}
     assert load_config(exported / "assets" / "config.yaml") == tagger.config
     assert [entry.name for entry in exported.parent.iterdir()] == ["1"]
     assert (exported.stat().st_mode & 0o777) == 0o755

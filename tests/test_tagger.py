@@ -18,6 +18,7 @@ import tiny
 from keras_tagger import audio
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError, ModelNotFoundError
 from keras_tagger.tagger import Tagger, load
+from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise
 
 TOKEN = 2048
@@ -74,6 +75,63 @@ def test_tags_are_sorted_scores(tagger: Any) -> None:
 def test_top(tagger: Any, top: int | None, count: int) -> None:
     everything = tagger.tag((SHORT, RATE), top=None)
     assert tagger.tag((SHORT, RATE), top=top).names == everything.names[:count]
+
+
+def test_thresholds_evidence_and_synonyms(tagger: Any) -> None:
+    scores = tagger.scores((SHORT, RATE))
+    info = {"high": TagInfo(float(scores[0]) - 1e-3), "low": TagInfo(min(float(scores[1]) + 1e-3, 1.0), False)}
+    known = Tagger(tagger.model, tagger.config, info)
+    assert known.info == {**info, "mid": TagInfo()}
+    tags = known.tag((SHORT, RATE))
+    present = {"high": True, "low": False, "mid": scores[2] >= 0.5}
+    assert dict(zip(tags.names, tags.present.tolist(), strict=True)) == present
+    assert dict(zip(tags.names, tags.heard.tolist(), strict=True)) == {"high": True, "low": False, "mid": True}
+    assert tagger.tag((SHORT, RATE)).heard.all()
+
+    renamed = tagger.select(TAGS, {"high": "voice", "low": "singing"})
+    merged = renamed.tag((SHORT, RATE), merge_synonyms=True)
+    assert merged.as_dict() == {"voice": float(scores[:2].max()), "mid": float(scores[2])}
+    assert len(renamed.tag((SHORT, RATE))) == 3
+    with pytest.raises(ModelError, match="info: expected some of high, low, mid. Received: 'jazz'"):
+        Tagger(tagger.model, tagger.config, {"jazz": TagInfo()})
+
+
+def test_select_is_the_same_body_with_fewer_columns(tagger: Any) -> None:
+    known = Tagger(tagger.model, tagger.config, {"mid": TagInfo(0.25, train_clips=7)})
+    chosen = known.select(["mid", "high"], {"mid": "msd/middle"})
+    assert chosen.tags == ("msd/middle", "high")
+    assert chosen.info == {"msd/middle": TagInfo(0.25, train_clips=7), "high": TagInfo()}
+    np.testing.assert_array_equal(chosen.scores((CLIP, RATE)), tagger.scores((CLIP, RATE))[[2, 0]])
+    np.testing.assert_array_equal(chosen.embed((CLIP, RATE)), tagger.embed((CLIP, RATE)))
+    np.testing.assert_allclose(
+        chosen.contributions((CLIP, RATE)).values, tagger.contributions((CLIP, RATE), ["mid", "high"]).values, atol=1e-6
+    )
+    assert chosen.config is tagger.config
+    # A copy: what happens to one does not happen to the other.
+    before = tagger.scores((SHORT, RATE))
+    chosen.model.front_end.project.bias.assign(chosen.model.front_end.project.bias + 1.0)
+    np.testing.assert_array_equal(tagger.scores((SHORT, RATE)), before)
+    np.testing.assert_allclose(known.select("low").scores((SHORT, RATE)), before[[1]], atol=1e-7)
+
+
+def test_select_of_a_head_with_a_pooler(post_norm_tagger: Any) -> None:
+    chosen = post_norm_tagger.select(["c", "a"])
+    np.testing.assert_allclose(chosen.scores((SHORT, RATE)), post_norm_tagger.scores((SHORT, RATE))[[2, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tags", "rename", "words"),
+    [
+        (["low", "jazz"], None, "tags: expected some of high, low, mid. Received: 'jazz'"),
+        ([], None, "tags: expected at least one name, each once. Received: none"),
+        (["low", "low"], None, "each once. Received: low, low"),
+        (["low", "mid"], {"low": "mid"}, "each once. Received: mid, mid"),
+        (["low"], {"mid": "x"}, "rename: expected some of low. Received: 'mid'"),
+    ],
+)
+def test_select_of_what_cannot_be(tagger: Any, tags: list[str], rename: Any, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        tagger.select(tags, rename)
 
 
 @pytest.mark.parametrize("top", [0, -1])
@@ -169,6 +227,9 @@ def test_save_and_load(tagger: Any, tmp_path: Path) -> None:
     assert (loaded.config.audio, loaded.config.model) == (tagger.config.audio, tagger.config.model)
     np.testing.assert_allclose(loaded.scores((CLIP, RATE)), tagger.scores((CLIP, RATE)), atol=1e-6)
     assert load(str(path)).tags == tagger.tags
+    info = {"low": TagInfo(0.25, True, True, 12), "mid": TagInfo(has_evidence=False)}
+    Tagger(tagger.model, tagger.config, info).save(path)
+    assert load(path).info == {"high": TagInfo(), **info}
 
 
 def test_save_wants_a_keras_name(tagger: Any, tmp_path: Path) -> None:
@@ -251,6 +312,22 @@ def test_load_of_damaged_files(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"{}"])
 def test_load_of_broken_members(saved: Path, tmp_path: Path, name: str, content: bytes | None) -> None:
     refused(rewrite(saved, tmp_path / "broken.keras", {name: content}), "expected")
+
+
+def test_load_of_a_file_from_before_tags_json(saved: Path, tmp_path: Path) -> None:
+    old = rewrite(saved, tmp_path / "old.keras", {"tags.json": None})
+    assert load(old).info == dict.fromkeys(TAGS, TagInfo())
+    refused(rewrite(saved, tmp_path / "broken.keras", {"tags.json": b"[1"}), "expected JSON")
+
+
+def test_a_runs_tags_json_stands_over_the_files(tiny_run: Any, tmp_path: Path) -> None:
+    assert load(tiny_run.dir).info == tiny_run.tagger.info == dict.fromkeys(TAGS, TagInfo(train_clips=4))
+    for name in ("model.keras", "config.yaml"):
+        shutil.copy(tiny_run.dir / name, tmp_path / name)
+    assert load(tmp_path).info == dict.fromkeys(TAGS, TagInfo())
+    text = (tiny_run.dir / "tags.json").read_text(encoding="utf-8").replace("0.5", "0.125", 1)
+    (tmp_path / "tags.json").write_text(text, encoding="utf-8")
+    assert load(tmp_path).info["high"] == TagInfo(0.125, train_clips=4)
 
 
 def stored_config(saved: Path) -> dict[str, Any]:

@@ -100,6 +100,8 @@ def fit(
     _check_run_dir(folder, settings, resume)
     if resume and (folder / "report.json").exists():
         return _finished_run(folder)
+    # A mistake is told before the data are prepared; a run that goes on has its weights.
+    init_tagger = _load_init(settings) if settings.training.init and not resume else None
 
     manifest, prepared = _prepare(settings, data, folder)
     keras.utils.set_random_seed(settings.training.seed)
@@ -122,7 +124,8 @@ def fit(
     loop = Loop(model, settings, prepared, folder, on_epoch)
     resumed = resume and loop.restore()
     if settings.training.init and not resumed:
-        _start_from(load(settings.training.init), model, settings)
+        init_model = init_tagger.model if init_tagger else _load_init(settings).model
+        copy_weights(init_model, model, {tag: tag for tag in model.tags if tag in init_model.tags})
     _write_text(folder / "config.yaml", settings.to_yaml())
     _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
     if manifest is not None:
@@ -211,8 +214,9 @@ def _init_name(init: str | os.PathLike[str]) -> str:
     return init if isinstance(init, str) else os.path.join(os.curdir, os.fspath(init))
 
 
-def _start_from(init: Tagger, model: MusicTagger, settings: ExperimentConfig) -> None:
-    """The init's weights; its configuration must be the run's but for what no weight depends on."""
+def _load_init(settings: ExperimentConfig) -> Tagger:
+    """The model to start from; its configuration must be the run's but for what no weight depends on."""
+    init = load(settings.training.init)
     given, wanted = flat(init.config.to_dict()), flat(settings.to_dict())
     for key in wanted:
         if key.startswith(("audio.", "model.")) and key not in _FREE_KEYS and given[key] != wanted[key]:
@@ -220,7 +224,7 @@ def _start_from(init: Tagger, model: MusicTagger, settings: ExperimentConfig) ->
                 f"{key}: expected {given[key]!r}, as training.init ({settings.training.init}) has it. "
                 f"Received: {wanted[key]!r}."
             )
-    copy_weights(init.model, model, {tag: tag for tag in model.tags if tag in init.tags})
+    return init
 
 
 def _finished_run(folder: Path) -> Run:

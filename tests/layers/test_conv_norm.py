@@ -58,3 +58,14 @@ def test_training_gives_the_same_output_gradients_and_statistics():
     # The fused kernel keeps the unbiased variance of the batch's 210 values.
     moved = (expected_statistics[1].numpy() - 0.9 * pair((1, 1), True)[0].moving_variance.numpy()) * 210 / 209
     np.testing.assert_allclose(variance - 0.9 * pair((1, 1), True)[0].moving_variance.numpy(), moved, atol=1e-4)
+
+
+def test_frozen_is_as_in_inference():
+    layer, _ = pair((1, 1), True)
+    expected, statistics = layer(IMAGES, training=False).numpy(), [value.numpy() for value in layer.weights]
+    layer.trainable = False
+    np.testing.assert_allclose(layer(IMAGES, training=True), expected, atol=1e-6)
+    for value, before in zip(layer.weights, statistics, strict=True):
+        np.testing.assert_array_equal(value.numpy(), before)
+    layer.trainable = True
+    assert np.abs(layer(IMAGES, training=True).numpy() - expected).max() > 1e-2

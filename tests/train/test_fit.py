@@ -41,7 +41,7 @@ def test_learns_tones(tiny_run: Any) -> None:
 def test_run_directory(tiny_run: Any) -> None:
     found = {entry.name for entry in tiny_run.dir.iterdir()}
     assert found == {
-        *("config.yaml", "tags.txt", "manifest.csv", "model.keras", "checkpoints", "logs"),
+        *("config.yaml", "tags.txt", "tags.json", "manifest.csv", "model.keras", "checkpoints", "logs"),
         *("history.csv", "report.json", "report.csv"),
     }
     assert [entry.name for entry in (tiny_run.dir / "checkpoints").iterdir()] == ["last.npz"]
