@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_tagger.layers.mel import mel_edges, mel_filterbank
+
 DECIBEL_FLOOR = 1e-10
 
 
@@ -23,7 +25,7 @@ class Spectrogram(keras.layers.Layer):
     Args:
         sample_rate: Hz.
         n_fft, hop_length: samples; both even.
-        n_mels, f_min, f_max, mel_scale, mel_norm: of the filterbank (librosa's, through kapre); Hz.
+        n_mels, f_min, f_max, mel_scale, mel_norm: of the filterbank (librosa's numbers); Hz.
         power: 1 for magnitude, 2 for power.
         compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)).
         gain: of log1p.
@@ -61,19 +63,12 @@ class Spectrogram(keras.layers.Layer):
         layout = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
         self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype="float32", **layout)
         self.magnitude = kapre.Magnitude(dtype="float32")
+        # Any type but kapre's own leaves the matrix to us; for its own, kapre imports librosa.
         self.filterbank = kapre.ApplyFilterbank(
-            type="mel",
-            filterbank_kwargs={
-                "sample_rate": sample_rate,
-                "n_freq": n_fft // 2 + 1,
-                "n_mels": n_mels,
-                "f_min": f_min,
-                "f_max": f_max,
-                "htk": mel_scale == "htk",
-                "norm": None if mel_norm == "none" else mel_norm,
-            },
-            data_format="channels_last",
-            dtype="float32",
+            type="given", filterbank_kwargs={}, data_format="channels_last", dtype="float32"
+        )
+        self.filterbank.filterbank = tf.constant(
+            mel_filterbank(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, mel_norm)
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -107,10 +102,7 @@ class Spectrogram(keras.layers.Layer):
 
     def mel_frequencies(self) -> np.ndarray:
         """Centres of the mel bands, Hz, float64 [n_mels]."""
-        import librosa
-
-        edges = librosa.mel_frequencies(self.n_mels + 2, fmin=self.f_min, fmax=self.f_max, htk=self.mel_scale == "htk")
-        return edges[1:-1]
+        return mel_edges(self.n_mels, self.f_min, self.f_max, self.mel_scale)[1:-1]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[B, samples] -> [B, frames, n_mels]."""

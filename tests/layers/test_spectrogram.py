@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_tagger.layers import Spectrogram
+from keras_tagger.layers.mel import mel_edges, mel_filterbank
 
 RATE = 16000
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(5000)).astype(np.float32)
@@ -30,6 +31,26 @@ def reference_mel(wave: np.ndarray, layer: Spectrogram) -> np.ndarray:
         htk=layer.mel_scale == "htk",
         norm=None if layer.mel_norm == "none" else layer.mel_norm,
     ).T
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", "none"])
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "n_mels", "f_min", "f_max"),
+    [(16000, 512, 96, 0.0, 8000.0), (22050, 1024, 128, 30.0, 11025.0), (44100, 2048, 40, 1500.0, 16000.0)],
+)
+def test_filterbank_is_librosas(
+    scale: str, norm: str, rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float
+) -> None:
+    found = mel_filterbank(rate, n_fft, n_mels, f_min, f_max, scale, norm)
+    expected = librosa.filters.mel(
+        sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max, htk=scale == "htk",
+        norm=None if norm == "none" else norm,
+    ).T  # fmt: skip
+    assert (found.shape, found.dtype) == (expected.shape, np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    edges = librosa.mel_frequencies(n_mels + 2, fmin=f_min, fmax=f_max, htk=scale == "htk")
+    np.testing.assert_allclose(mel_edges(n_mels, f_min, f_max, scale), edges, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("power", [1, 2])
