@@ -211,6 +211,7 @@ class DataConfig:
         min_clips_per_tag: rarer tags are left out of the vocabulary.
         split: see `SplitConfig`.
         positive: a clip counts as having a tag, when scores are measured, where its (soft) label is above this, 0..1.
+        min_positives: tags that fewer clips of a split have, or fewer lack, are measured but do not count in means.
         prepared_dir: folder of decoded audio; empty is `prepared/` beside the run directory.
         segment_seconds: length of a stored segment, from which crops are cut.
         workers: decoding threads; 0 is one per core.
@@ -221,6 +222,7 @@ class DataConfig:
     min_clips_per_tag: int = 1
     split: SplitConfig = field(default_factory=SplitConfig)
     positive: float = 0.5
+    min_positives: int = 1
     prepared_dir: str = ""
     segment_seconds: float = 30.0
     workers: int = 0
@@ -228,6 +230,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.positive < 1, "data.positive", "0 <= label < 1", self.positive)
         _require(self.segment_seconds > 0, "data.segment_seconds", "a positive time", self.segment_seconds)
+        _require(self.min_positives >= 1, "data.min_positives", ">= 1", self.min_positives)
         _require(self.min_clips_per_tag >= 1, "data.min_clips_per_tag", ">= 1", self.min_clips_per_tag)
         _require(self.workers >= 0, "data.workers", "0 or more", self.workers)
         _require(len(set(self.tags)) == len(self.tags), "data.tags", "each tag once", list(self.tags))

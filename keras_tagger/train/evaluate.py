@@ -25,6 +25,7 @@ def evaluate(
     data: str | os.PathLike[str] | Manifest | Prepared,
     split: str | None = None,
     positive: float = 0.5,
+    min_positives: int = 1,
     progress: bool = True,
 ) -> Report:
     """Macro and per-tag ROC-AUC and PR-AUC of whole clips, each scored as the mean over its windows.
@@ -34,6 +35,7 @@ def evaluate(
         data: a manifest, a folder per tag, a prepared folder, or one of these opened.
         split: "train", "valid" or "test"; by default "test" where the data has one, or all of it without splits.
         positive: a clip has a tag where its label is above this (labels may be soft), 0..1.
+        min_positives: tags that fewer clips have, or fewer lack, do not count in the macro means.
         progress: whether to show a progress bar.
 
     Raises:
@@ -60,7 +62,8 @@ def evaluate(
     columns = [tagger.tags.index(tag) for tag in shared]
     found = np.stack([scores[index][columns] for index in kept])
     table = score(labels[kept], found, shared, positive)
-    return Report(macro(table, "roc_auc"), macro(table, "pr_auc"), table, len(kept), chosen or "all", tuple(failed))
+    means = [macro(table, name, min_positives) for name in ("roc_auc", "pr_auc")]
+    return Report(*means, table, len(kept), chosen or "all", tuple(failed))
 
 
 def score_clips(

@@ -142,7 +142,7 @@ def fit(
     tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
     _write_text(folder / TAGS_FILE, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
-    measured = evaluate(tagger, prepared, split, settings.data.positive)
+    measured = evaluate(tagger, prepared, split, settings.data.positive, settings.data.min_positives)
     report = Report(
         measured.roc_auc,
         measured.pr_auc,

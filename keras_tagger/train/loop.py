@@ -220,7 +220,9 @@ class Loop:
     def _validate(self) -> None:
         """Measure, write the history and keep the model if it is the best."""
         progress = self.progress
-        report = evaluate(self.tagger, self.prepared, self.valid_split, self.config.data.positive)
+        report = evaluate(
+            self.tagger, self.prepared, self.valid_split, self.config.data.positive, self.config.data.min_positives
+        )
         row = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.step,

@@ -54,7 +54,7 @@ class Report:
     """Measured on whole clips, each scored as the mean over its windows.
 
     Attributes:
-        roc_auc, pr_auc: macro means over the tags that have clips of both kinds (NaN if none has).
+        roc_auc, pr_auc: macro means over the tags that have clips of both kinds, enough of them (NaN if none has).
         per_tag: `TagTable` of ROC-AUC, PR-AUC (average precision) and counts; NaN for tags left out of the mean.
         n_clips: clips scored.
         split: the split they are from.
@@ -159,9 +159,14 @@ def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive:
     return TagTable(rows)
 
 
-def macro(table: TagTable, column: str) -> float:
-    """Mean of a column over the tags where it exists; NaN where it does for none."""
+def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
+    """Mean of a column over the tags where it exists; NaN where it does for none.
+
+    Tags with fewer than `min_positives` clips of either kind do not count, unless that leaves none.
+    """
     values = table[column].astype(float)
+    enough = np.minimum(table["n_positive"], table["n_negative"]) >= min_positives
+    values = values[enough] if np.isfinite(values[enough]).any() else values
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 

@@ -31,6 +31,22 @@ def test_scores_by_hand() -> None:
     assert len(table) == 3
 
 
+def test_tags_of_too_few_clips_do_not_count_in_means() -> None:
+    table = score(LABELS, SCORES, TAGS)
+    assert macro(table, "roc_auc", min_positives=2) == 0.75  # soft has one negative
+    np.testing.assert_allclose(macro(table, "roc_auc", min_positives=3), (0.75 + 1 / 3) / 2)  # none would be left
+
+
+def test_unknown_labels_do_not_count() -> None:
+    labels = LABELS.copy()
+    labels[2, 0] = np.nan  # the one that is in the wrong order
+    labels[:, 1] = np.nan
+    table = score(labels, SCORES, TAGS)
+    np.testing.assert_allclose(table["roc_auc"], [1.0, np.nan, 1 / 3])
+    assert list(table["n_positive"]) == [2, 0, 3]
+    assert list(table["n_negative"]) == [1, 0, 1]
+
+
 def test_threshold_of_soft_labels() -> None:
     table = score(LABELS, SCORES, TAGS, positive=0.7)
     assert list(table["n_positive"]) == [2, 0, 2]
