@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -176,9 +177,9 @@ class MusicTagger(keras.Model):
         if key not in self._analyzers:
             signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
             # Without autograph, as no layer branches on a tensor: tracing, the most of a first answer, is faster.
-            self._analyzers[key] = tf.function(
-                lambda waveform: self._analyze(waveform, key), input_signature=signature, autograph=False
-            )
+            # TensorFlow warns of retracing by a function's code, adding up all models; a partial counts by itself.
+            analyze = functools.partial(self._analyze, outputs=key)
+            self._analyzers[key] = tf.function(analyze, input_signature=signature, autograph=False)
         return self._analyzers[key]
 
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
