@@ -302,7 +302,11 @@ def load(source: str | os.PathLike[str]) -> Tagger:
 def _stored_info(path: Path, run_dir: Path | None, tags: Sequence[str]) -> Mapping[str, TagInfo] | None:
     """The `tags.json` of a run directory, else the one in the `.keras` file; None where there is none."""
     beside = run_dir / TAGS_FILE if run_dir is not None else None
-    if beside is not None and beside.is_file():
-        return info_from_json(beside.read_bytes(), tags)
-    with zipfile.ZipFile(path) as archive:
-        return info_from_json(archive.read(TAGS_FILE), tags) if TAGS_FILE in archive.namelist() else None
+    try:
+        if beside is not None and beside.is_file():
+            path = beside
+            return info_from_json(beside.read_bytes(), tags)
+        with zipfile.ZipFile(path) as archive:
+            return info_from_json(archive.read(TAGS_FILE), tags) if TAGS_FILE in archive.namelist() else None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
