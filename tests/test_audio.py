@@ -46,10 +46,12 @@ def encode(samples: np.ndarray, rate: int, encoding: str) -> bytes:
     return file.getvalue()
 
 
-def wav16(data: bytes, rate: int = 16000, riff_size: int | None = None, data_size: int | None = None) -> bytes:
+def wav16(
+    data: bytes, rate: int = 16000, riff_size: int | None = None, data_size: int | None = None, channels: int = 1
+) -> bytes:
     riff_size = 36 + len(data) if riff_size is None else riff_size
     data_size = len(data) if data_size is None else data_size
-    form = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", riff_size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
+    form = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", riff_size, b"WAVE", b"fmt ", 16, 1, channels, rate, 2 * rate, 2, 16)
     return form + struct.pack("<4sI", b"data", data_size) + data
 
 
@@ -343,6 +345,12 @@ BAD_FILES = {
     "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), "ogg file"),
     "flac with a hole": (with_hole(FLAC), "truncated or corrupt"),
     "0 Hz": (wav16(bytes(400), rate=0), "a sample rate above 0 Hz. .* says 0 Hz"),
+    "header cut within its format": (wav16(bytes(400))[:22], NOT_AUDIO),
+    "0 channels": (wav16(bytes(400), channels=0), "from 1 to 1024 channels. .* says 0 channels"),
+    "65535 channels": (wav16(bytes(400), channels=65535), "from 1 to 1024 channels. .* says 65535 channels"),
+    "an image renamed": (b"\x89PNG\r\n\x1a\n" + bytes(400), "Expected audio .*, which is a PNG image"),
+    "aac": (b"\0\0\0\x1cftypM4A \0\0\2\0" + bytes(400), "Expected audio .*, which is MP4 or M4A"),
+    "an answer of a web server": (b"\n<!DOCTYPE html><html>404", "Expected audio .*, which is a web page"),
     "1 Hz": (wav16(bytes(400), rate=1), "whole number of Hz from 1000 to 1000000. Received: 1"),
     "no samples": (wav16(b""), "holds no samples"),
     "NaN in a float wav": (

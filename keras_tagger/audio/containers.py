@@ -17,6 +17,35 @@ from dataclasses import dataclass
 
 from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
 
+_MAX_CHANNELS = 1024  # of libsndfile
+
+_OTHER_KINDS = (
+    (4, b"ftyp", "MP4 or M4A"),
+    (0, bytes.fromhex("3026b2758e66cf11"), "WMA or ASF"),
+    (0, bytes.fromhex("1a45dfa3"), "Matroska or WebM"),
+    (8, b"AVI ", "AVI video"),
+    (0, b"MThd", "MIDI (notes, no sound)"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"GIF8", "a GIF image"),
+    (8, b"WEBP", "a WebP image"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "gzip-compressed data"),
+    (0, b"version https://git-lfs", "a Git LFS pointer and not the file it stands for"),
+)
+
+
+def other_kind(stream: Stream) -> str | None:
+    """What a file that is not read as audio is, where its first bytes tell."""
+    start = stream.at(0, 64)
+    for offset, magic, kind in _OTHER_KINDS:
+        if start[offset : offset + len(magic)] == magic:
+            return kind
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    return None
+
 
 def prepare(stream: Stream) -> bool:
     """Check what a container's header and end tell, and mend what libsndfile would misread.
@@ -25,7 +54,7 @@ def prepare(stream: Stream) -> bool:
         Whether the length that libsndfile gives is the file's own word: decoding less of it means damage.
 
     Raises:
-        AudioError: the file is truncated, has a broken page, or says 0 Hz.
+        AudioError: the file is truncated, has a broken page, or says 0 Hz or an impossible number of channels.
     """
     magic = stream.at(0, 12)
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64") or (magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC")):
@@ -53,8 +82,14 @@ def _prepare_chunks(stream: Stream, magic: bytes) -> None:
         size = number(head[4:])
         if head[:4] == data_id:
             break
-        if head[:4] == b"fmt " and not form and number(stream.at(offset + 12, 4)) == 0:
-            raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
+        if head[:4] == b"fmt " and not form and len(layout := stream.at(offset + 8, 8)) == 8:
+            channels, rate = number(layout[2:4]), number(layout[4:])
+            if not 1 <= channels <= _MAX_CHANNELS:
+                raise audio_error(
+                    f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels"
+                )
+            if rate == 0:
+                raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
         if head[:4] == b"ds64":
             size_64 = number(stream.at(offset + 16, 8))
         offset += 8 + size + size % 2

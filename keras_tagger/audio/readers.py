@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.containers import prepare
+from keras_tagger.audio.containers import other_kind, prepare
 from keras_tagger.audio.streams import Stream, audio_error, open_stream
 from keras_tagger.errors import AudioError
 
@@ -127,9 +127,10 @@ class _FileReader(Reader):
             self._file = _sequential_sound_file()(stream, "r")
         except self._errors as error:
             self._check_stream()
+            kind = other_kind(stream)
             raise audio_error(
                 "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-                f"{self.name}, which is none of these or has a damaged header",
+                f"{self.name}, which is {kind or 'none of these or has a damaged header'}",
             ) from error
         self._check_stream()
         self.channels = self._file.channels

@@ -157,7 +157,9 @@ def _open_remote(path: str) -> tuple[Any, int]:
             raise audio_error("an audio file", f"{path!r}, which is a directory")
         return tf.io.gfile.GFile(path, "rb"), status.length
     except tf.errors.NotFoundError as error:
-        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
+        # tensorflow-io says so of s3:// without a network or access, too.
+        doubt = " or cannot be reached" if scheme in _TENSORFLOW_IO_SCHEMES else ""
+        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist{doubt}.") from error
     except tf.errors.UnimplementedError as error:
         raise audio_error("a path of a scheme that tf.io.gfile knows", repr(path)) from error
     except tf.errors.OpError as error:
