@@ -176,9 +176,9 @@ class Heatmap:
             os.replace(whole, target)
         return target
 
-    def labels(self) -> list[str]:
-        """Row names for a picture: with the score to two places where there is one, cut where very long."""
-        names = [shorten(tag) for tag in self.tags]
+    def labels(self, limit: int = 32) -> list[str]:
+        """Row names for a picture: with the score to two places where there is one, cut to `limit` characters."""
+        names = [shorten(tag, limit) for tag in self.tags]
         if self.scores is None:
             return names
         return [f"{name}  {score:.2f}" for name, score in zip(names, np.asarray(self.scores), strict=True)]
@@ -323,15 +323,16 @@ def draw_spectrum(
     """Draw values [F, T] over seconds and Hz; the frequency axis is spaced in mels and labelled in Hz."""
     values, edges = _columns(values, times)
     bands = np.maximum(column_edges(frequencies), 0.0)
+    # Half a band is missing above the last centre: a filterbank up to 8 kHz must still reach its tick at 8k.
+    ticks = [tick for tick in _FREQUENCY_TICKS_HZ if bands[0] <= tick <= bands[-1] * 1.03]
+    bands[-1] = max([bands[-1], *ticks])
     mesh = ax.pcolormesh(edges, bands, values, cmap=cmap, norm=norm, rasterized=True)
     ax.set_yscale("function", functions=(_hz_to_mel, _mel_to_hz))
-    # Half a band is missing above the last centre: a filterbank up to 8 kHz must still get its tick at 8k.
-    ticks = [tick for tick in _FREQUENCY_TICKS_HZ if bands[0] <= tick <= bands[-1] * 1.03]
     labels = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
     ax.set_yticks(ticks, labels, fontsize=9)
     ax.set_yticks([], minor=True)
     ax.set_ylabel("frequency (Hz)")
-    ax.set_ylim(bands[0], max([bands[-1], *ticks]))
+    ax.set_ylim(bands[0], bands[-1])
     ax.set_xlim(max(edges[0], 0.0) if times[0] >= 0 else edges[0], edges[-1])
     return mesh
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # TensorBoard shows pictures at a third of their size at first: large letters on few inches stay legible.
-_WIDTH_INCHES = 8.0
-_DPI = 140
+_WIDTH_INCHES = 5.6
+_DPI = 200
+_MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +68,16 @@ def preview_figure(preview: Preview) -> Figure:
 
     1120 pixels wide, as tall as its rows need. Attention is relative to each layer's own maximum, because
     layers are not on one scale; contributions are probabilities, from 0 to the largest shown. Both colour
-    scales are square roots, so that weak values show beside strong ones. True tags are bold, with a star.
+    scales are square roots, so that weak values show beside strong ones. True tags are bold, with a star, and
+    named under the title.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     attention = preview.attention.relative()
     contributions = preview.contributions
-    heights = [1.9, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
-    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 1.6), dpi=_DPI, layout="constrained")
+    heights = [1.7, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 1.75), dpi=_DPI, layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[50, 1])
     figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
 
@@ -114,7 +116,7 @@ def preview_figure(preview: Preview) -> Figure:
     titles = [
         "mel spectrogram",
         "attention, relative to each layer's maximum",
-        f"tag-wise contribution{_truth_legend(preview)}",
+        "tag-wise contribution" + (" (* true tag)" if set(preview.truth) & set(contributions.tags) else ""),
     ]
     for ax, title in zip((top, middle, bottom), titles, strict=True):
         ax.set_title(title, fontsize=10, loc="left", parse_math=False)
@@ -130,7 +132,7 @@ def preview_figure(preview: Preview) -> Figure:
     bottom.set_xlabel("time (s)")
     top.set_xlim(0.0, _end_seconds(preview))
 
-    figure.suptitle(shorten(preview.name, 90), fontsize=13, parse_math=False)
+    figure.suptitle(_heading(preview), fontsize=11, parse_math=False)
     return figure
 
 
@@ -142,15 +144,13 @@ def figure_to_png(figure: Figure) -> bytes:
 
 
 def _tag_labels(preview: Preview) -> list[str]:
-    rows = zip(preview.contributions.tags, preview.contributions.labels(), strict=True)
+    rows = zip(preview.contributions.tags, preview.contributions.labels(_MAX_TAG), strict=True)
     return [f"* {label}" if tag in preview.truth else label for tag, label in rows]
 
 
-def _truth_legend(preview: Preview) -> str:
-    shown = set(preview.truth) & set(preview.contributions.tags)
-    others = [tag for tag in preview.truth if tag not in shown]
-    parts = (["* true tag"] if shown else []) + ([f"also true: {', '.join(others)}"] if others else [])
-    return f" ({shorten('; '.join(parts), 90)})" if parts else ""
+def _heading(preview: Preview) -> str:
+    lines = [preview.name] + ([f"true: {', '.join(preview.truth)}"] if preview.truth else [])
+    return "\n".join(shorten(line, _MAX_HEADING) for line in lines)
 
 
 def _end_seconds(preview: Preview) -> float:
