@@ -356,6 +356,17 @@ def test_levels_are_those_of_the_plan():
     assert 20 * np.log10(levels[1] / levels[0]) == pytest.approx(-9.0, abs=0.1)
 
 
+def test_level_is_that_of_the_louder_blocks():
+    block = np.sin(2 * np.pi * 100 * np.arange(6400) / 16000)
+    waveform = np.concatenate([gain * block for gain in (0.0, 0.1, 0.5, 0.5, 0.5, 0.0)])
+    assert scores.level(waveform) == pytest.approx(0.5 / np.sqrt(2), rel=1e-6)
+    # A single chord at the very end.
+    assert scores.level(np.concatenate([np.zeros(6400), 0.5 * block[:1600]])) == pytest.approx(
+        0.5 / np.sqrt(2), rel=1e-6
+    )
+    assert scores.level(np.zeros(20000)) == 0.0
+
+
 @needs_fluidsynth
 def test_what_cannot_be_heard_is_an_error():
     font = str(SOUNDFONTS / scores.SOUNDFONTS["TimGM6mb"])

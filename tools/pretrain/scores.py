@@ -764,9 +764,14 @@ def render(plan: Plan, soundfont: str) -> np.ndarray:
 
 
 def level(waveform: np.ndarray) -> float:
-    """The RMS that a tenth of the sounding blocks of 0.4 s exceed; `waveform` is [samples] at 16 kHz."""
+    """The RMS that a tenth of the sounding blocks of 0.4 s exceed; `waveform` is [samples] at 16 kHz.
+
+    What is left after the last whole block counts only if nothing sounds before.
+    """
     block = round(0.4 * SAMPLE_RATE)
-    blocks = waveform[: len(waveform) // block * block].reshape(-1, block)
+    n_whole = len(waveform) // block * block
+    whole, rest = waveform[:n_whole], waveform[n_whole:]
+    blocks = whole.reshape(-1, block) if np.abs(whole).max(initial=0.0) > 1e-4 else rest[np.newaxis]
     rms = np.sqrt(np.mean(blocks.astype(np.float64) ** 2, axis=1))
     heard = rms[rms > 0.02 * rms.max()]
     return float(np.quantile(heard, 0.9)) if len(heard) else 0.0
