@@ -53,6 +53,20 @@ def test_help_and_import_leave_tensorflow_alone():
     assert "keras-tagger fit configs/demo.yaml" in done.stdout
 
 
+def test_tag_imports_little_beside_tensorflow(tiny_run, clip):
+    code = (
+        "import sys, keras_tagger.cli as cli\n"
+        "try: cli._run(cli._parse(['keras-tagger', 'tag', *sys.argv[1:]]))\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "unneeded = {'librosa', 'numba', 'tensorflow_serving', 'keras_tagger.train', 'keras_tagger.board', 'pandas'}\n"
+        "sys.exit(f'imported {unneeded & set(sys.modules)}' if unneeded & set(sys.modules) else 0)"
+    )
+    command = [sys.executable, "-c", code, str(clip), "--model", str(tiny_run.dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{clip}\n  ")
+
+
 def test_a_wrong_command_line_is_status_2():
     done = run("tag")
     assert done.returncode == 2
