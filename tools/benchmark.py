@@ -520,7 +520,7 @@ average. musicnn runs as `tools/pretrain/teacher.py` rebuilds it, with its publi
 Every number is a median with its quartiles, of {repeats} repeats for times and of {len(extra)} processes for memory and
 cold start. Ratios are taken within each repeat. Everything has run once before it is timed.
 
-- {facts["processor"]}; {facts["cores"]} cores; {facts["system"]}; load average before the run {facts["load"]:.2f}
+- {facts["processor"]}; cores: {facts["cores"]}; {facts["system"]}; load average before the run {facts["load"]:.2f}
 - {versions}
 
 ## Time per clip of 30 s
@@ -530,9 +530,9 @@ cold start. Ratios are taken within each repeat. Everything has run once before 
 - **load**: file to 16 kHz mono. musicnn: `librosa.load`; keras_tagger: `keras_tagger.audio.load`.
 - **spectrogram**: musicnn: librosa's mel spectrogram of the whole clip, and its logarithm; keras_tagger: that of its
   windows in the graph, the cutting into windows included.
-- **model**: spectrograms that are ready to probabilities of tags, in one traced function each: {n_patches} patches of 3
-  s a clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each has the batch that was
-  fastest for it when tried: {batches}.
+- **model**: spectrograms that are ready to probabilities of tags, in one traced function each: {n_patches} patches a
+  clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each has the batch that was fastest
+  for it when tried: {batches}.
 - **file to tags**: all of that, from a file's name to the scores of its tags. musicnn: the steps above, patches of all
   clips in those batches. keras_tagger: `Tagger.scores`, file by file, as the command line does.
 - **file to taggram**: scores every 3 s. For musicnn it is the same work; keras_tagger's `Tagger.taggram` sees windows

@@ -105,7 +105,7 @@ def test_page_says_what_was_measured():
     assert text.startswith("# Benchmarks\n\n    python tools/benchmark.py --repeats=2\n")
     assert "150 kb/s" in text
     assert "of 2 repeats for times and of 3 processes" in text
-    assert "- A processor, family 1, model 2; 1 cores; Linux, Python 3.11.2; load average before the run 0.13" in text
+    assert "- A processor, family 1, model 2; cores: 1; Linux, Python 3.11.2; load average before the run 0.13" in text
     assert "keras_tagger 0.1.0, libsndfile 1.2.2" in text
     assert "10 patches and 4 windows (1 clip, 1 core); 20 patches and 8 windows (16 clips, 1 core)." in text
     # The median of the differences, not the difference of the medians.
