@@ -299,8 +299,6 @@ class TrainingConfig:
         warmup_epochs: linear rise of the learning rate from zero, first phase only.
         clip_norm: gradients' global norm is held to this; 0 is off.
         phases: what comes after the first phase.
-        average_decay: the weights that are validated and kept are a running mean of the trained ones, each step
-            counting this much less than the next (Polyak and Juditsky 1992); 0 is off.
         contribution_loss: weight of the loss that holds tag-wise contributions, averaged over each stretch of the
             dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
         early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC; 0 is off.
@@ -323,7 +321,6 @@ class TrainingConfig:
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
     phases: tuple[PhaseConfig, ...] = ()
-    average_decay: float = 0.0
     contribution_loss: float = 0.0
     early_stopping_epochs: int = 0
     checkpoint_steps: int = 100
@@ -342,6 +339,13 @@ class TrainingConfig:
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
         _require(
             self.freeze == "none" or bool(self.init), f"{key}.freeze", "none where training.init is empty", self.freeze
+        )
+        _require(self.contribution_loss >= 0, f"{key}.contribution_loss", "0 or more", self.contribution_loss)
+        _require(
+            not (self.contribution_loss and self.augment.mixup_alpha),
+            f"{key}.contribution_loss",
+            "0 with mixup, which leaves no stretch with labels of its own",
+            self.contribution_loss,
         )
         starts = [phase.from_epoch for phase in self.phases]
         _require(starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts)

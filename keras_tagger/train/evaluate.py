@@ -62,8 +62,8 @@ def evaluate(
     columns = [tagger.tags.index(tag) for tag in shared]
     found = np.stack([scores[index][columns] for index in kept])
     table = score(labels[kept], found, shared, positive)
-    means = [macro(table, name, min_positives) for name in ("roc_auc", "pr_auc")]
-    return Report(*means, table, len(kept), chosen or "all", tuple(failed))
+    roc_auc, pr_auc = (macro(table, name, min_positives) for name in ("roc_auc", "pr_auc"))
+    return Report(roc_auc, pr_auc, table, len(kept), chosen or "all", tuple(failed))
 
 
 def score_clips(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +191,7 @@ class Loop:
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        with self._averaged_weights():
-            self._validate()
+        self._validate()
         progress.train_seconds += progress.seconds
         progress.train_wait_seconds += progress.wait_seconds
         progress.train_timed_steps += progress.timed_steps
@@ -201,21 +199,6 @@ class Loop:
         progress.step, progress.loss_sum = 0, 0.0
         progress.seconds, progress.wait_seconds, progress.timed_steps = 0.0, 0.0, 0
         save_checkpoint(self.checkpoint_path, self._variables(), progress)
-
-    @contextlib.contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """The model with the running mean of its weights, where `training.average_decay` asks for one."""
-        if not self.config.training.average_decay:
-            yield
-            return
-        weights = self.model.trainable_variables
-        trained = [weight.numpy() for weight in weights]
-        self.optimizer.finalize_variable_values(weights)
-        try:
-            yield
-        finally:
-            for weight, value in zip(weights, trained, strict=True):
-                weight.assign(value)
 
     def _validate(self) -> None:
         """Measure, write the history and keep the model if it is the best."""

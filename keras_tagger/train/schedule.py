@@ -67,8 +67,6 @@ def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) 
         cosine=settings.schedule == "cosine",
     )
     common: dict[str, Any] = {"learning_rate": schedule, "global_clipnorm": training.clip_norm or None}
-    if training.average_decay:
-        common.update(use_ema=True, ema_momentum=training.average_decay)
     if settings.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
     elif settings.optimizer == "adam":

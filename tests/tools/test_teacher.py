@@ -265,7 +265,7 @@ def test_what_cannot_be_read_is_reported(labelled):
 
 
 def test_labelling_goes_on_where_it_was(random_teacher, labelled):
-    manifest, out, index = labelled
+    manifest, out, _ = labelled
     kept, lost = (out / row["labels"] for row in rows_of(out)[:2])
     before = lost.read_bytes()
     lost.unlink()
