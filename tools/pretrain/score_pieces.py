@@ -25,6 +25,8 @@ from tqdm import tqdm
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 from keras_tagger.files import replacing
 
+SPLITS = ("train", "valid", "test")
+
 # How many pieces of a collection are taken; all that are not named have few.
 QUOTAS = {
     **{"bach": 95, "palestrina": 50, "monteverdi": 40, "trecento": 35, "ryansMammoth": 45},

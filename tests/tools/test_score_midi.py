@@ -1,0 +1,61 @@
+"""tools/pretrain/score_midi.py, event by event."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from made_scores import instrument
+from pretrain.score_instruments import DRUMS
+from pretrain.score_midi import _variable_length, midi_bytes
+
+
+def read_midi(content):
+    """Channel events of a MIDI file of one track, each with its tick."""
+    assert content[:14] == b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x01\xe0"
+    assert content[14:18] == b"MTrk"
+    assert int.from_bytes(content[18:22], "big") == len(content) - 22
+    events, tick, i = [], 0, 22
+    while i < len(content):
+        delta = 0
+        while True:
+            delta, i = delta << 7 | content[i] & 0x7F, i + 1
+            if content[i - 1] < 0x80:
+                break
+        tick += delta
+        if content[i] == 0xFF:
+            end = i + 3 + content[i + 2]
+        else:
+            end = i + (2 if content[i] >> 4 == 0xC else 3)
+        events.append((tick, content[i:end]))
+        i = end
+    return events
+
+
+def test_midi_is_what_the_standard_says():
+    violin = dataclasses.replace(instrument(40, (0.0, 0.5, 60, 100), (0.5, 1.0, 60, 101)), controls={91: 40})
+    drums = instrument(DRUMS + 16, (0.25, 0.3, 38, 90))
+    events = read_midi(midi_bytes([violin, drums], 20.0))
+    assert events == [
+        (0, b"\xff\x51\x03\x07\xa1\x20"),  # 500,000 us to the quarter note of 480 ticks
+        (0, b"\xc0\x28"),
+        (0, b"\xb0\x5b\x28"),
+        (0, b"\x90\x3c\x64"),
+        (480, b"\x80\x3c\x00"),  # ends before it begins anew
+        (480, b"\x90\x3c\x65"),
+        (960, b"\x80\x3c\x00"),
+        (19199, b"\xb0\x78\x00"),
+        (19200, b"\xc9\x10"),
+        (19440, b"\x99\x26\x5a"),
+        (19488, b"\x89\x26\x00"),
+        (38399, b"\xb9\x78\x00"),
+        (38399, b"\xff\x2f\x00"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, "00"), (127, "7f"), (128, "8100"), (16383, "ff7f"), (2097152, "81808000")]
+)
+def test_numbers_of_variable_length_are_those_of_the_standard(value, expected):
+    assert _variable_length(value).hex() == expected

@@ -1,0 +1,62 @@
+"""tools/pretrain/score_plan.py: plans are functions of their arguments, playable, and of all tags."""
+
+from __future__ import annotations
+
+import pytest
+
+from made_scores import PIECES
+from pretrain.score_instruments import DRUMS, KINDS
+from pretrain.score_labels import PRESENT, label
+from pretrain.score_plan import make_plan
+
+
+def test_a_plan_is_a_function_of_seed_split_and_number():
+    plans = [make_plan(PIECES, "train", number, 3) for number in range(6)]
+    assert plans == [make_plan(PIECES, "train", number, 3) for number in range(6)]
+    others = [make_plan(PIECES, "train", 0, 4), make_plan(PIECES, "valid", 0, 3), plans[1]]
+    assert all(plans[0] != other for other in others)
+
+
+@pytest.fixture(scope="module")
+def plans():
+    return [make_plan(PIECES, "test", number, 0) for number in range(240)]
+
+
+def test_plans_are_playable(plans):
+    for plan in plans:
+        assert 20.0 <= plan.seconds <= 30.0
+        assert plan.soundfont == "MuseScore General"
+        assert min(instrument.notes[0][0] for instrument in plan.instruments if instrument.notes) == 0.0
+        levels = [instrument.level_db for instrument in plan.instruments]
+        assert max(levels) - min(levels) <= 12.0
+        for played in plan.instruments:
+            last = {}
+            for start, end, pitch, velocity in played.notes:
+                assert 0.0 <= start < end <= plan.seconds
+                assert 1 <= velocity <= 127
+                assert last.get(pitch, 0.0) <= start
+                last[pitch] = end
+            if played.program < DRUMS and played.notes:
+                kind = next(kind for kind in KINDS.values() if played.program in kind.programs)
+                pitches = [pitch for _, _, pitch, _ in played.notes]
+                assert kind.low <= min(pitches) <= max(pitches) <= kind.high
+
+
+def test_plans_have_every_tag_about_equally_often(plans):
+    labels = [label(plan.instruments, plan.seconds) for plan in plans]
+    for tag in PRESENT:
+        known = [bool(tags[tag]) for tags in labels if tag in tags]
+        assert 0.08 * len(plans) <= sum(known) <= 0.3 * len(plans), tag
+        assert len(known) - sum(known) >= 0.4 * len(plans), tag
+    textures = [plan.texture for plan in plans]
+    assert 0.3 <= textures.count("single") / len(plans) <= 0.5
+    assert 0.08 <= textures.count("turns") / len(plans) <= 0.24
+
+
+def test_intervals_are_sorted_and_within_the_clip(plans):
+    for plan in plans:
+        for times in label(plan.instruments, plan.seconds).values():
+            flat = [time for interval in times for time in interval]
+            assert flat == sorted(flat)
+            assert all(start < end for start, end in times)
+            assert not flat or (flat[0] >= 0.0 and flat[-1] <= plan.seconds)
