@@ -23,7 +23,6 @@ from keras_tagger.config import (
     section_from_dict,
 )
 from keras_tagger.errors import ConfigError
-from keras_tagger.packaged import pretrained
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -163,15 +162,8 @@ def test_presets_are_as_published() -> None:
     assert {phase.weight_decay for phase in won.training.phases} == {1e-4}
 
 
-def skip_without_init(path: Path) -> None:
-    init = (yaml.safe_load(path.read_text(encoding="utf-8")).get("training") or {}).get("init")
-    if init and init not in pretrained():
-        pytest.skip(f"the weights of {init} are not in keras_tagger/weights yet")
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_files_round_trip(path: Path, tmp_path: Path) -> None:
-    skip_without_init(path)
     config = load_config(path)
     assert config.name == path.stem
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
@@ -255,7 +247,6 @@ def test_config_files_take_a_training_step(path: Path, tmp_path: Path) -> None:
     """The model of the file itself, on a few tones: a step that moves weights, and its report."""
     from keras_tagger.train.fit import fit
 
-    skip_without_init(path)
     manifest = tiny.write_tones(tmp_path / "tones", {"train": 1}, seconds=(1.0, 1.1))
     run = fit(
         path,

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tagger.packaged import pretrained
-
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "keras_tagger" / "clips"
 
@@ -44,15 +42,10 @@ def test_the_readme_works(tmp_path):
         for language, text in blocks():
             text = text.replace("8500", str(port))
             if language == "python":
-                if 'kt.load("compact")' in text and "compact" not in pretrained():
-                    continue
                 subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, check=True)
                 continue
             for line in text.splitlines():
                 words = line.split()
-                shipped = "--model" not in words if words[1] == "tag" else "configs/finetune.yaml" in words
-                if words[0] == "keras-tagger" and shipped and "compact" not in pretrained():
-                    continue
                 ran.append(words[0] if words[0] != "keras-tagger" else words[1])
                 if words[0] == "tensorboard":
                     background.append(tensorboard_shows(words, tmp_path, environment))
@@ -68,9 +61,20 @@ def test_the_readme_works(tmp_path):
         for process in background:
             process.terminate()
             process.wait(timeout=60)
-    first, last = (["tag", "tag"], ["fit"]) if "compact" in pretrained() else ([], [])
-    middle = ["data", "fit", "tag", "evaluate"]
-    assert ran == [*first, *middle, *last, "export", "serve", "request", "request", "tensorboard"]
+    assert ran == [
+        "tag",
+        "tag",
+        "data",
+        "fit",
+        "tag",
+        "evaluate",
+        "fit",
+        "export",
+        "serve",
+        "request",
+        "request",
+        "tensorboard",
+    ]
     assert "python" in [language for language, _ in blocks()]
     for picture in ("contributions.png", "attention.png"):
         from matplotlib.image import imread

@@ -23,11 +23,10 @@ from keras_tagger.config import load_config
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out_dir", "demo", "Directory for what is made; an earlier demo in it is replaced.")
-flags.DEFINE_string("config", None, "What to train; configs/finetune.yaml, or demo.yaml without the weights it needs.")
+flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "What to train.")
 
 CLIP = "flute_solo.ogg"
 PRETRAINED = "compact"
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,16 +40,13 @@ def main(argv: Sequence[str]) -> None:
         shutil.rmtree(old, ignore_errors=True)
     clip = Path(str(resources.files("keras_tagger") / "clips" / CLIP))
 
-    shipped = PRETRAINED in kt.pretrained()
-    if shipped:
-        step("tag: seven clips, with the weights that are shipped")
-        tagger = kt.load(PRETRAINED)
-        for path in sorted(clip.parent.glob("*.ogg")):
-            print(f"{path.stem:<20} {tagger.tag(path, top=5, merge_synonyms=True)}")
+    step("tag: seven clips, with the weights that are shipped")
+    tagger = kt.load(PRETRAINED)
+    for path in sorted(clip.parent.glob("*.ogg")):
+        print(f"{path.stem:<20} {tagger.tag(path, top=5, merge_synonyms=True)}")
 
-    step("fit: the clips' own tags, " + ("from the shipped weights" if shipped else "a small model"))
-    config = FLAGS.config or CONFIGS / ("finetune.yaml" if shipped else "demo.yaml")
-    run = kt.fit(load_config(config, {"data.prepared_dir": str(out / "prepared")}), run_dir=run_dir)
+    step("fit: the clips' own tags, from the shipped weights")
+    run = kt.fit(load_config(FLAGS.config, {"data.prepared_dir": str(out / "prepared")}), run_dir=run_dir)
     print(run.report)
     print("These are the training clips: the numbers say that the model has learnt them, not how it hears new music.")
 

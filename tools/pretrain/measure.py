@@ -47,7 +47,8 @@ INSTRUMENTS = (
     *("piano", "harpsichord", "guitar", "violin", "cello", "strings"),
     *("harp", "choir", "flute", "sitar", "synth", "drums"),
 )
-HALF_SECONDS = 5.12
+# Clips are at least 10 s long.
+START_SECONDS, HALF_SECONDS = 4.0, 5.12
 PAIRS = 400
 
 FLAGS = flags.FLAGS
@@ -133,7 +134,9 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
     for number, (with_tag, without, tag) in enumerate(tqdm(chosen, desc="where", unit="pair")):
         first = number % 2 == 0
         order = (with_tag, without) if first else (without, with_tag)
-        halves = [audio.load(manifest.clips[i].path, rate, 10.0, 10.0 + HALF_SECONDS)[:half] for i in order]
+        halves = [
+            audio.load(manifest.clips[i].path, rate, START_SECONDS, START_SECONDS + HALF_SECONDS)[:half] for i in order
+        ]
         heat = tagger.contributions((np.concatenate(halves), rate), [tagger.tags[tag]])
         inside = (heat.times < HALF_SECONDS) == first
         pointing.append(inside[int(np.argmax(heat.values[0]))])
