@@ -31,7 +31,7 @@ def test_compact_has_two_to_three_million_parameters() -> None:
     model = preset_model("compact")
     assert 2_000_000 < model.count_params() < 3_000_000
     np.testing.assert_allclose(model.hop_seconds, 0.128)
-    assert model.window_samples == 78 * TOKEN
+    assert model.window_samples == 80 * TOKEN  # 10.24 s, so that 30 s are three windows
     # (98 - 1) frames of 256 samples and one of 512.
     np.testing.assert_allclose(model.receptive_field_seconds, (97 * 256 + 512) / 16000)
 
