@@ -10,13 +10,13 @@ Unknown keys, wrong types and impossible values raise `ConfigError`, which names
 The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export keep.
 """
 
+from keras_tagger.config.data import DataConfig, SplitConfig
 from keras_tagger.config.reading import config_from_dict, flat, load_config, parse_override, presets, section_from_dict
 from keras_tagger.config.sections import (
     AttentionConfig,
     AudioConfig,
     AugmentConfig,
     BoardConfig,
-    DataConfig,
     EncoderConfig,
     ExperimentConfig,
     FrontEndConfig,
@@ -24,7 +24,6 @@ from keras_tagger.config.sections import (
     ModelConfig,
     PhaseConfig,
     SpectrogramConfig,
-    SplitConfig,
     TrainingConfig,
 )
 

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from keras_tagger.config.data import SINGLE_LABEL
 from keras_tagger.config.sections import ExperimentConfig
 from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
 
@@ -21,7 +22,9 @@ def config_from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
     """Build a configuration; `preset`, where named, gives the values that `values` does not.
 
     Without a preset `training.init`, where named, gives the values of `audio` and `model` that `values` does not.
+    A data set whose clips have one tag each gives `model.head.activation: softmax` where `values` does not set it.
     """
+    values = _with_dataset(values)
     preset = values.get("preset") or ""
     if preset:
         values = _merged(_preset_values(preset), values)
@@ -92,6 +95,12 @@ def _preset_values(name: Any) -> dict[str, Any]:
         raise ConfigError(f"preset: expected one of {', '.join(_preset_names())}. Received: {name!r}.")
     text = (resources.files("keras_tagger") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
+
+
+def _with_dataset(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = values.get("data")
+    single = isinstance(data, Mapping) and data.get("dataset") in SINGLE_LABEL
+    return _merged({"model": {"head": {"activation": "softmax"}}}, values) if single else values
 
 
 def _with_init(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,12 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from keras_tagger.errors import ConfigError
-
-
-def _require(ok: bool, key: str, expected: str, received: Any) -> None:
-    if not ok:
-        raise ConfigError(f"{key}: expected {expected}. Received: {received!r}.")
+from keras_tagger.config.checks import require as _require
+from keras_tagger.config.data import DataConfig
 
 
 @dataclass(frozen=True)
@@ -152,10 +148,13 @@ class HeadConfig:
     Attributes:
         pooler: True puts a dense tanh layer before the output (BERT's pooler, the paper's).
         dropout: before the output, 0..1.
+        activation: from logits to probabilities: "sigmoid" of each tag by itself, or "softmax" over all, for music of
+            which every clip has one tag; the loss of training and what validation measures follow from it.
     """
 
     pooler: bool = False
     dropout: float = 0.1
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
 
     def __post_init__(self) -> None:
         _require(0 <= self.dropout < 1, "model.head.dropout", "0 <= rate < 1", self.dropout)
@@ -183,57 +182,6 @@ class ModelConfig:
             "an even number (sinusoidal positions)",
             self.encoder.width,
         )
-
-
-@dataclass(frozen=True)
-class SplitConfig:
-    """Shares of the clips held out where the data has no splits of its own; tracks and groups stay whole."""
-
-    valid: float = 0.1
-    test: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("valid", "test"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"data.split.{name}", "0 <= share < 1", value)
-        _require(self.valid + self.test < 1, "data.split", "valid + test below 1", (self.valid, self.test))
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the music is.
-
-    Attributes:
-        path: a manifest (.csv, .jsonl), a folder with one folder per tag, a prepared folder, or "demo" for the
-            clips shipped with keras_tagger. Relative paths are relative to the working directory.
-        tags: the vocabulary in order; empty takes all tags of the data, sorted.
-        min_clips_per_tag: rarer tags are left out of the vocabulary.
-        split: see `SplitConfig`.
-        positive: a clip counts as having a tag, when scores are measured, where its (soft) label is above this, 0..1.
-        min_positives: tags that fewer clips of a split have, or fewer lack, are measured but do not count in means.
-        prepared_dir: folder of decoded audio; empty is `prepared/` beside the run directory.
-        segment_seconds: length of a stored segment, from which crops are cut.
-        workers: decoding threads; 0 is one per core.
-    """
-
-    path: str = ""
-    tags: tuple[str, ...] = ()
-    min_clips_per_tag: int = 1
-    split: SplitConfig = field(default_factory=SplitConfig)
-    positive: float = 0.5
-    min_positives: int = 1
-    prepared_dir: str = ""
-    segment_seconds: float = 30.0
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.positive < 1, "data.positive", "0 <= label < 1", self.positive)
-        _require(self.segment_seconds > 0, "data.segment_seconds", "a positive time", self.segment_seconds)
-        _require(self.min_positives >= 1, "data.min_positives", ">= 1", self.min_positives)
-        _require(self.min_clips_per_tag >= 1, "data.min_clips_per_tag", ">= 1", self.min_clips_per_tag)
-        _require(self.workers >= 0, "data.workers", "0 or more", self.workers)
-        _require(len(set(self.tags)) == len(self.tags), "data.tags", "each tag once", list(self.tags))
 
 
 @dataclass(frozen=True)
@@ -394,6 +342,12 @@ class ExperimentConfig:
             "model.spectrogram.f_max",
             f"at most half of audio.sample_rate ({self.audio.sample_rate / 2:g} Hz)",
             self.model.spectrogram.f_max,
+        )
+        _require(
+            self.model.head.activation == "sigmoid" or not self.training.contribution_loss,
+            "training.contribution_loss",
+            "0 where model.head.activation is softmax",
+            self.training.contribution_loss,
         )
         _require(
             bool(self.name) and not set(self.name) & set("/\\\0") and self.name not in (".", ".."),

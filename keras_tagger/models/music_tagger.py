@@ -193,10 +193,15 @@ class MusicTagger(keras.Model):
             else:
                 cls = self.encoder.finish(context)
             found["embedding"] = tf.cast(cls, tf.float32)
-            found["tags"] = tf.sigmoid(self.head(cls, training=False))
+            found["tags"] = self.probabilities(self.head(cls, training=False))
             if "contributions" in outputs:
-                found["contributions"] = tf.sigmoid(tf.transpose(self._contributions(context, False, False), [0, 2, 1]))
+                contributions = self.probabilities(self._contributions(context, False, False))
+                found["contributions"] = tf.transpose(contributions, [0, 2, 1])
         return {name: found[name] for name in outputs}
+
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """Logits [..., n_tags] to 0..1, of the same shape: each tag's own, or with softmax all summing to one."""
+        return tf.nn.softmax(logits) if self.model.head.activation == "softmax" else tf.sigmoid(logits)
 
     def _contributions(self, context: tf.Tensor, encoder_training: bool | None, training: bool | None) -> tf.Tensor:
         """Logits [B, T, n_tags] when the last layer attends to one token only, [CLS] left out."""
