@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource, Window
+from keras_tagger.audio.ahead import read_ahead
 from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
 from keras_tagger.errors import ConfigError, ModelError
 from keras_tagger.files import replacing
@@ -77,11 +78,11 @@ class Tagger:
 
     def scores(self, audio: AudioSource) -> np.ndarray:
         """Probability of every tag, float32 [n_tags], in the order of `tags`."""
-        return self._mean(self._windows(audio), "tags")
+        return self._mean(audio, "tags")
 
     def embed(self, audio: AudioSource) -> np.ndarray:
         """The [CLS] vector after the encoder, float32 [D]: the mean over the track's windows."""
-        return self._mean(self._windows(audio), "embedding")
+        return self._mean(audio, "embedding")
 
     def taggram(self, audio: AudioSource, window_seconds: float = TAGGRAM_SECONDS) -> Heatmap:
         """Every tag's probability over time, from short windows seen one by one (Pons and Serra 2019, musicnn).
@@ -104,7 +105,7 @@ class Tagger:
         values, times = [], []
         weights: list[int] = []
         rate = self.model.audio.sample_rate
-        for window, found in self._analyzed(self._windows(audio, size), ("tags",)):
+        for window, found in self._outputs(audio, ("tags",), size):
             values.append(found["tags"])
             times.append((sum(weights) + window.new_samples / 2) / rate)
             weights.append(window.new_samples)
@@ -123,7 +124,7 @@ class Tagger:
                 found["attention"],
                 self._new_tokens(window),
             )
-            for window, found in self._analyzed(self._windows(audio), ("attention",))
+            for window, found in self._outputs(audio, ("attention",))
         ]
         return Attention(tuple(windows), self.model.hop_seconds)
 
@@ -145,7 +146,7 @@ class Tagger:
         """
         rows = self._tag_rows(tags)
         values, scores, weights = [], [], []
-        for window, found in self._analyzed(self._windows(audio), ("tags", "contributions")):
+        for window, found in self._outputs(audio, ("tags", "contributions")):
             values.append(found["contributions"][rows, -self._new_tokens(window) :])
             scores.append(found["tags"][rows])
             weights.append(window.new_samples)
@@ -206,19 +207,23 @@ class Tagger:
                 clips.append(clip)
                 yield window
 
-        for index, (window, found) in enumerate(self._analyzed(only_windows(), ("tags",))):
+        found_windows = self._analyzed(read_ahead(only_windows(), _WINDOWS_PER_BATCH), ("tags",), _WINDOWS_PER_BATCH)
+        for index, (window, found) in enumerate(found_windows):
             yield clips[index], window, found["tags"]
 
-    def _windows(self, audio: AudioSource, window_samples: int | None = None) -> Iterator[Window]:
-        return audio_module.windows(
-            audio,
-            self.model.audio.sample_rate,
-            window_samples or self.model.window_samples,
-            self.model.token_samples,
-        )
+    def _outputs(
+        self, audio: AudioSource, outputs: tuple[str, ...], window_samples: int | None = None
+    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+        """Each window of a track with its outputs."""
+        size = window_samples or self.model.window_samples
+        windows = audio_module.windows(audio, self.model.audio.sample_rate, size, self.model.token_samples)
+        if isinstance(audio, tuple):
+            return self._analyzed(windows, outputs, _WINDOWS_PER_BATCH)
+        # Decoding takes longer than the model, so small batches, which follow it closely, are fastest.
+        return self._analyzed(read_ahead(windows), outputs, max(self.model.window_samples // size, 1))
 
     def _analyzed(
-        self, windows: Iterator[Window], outputs: tuple[str, ...]
+        self, windows: Iterator[Window], outputs: tuple[str, ...], batch_size: int
     ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
         """Each window with its outputs; windows of one length go through the model in batches."""
         batch: list[Window] = []
@@ -232,15 +237,17 @@ class Tagger:
                 batch.clear()
 
         for window in windows:
-            if len(batch) == _WINDOWS_PER_BATCH or (batch and len(batch[0].waveform) != len(window.waveform)):
+            if batch and len(batch[0].waveform) != len(window.waveform):
                 yield from run()
             batch.append(window)
+            if len(batch) == batch_size:
+                yield from run()
         yield from run()
 
-    def _mean(self, windows: Iterator[Window], output: str) -> np.ndarray:
+    def _mean(self, audio: AudioSource, output: str) -> np.ndarray:
         total: Any = 0.0
         weight = 0
-        for window, found in self._analyzed(windows, (output,)):
+        for window, found in self._outputs(audio, (output,)):
             total = total + found[output].astype(np.float64) * window.new_samples
             weight += window.new_samples
         return (total / weight).astype(np.float32)
