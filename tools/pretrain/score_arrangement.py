@@ -139,7 +139,7 @@ def take_turns(scores: list[Line], seconds: float, rng: np.random.Generator) -> 
         if rng.random() < 0.12:
             playing.add(int(rng.choice(players)))
         for i in playing:
-            kept[i] += _within(scores[i], start, min(start + length, seconds))
+            kept[i] += within(scores[i], start, min(start + length, seconds))
         start += length + (float(rng.uniform(0.3, 1.0)) if rng.random() < 0.15 else 0.0)
         before = turn
     return kept
@@ -155,13 +155,13 @@ def with_entries(scores: list[Line], seconds: float, rng: np.random.Generator) -
             continue
         start, end = sorted(float(x) for x in rng.uniform(0.0, seconds, 2))
         where = str(rng.choice(["later", "earlier", "rests"]))
-        before = [] if where == "later" else _within(score, 0.0, max(start, 4.0))
-        after = [] if where == "earlier" else _within(score, min(end, seconds - 4.0), seconds)
+        before = [] if where == "later" else within(score, 0.0, max(start, 4.0))
+        after = [] if where == "earlier" else within(score, min(end, seconds - 4.0), seconds)
         kept.append(before + after)
     return kept
 
 
-def _within(line: Line, start: float, end: float) -> Line:
+def within(line: Line, start: float, end: float) -> Line:
     """The notes that sound in a stretch, cut to it; what is left of them is at least 0.06 s."""
     cut = [(max(a, start), min(b, end), pitch) for a, b, pitch in line if a < end and b > start]
     return [note for note in cut if note[1] - note[0] >= 0.06]

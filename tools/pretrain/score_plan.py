@@ -103,13 +103,13 @@ def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: i
         instruments.append(
             Instrument(
                 program,
-                _play(score, seconds, rng, drums),
+                play(score, seconds, rng, drums),
                 level_db=round(float(rng.uniform(-6.0 if drums else -10.0, 0.0)), 2),
                 decays=drums or KINDS[programs[i][0]].decays,
                 controls={91: int(rng.integers(10, 110)), 93: int(rng.integers(0, 60)), 10: int(rng.integers(20, 108))},
             )
         )
-    instruments = _begin_at_once(instruments, seconds)
+    instruments = begin_at_once(instruments, seconds)
     soundfont = str(rng.choice(SOUNDFONTS_OF[split]))
     synth = {
         "synth.reverb.active": int(rng.random() < 0.85),
@@ -150,7 +150,7 @@ def _covered(line: Line) -> float:
     return sum(end - start for start, end in join((start, end) for start, end, _ in line))
 
 
-def _play(line: Line, seconds: float, rng: np.random.Generator, drums: bool) -> list[Note]:
+def play(line: Line, seconds: float, rng: np.random.Generator, drums: bool) -> list[Note]:
     """Give notes velocities, which swell and vary, and make them end before their pitch sounds anew."""
     loud = float(rng.uniform(62, 112))
     swell, period, phase = float(rng.uniform(0, 12)), float(rng.uniform(5, 15)), float(rng.uniform(0, 6.28))
@@ -174,7 +174,7 @@ def _play(line: Line, seconds: float, rng: np.random.Generator, drums: bool) -> 
     return notes
 
 
-def _begin_at_once(instruments: Sequence[Instrument], seconds: float) -> list[Instrument]:
+def begin_at_once(instruments: Sequence[Instrument], seconds: float) -> list[Instrument]:
     """Move all notes so that the first begins at 0."""
     first = min((instrument.notes[0][0] for instrument in instruments if instrument.notes), default=0.0)
     return [
