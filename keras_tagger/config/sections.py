@@ -249,6 +249,8 @@ class TrainingConfig:
         phases: what comes after the first phase.
         contribution_loss: weight of the loss that holds tag-wise contributions, averaged over each stretch of the
             dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
+        temperature: above 1, the loss of tags divides logits by it, so that small probabilities of soft labels count
+            for more (`keras_tagger.train.losses.tag_loss`).
         early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC; 0 is off.
         checkpoint_steps: steps between checkpoints from which a killed run resumes.
         precision: Keras dtype policy; the spectrogram stays float32.
@@ -270,6 +272,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     phases: tuple[PhaseConfig, ...] = ()
     contribution_loss: float = 0.0
+    temperature: float = 1.0
     early_stopping_epochs: int = 0
     checkpoint_steps: int = 100
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -289,6 +292,7 @@ class TrainingConfig:
             self.freeze == "none" or bool(self.init), f"{key}.freeze", "none where training.init is empty", self.freeze
         )
         _require(self.contribution_loss >= 0, f"{key}.contribution_loss", "0 or more", self.contribution_loss)
+        _require(self.temperature >= 1, f"{key}.temperature", "1 or more", self.temperature)
         _require(
             not (self.contribution_loss and self.augment.mixup_alpha),
             f"{key}.contribution_loss",

@@ -145,9 +145,9 @@ class Loop:
                     logits, contributions = found
                     stretches, bounds = dense
                     localized = contribution_loss(contributions, stretches, bounds, model.token_samples)
-                    loss = tag_loss(labels, logits) + training.contribution_loss * localized
+                    loss = tag_loss(labels, logits, training.temperature) + training.contribution_loss * localized
                 else:
-                    loss = tag_loss(labels, found)
+                    loss = tag_loss(labels, found, training.temperature)
                 target = optimizer.scale_loss(loss) if scaled else loss
             gradients = tape.gradient(target, model.trainable_variables)
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))

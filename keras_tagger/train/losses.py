@@ -5,21 +5,33 @@ from __future__ import annotations
 import tensorflow as tf
 
 _EPSILON = 1e-6
+# Labels nearer to 0 or 1 are as good as certain; a temperature would make much of them.
+_SOFTEST = 1e-4
 
 
-def tag_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def tag_loss(labels: tf.Tensor, logits: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
     """Mean binary cross-entropy over the labels that are known.
+
+    With a temperature T above 1, logits of both sides are divided by it, and the result multiplied by T^2, which keeps
+    the size of the gradients: differences between small probabilities count for more, as in the distillation of
+    Hinton, Vinyals, Dean (2015, arXiv 1503.02531, section 2).
 
     Args:
         labels: float32 [..., n_tags] in 0..1, soft or hard; NaN where unknown.
         logits: float32, of the same shape.
+        temperature: T, at least 1.
 
     Returns:
         float32 scalar; 0 where nothing is known.
     """
     known = tf.math.is_finite(labels)
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(known, labels, 0.0), logits)
-    return _mean_of(losses, known)
+    labels = tf.where(known, labels, 0.0)
+    if temperature != 1.0:
+        inside = tf.clip_by_value(labels, _SOFTEST, 1.0 - _SOFTEST)
+        labels = tf.sigmoid((tf.math.log(inside) - tf.math.log1p(-inside)) / temperature)
+        logits = logits / temperature
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    return temperature**2 * _mean_of(losses, known)
 
 
 def contribution_loss(logits: tf.Tensor, stretches: tf.Tensor, bounds: tf.Tensor, token_samples: int) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import tiny
@@ -53,3 +54,38 @@ def test_a_model_gives_the_contributions_that_it_shows():
     found = tagger.model.analyze(waveform, ("tags", "contributions"))
     np.testing.assert_allclose(tf.sigmoid(logits), found["tags"], atol=1e-6)
     np.testing.assert_allclose(tf.sigmoid(contributions), tf.transpose(found["contributions"], [0, 2, 1]), atol=1e-6)
+
+
+def test_temperature_keeps_the_optimum_and_weighs_small_probabilities_more():
+    labels = tf.constant([[0.3, 0.02, 0.9]])
+    best = tf.math.log(labels) - tf.math.log1p(-labels)
+    for temperature in (1.0, 2.0, 5.0):
+        logits = tf.Variable(best)
+        with tf.GradientTape() as tape:
+            loss = tag_loss(labels, logits, temperature)
+        np.testing.assert_allclose(tape.gradient(loss, logits), 0.0, atol=1e-6)
+    # At labels of 0.5 and logits of 0 the cross-entropy is log 2 at any temperature, and T^2 stands before it.
+    assert float(tag_loss(tf.constant([[0.5]]), tf.zeros((1, 1)), 3.0)) == pytest.approx(9 * np.log(2), rel=1e-6)
+
+    def slope(temperature: float) -> float:
+        logits = tf.Variable([[-2.0]])
+        with tf.GradientTape() as tape:
+            loss = tag_loss(tf.constant([[0.02]]), logits, temperature)
+        return float(tape.gradient(loss, logits)[0, 0])
+
+    # T (sigmoid(z / T) - sigmoid(t / T)), t being the label's logit.
+    target = np.log(0.02 / 0.98)
+    expected = 2 * (1 / (1 + np.exp(1.0)) - 1 / (1 + np.exp(-target / 2)))
+    assert slope(2.0) == pytest.approx(expected, rel=1e-5)
+    assert slope(2.0) > 2 * slope(1.0)
+
+
+def test_temperature_takes_certain_and_unknown_labels():
+    labels = tf.constant([[0.0, 1.0, float("nan")]])
+    logits = tf.Variable([[-30.0, 30.0, 0.0]])
+    with tf.GradientTape() as tape:
+        loss = tag_loss(labels, logits, 2.0)
+    gradient = tape.gradient(loss, logits).numpy()
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 2] == 0.0

@@ -1,0 +1,164 @@
+"""Make other music of the training clips: faster or slower, mixed, filtered; for the teacher to label anew.
+
+    PYTHONPATH=tools python -m pretrain.vary --manifest data/clips/manifest.jsonl --out data/varied --copies 2
+
+A student that hears only the clips learns them by heart. The teacher can be asked about any audio, so its answers to
+changed clips are labels as true as those of the clips themselves ("function matching", Beyer et al. 2022,
+arXiv 2106.05237).
+
+Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies have
+a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and a fifth through a
+low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of the seed, the copy
+and the clip's number in the manifest; a file that is there is not made again. OUT/manifest.jsonl has path, split and
+group, as that of `clips.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from absl import app, flags
+from tqdm import tqdm
+
+from keras_tagger import audio
+from keras_tagger.data.manifest import Clip, read_manifest
+from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.files import replacing
+
+SAMPLE_RATE = 16000
+MOST_SECONDS = 30.0
+SLOWEST, FASTEST = 0.8, 1.25
+MIXED_SHARE, SOFTEST_DB = 0.5, -12.0
+EQUALIZER_DB, EQUALIZER_HZ = 8.0, (50.0, 150.0, 400.0, 1000.0, 2500.0, 5000.0, 8000.0)
+LOW_PASS_SHARE, LOW_PASS_HZ, LOW_PASS_SLOPE_DB = 0.2, (2500.0, 7000.0), 48.0
+# So that neither clipping nor silence tells a copy from a clip.
+PEAK = 0.99
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags; other programs that import this module have flags of their own."""
+    flags.DEFINE_string("manifest", None, "The clips that `clips.py` cut.", required=True)
+    flags.DEFINE_string("out", None, "Folder of the copies.", required=True)
+    flags.DEFINE_integer("copies", 2, "Copies of every clip.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
+    flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make the copies and say how many there are."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    try:
+        count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{count} copies: {FLAGS.out}")
+
+
+def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -> int:
+    """Make `copies` copies of each training clip of a manifest in `out`, and its manifest; return how many.
+
+    Raises:
+        ManifestError: no clip is of the split train, or all are of one package.
+        AudioError: a clip cannot be read.
+    """
+    clips = [clip for clip in read_manifest(manifest).clips if clip.split == "train"]
+    if len({_package(clip) for clip in clips}) < 2:
+        raise ManifestError(
+            f"{manifest}: expected training clips of at least two packages. Received: {len(clips)} clips"
+        )
+    places = [(copy, number) for copy in range(copies) for number in range(len(clips))]
+    missing = [place for place in places if not _path(out, *place).exists()]
+    with multiprocessing.get_context("spawn").Pool(jobs, _start_worker, (clips, out, seed)) as pool:
+        work = pool.imap_unordered(_make, missing, chunksize=8)
+        for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
+            pass
+    rows = [
+        {
+            "path": _path(out, copy, number).relative_to(out).as_posix(),
+            "tags": [_package(clip)],
+            "split": "train",
+            "group": clip.group,
+        }
+        for (copy, number), clip in zip(places, [*clips] * copies, strict=True)
+    ]
+    with replacing(out / "manifest.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return len(rows)
+
+
+def vary_clip(clips: Sequence[Clip], number: int, copy: int, seed: int) -> np.ndarray:
+    """One copy of clip `number`: float32 [samples] in -1..1 at 16 kHz, at most 30 s."""
+    rng = np.random.default_rng([seed, copy, number])
+    waveform = _at_other_speed(clips[number], rng)
+    others = [clip for clip in clips if _package(clip) != _package(clips[number])]
+    other = others[int(rng.integers(len(others)))]
+    if rng.random() < MIXED_SHARE:
+        added = _at_other_speed(other, rng)[: len(waveform)]
+        level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
+        waveform[: len(added)] += level * added
+    waveform = _filtered(waveform, rng)
+    return (waveform * min(1.0, PEAK / max(np.abs(waveform).max(), 1e-9))).astype(np.float32)
+
+
+def _at_other_speed(clip: Clip, rng: np.random.Generator) -> np.ndarray:
+    """The clip at a speed drawn log-uniformly, pitch included."""
+    speed = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
+    waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
+    return soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[: int(MOST_SECONDS * SAMPLE_RATE)]
+
+
+def _filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Through an equalizer with random decibels at `EQUALIZER_HZ`, and perhaps a low-pass filter."""
+    spectrum = np.fft.rfft(waveform)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(waveform), 1.0 / SAMPLE_RATE), 1.0))
+    curve = np.interp(octaves, np.log2(EQUALIZER_HZ), rng.uniform(-EQUALIZER_DB, EQUALIZER_DB, len(EQUALIZER_HZ)))
+    cutoff = np.log2(rng.uniform(*LOW_PASS_HZ))
+    if rng.random() < LOW_PASS_SHARE:
+        curve -= LOW_PASS_SLOPE_DB * np.maximum(octaves - cutoff, 0.0)
+    return np.fft.irfft(spectrum * 10.0 ** (curve / 20.0), len(waveform))
+
+
+def _rms(waveform: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def _package(clip: Clip) -> str:
+    """Groups of `clips.py` are called PACKAGE/PIECE."""
+    return str(clip.group).partition("/")[0]
+
+
+def _path(out: Path, copy: int, number: int) -> Path:
+    return out / str(copy) / f"{number:05d}.flac"
+
+
+_worker: tuple[Sequence[Clip], Path, int] = ([], Path(), 0)
+
+
+def _start_worker(clips: Sequence[Clip], out: Path, seed: int) -> None:
+    global _worker
+    _worker = (clips, out, seed)
+
+
+def _make(place: tuple[int, int]) -> None:
+    clips, out, seed = _worker
+    path = _path(out, *place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        soundfile.write(
+            temporary, vary_clip(clips, place[1], place[0], seed), SAMPLE_RATE, format="FLAC", subtype="PCM_16"
+        )
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
