@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest
+from keras_tagger.data.tables import columns
 from keras_tagger.errors import KerasTaggerError
 
 # A soft label counts for a tag from here on.
@@ -79,8 +80,8 @@ class DataCheck:
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
             f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
-            _columns(rows),
-            _columns(tag_rows),
+            columns(rows),
+            columns(tag_rows),
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
@@ -178,18 +179,6 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
         "median_seconds": float(np.median(seconds)),
         "max_seconds": max(seconds),
     }
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:

@@ -174,9 +174,9 @@ def read_folders(
     """Read a folder-per-tag layout, `root/TAG/**/audio`: every file below TAG is a clip with that tag.
 
     Hidden files and extensions that are never audio (`NOT_AUDIO`) are skipped, and so are files directly in
-    `root`. One file under several tags is one clip with several tags: the same file by links, or equal files
-    of the same name below their tag folders. The order is that of the paths. `tags` and `min_clips_per_tag`
-    as in `read_manifest`.
+    `root`. A link that leads nowhere is a clip, which decoding will report like any file that is gone. One file
+    under several tags is one clip with several tags: the same file by links, or equal files of the same name below
+    their tag folders. The order is that of the paths. `tags` and `min_clips_per_tag` as in `read_manifest`.
 
     Raises `ManifestNotFoundError`, or `ManifestError` if there is no tag folder with files.
     """
@@ -194,7 +194,8 @@ def read_folders(
     by_name: dict[str, list[int]] = {}
     for tag in sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith(".")):
         for path in sorted(_files_below(os.path.join(base, tag))):
-            status = os.stat(path)
+            # Of a link that leads nowhere, the link's own.
+            status = os.stat(path) if os.path.exists(path) else os.lstat(path)
             identity = (status.st_dev, status.st_ino)
             name = os.path.relpath(path, os.path.join(base, tag))
             clip = by_file.get(identity)
@@ -375,9 +376,12 @@ def _files_below(folder: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(parent, name)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() not in NOT_AUDIO and os.path.isfile(path):
+            candidate = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+            if candidate and not name.startswith(".") and os.path.splitext(name)[1].lower() not in NOT_AUDIO:
                 yield path
 
 
 def _equal_files(a: str, b: str) -> bool:
+    if not (os.path.exists(a) and os.path.exists(b)):
+        return False
     return os.path.getsize(a) == os.path.getsize(b) and filecmp.cmp(a, b, shallow=False)

@@ -22,6 +22,8 @@ from absl import logging
 from keras_tagger.board.previews import make_preview
 from keras_tagger.board.summaries import write_clip, write_config, write_preview, write_scalars
 from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
+from keras_tagger.data.datasets.opening import open_config
+from keras_tagger.data.exclusive import check_exclusive
 from keras_tagger.data.manifest import Manifest, open_source
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared, PreparedClip
@@ -70,8 +72,8 @@ def fit(
 
     Args:
         config: a YAML file, nested values, or an `ExperimentConfig`.
-        data: what to train on, instead of `data.path`: a manifest, a folder per tag, a prepared folder, "demo" (the
-            clips shipped with the package), or one of these opened.
+        data: what to train on, instead of `data.path` or `data.dataset`: a manifest, a folder per tag, a prepared
+            folder, "demo" (the clips shipped with the package), or one of these opened.
         run_dir: where the run is kept; `runs/NAME` by default.
         resume: go on with the run in `run_dir`, from its last checkpoint: the same step, the same data from there, and
             on one machine the same numbers as an uninterrupted run. A finished run is given back as it is, and a
@@ -95,7 +97,8 @@ def fit(
     settings = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
     if isinstance(data, str | os.PathLike):
-        settings = load_config(settings, {"data.path": os.fspath(data)})
+        unnamed = dict.fromkeys(("data.dataset", "data.root", "data.subset"), "")
+        settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
     _check_run_dir(folder, settings, resume)
     if resume and (folder / "report.json").exists():
@@ -159,9 +162,12 @@ def fit(
 
 
 def _open(config: DataConfig) -> Manifest | Prepared:
+    if config.dataset:
+        return open_config(config)
     if not config.path:
         raise ManifestError(
-            "data.path: expected a manifest, a folder per tag, a prepared folder or 'demo'. Received: nothing."
+            "data.path: expected a manifest, a folder per tag, a prepared folder or 'demo' (or data.dataset). "
+            "Received: nothing."
         )
     return open_source(config.path, config.tags or None, config.min_clips_per_tag)
 
@@ -171,6 +177,8 @@ def _prepare(
 ) -> tuple[Manifest | None, Prepared]:
     manifest = None
     found = _open(settings.data) if data is None else data
+    if settings.model.head.activation == "softmax":
+        check_exclusive(found.clips, found.tags)
     if isinstance(found, Manifest):
         split, how = settings.data.split, (settings.audio.sample_rate, settings.data.segment_seconds)
         found = manifest = assign_splits(found, split.valid, split.test, split.seed)

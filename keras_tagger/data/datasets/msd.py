@@ -1,0 +1,142 @@
+"""The Million Song Dataset (Bertin-Mahieux, Ellis, Whitman, Lamere 2011) with tags of Last.fm, in two splits.
+
+"conventional", as Lee et al. 2017 and Won et al. 2019 and 2020 have it, in pickles of Python 2::
+
+    ROOT/filtered_list_train.cP        track ids: the first 201,680 train, the rest valid
+    ROOT/filtered_list_test.cP         track ids
+    ROOT/msd_id_to_tag_vector.cP       track id to a vector of 50 zeros and ones
+    ROOT/MSD_id_to_7D_id.pkl, ROOT/7D_id_to_path.pkl       track id to the audio's path, as 8/9/8947470.clip.mp3
+
+"cals" (cleaned, artist-level stratified; Won, Choi, Serra 2021), whose 50 tags are others::
+
+    ROOT/train_ids.npy, ROOT/train_binaries.npy            text [n], numbers [n, 50]; also valid_ and test_
+
+The files may lie in a folder of ROOT (MSD_split, splits, data/splits). The audio is below ROOT, ROOT/audio or
+ROOT/songs: where the two files of 7digital's ids are there by those paths, and by track id as A/B/C/TRABC...wav, .mp3
+or .flac. The pickles are read without running anything in them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_tagger.data.datasets.annotations import Annotated, Annotations, Published, Source, find_file
+from keras_tagger.data.datasets.pickles import read_pickle
+from keras_tagger.data.datasets.vocabularies import CALS_50, MSD_50
+from keras_tagger.errors import ManifestError, ManifestNotFoundError
+
+SOURCE = Source(
+    annotations="https://github.com/jongpillee/music_dataset_split (its folder MSD_split; conventional) or "
+    "https://github.com/minzwon/semi-supervised-music-tagging-transformer (its folder data/splits; cals)",
+    audio="nobody in public: it was 7digital's previews, which research groups share",
+)
+
+N_TRAIN = 201_680
+
+_FOLDERS = ("MSD_split", "splits", "data/splits", "split/msd", "lastfm_annotation", "cals_annotation")
+_AUDIO_FOLDERS = ("", "audio", "songs", "data/audio")
+
+
+def published(subset: str, split_index: int = 0) -> Published:
+    """The lengths of the published lists."""
+    if subset == "cals":
+        return Published(163_504, 34_730, 34_913, 50)
+    return Published(N_TRAIN, 11_774, 28_435, 50)
+
+
+def read(
+    root: str, subset: str, split_index: int = 0, tags: Sequence[str] | None = None, n_train: int = N_TRAIN
+) -> Annotations:
+    """Read the lists; `n_train` is where validation begins in the conventional list of training and validation."""
+    labelled = _read_cals(root) if subset == "cals" else _read_conventional(root, n_train)
+    vocabulary = CALS_50 if subset == "cals" else MSD_50
+    paths = _paths_of_7digital(root)
+    clips = []
+    for track, split, vector in labelled:
+        if len(track) < 5 or not track.startswith("TR") or not track.isalnum():
+            raise ManifestError(f"msd: expected track ids as TRAAAAW128F429D538. Received: {track[:40]!r}.")
+        base = f"{track[2]}/{track[3]}/{track[4]}/{track}"
+        names = [f"{base}{extension}" for extension in (".wav", ".mp3", ".flac")]
+        names = [paths[track], *names] if track in paths else names
+        present = tuple(vocabulary[index] for index in np.flatnonzero(vector))
+        clips.append(Annotated(names[0], present, split, other_paths=tuple(names[1:])))
+    return Annotations(tuple(clips), tuple(tags) if tags else vocabulary, frozenset(vocabulary), _AUDIO_FOLDERS)
+
+
+def _read_conventional(root: str, n_train: int) -> list[tuple[str, str, np.ndarray]]:
+    both, test = (
+        _ids(find_file(root, f"filtered_list_{part}.cP", "msd", SOURCE, _FOLDERS)) for part in ("train", "test")
+    )
+    path = find_file(root, "msd_id_to_tag_vector.cP", "msd", SOURCE, _FOLDERS)
+    vectors = read_pickle(path)
+    if not isinstance(vectors, dict):
+        raise ManifestError(f"{path}: expected a dictionary of tag vectors. Received: a {type(vectors).__name__}.")
+    found = []
+    for split, tracks in (("train", both[:n_train]), ("valid", both[n_train:]), ("test", test)):
+        for track in tracks:
+            if track not in vectors:
+                raise ManifestError(f"{path}: expected a tag vector of every listed track. Received: none of {track}.")
+            found.append((track, split, _vector(vectors[track], f"{path}, {track}")))
+    return found
+
+
+def _read_cals(root: str) -> list[tuple[str, str, np.ndarray]]:
+    found: list[tuple[str, str, np.ndarray]] = []
+    for split in ("train", "valid", "test"):
+        paths = [
+            find_file(root, f"{split}_{part}.npy", "msd", SOURCE, ("data/splits", *_FOLDERS))
+            for part in ("ids", "binaries")
+        ]
+        ids, binaries = (_array(path) for path in paths)
+        if ids.ndim != 1 or ids.dtype.kind not in "US" or binaries.shape != (len(ids), len(CALS_50)):
+            raise ManifestError(
+                f"{paths[1]}: expected text [n] beside it, and numbers [n, {len(CALS_50)}]. "
+                f"Received: {ids.dtype} {ids.shape} and {binaries.shape}."
+            )
+        names = ids.astype(str).tolist()
+        found.extend(
+            (name, split, _vector(row, f"{paths[1]}, {name}")) for name, row in zip(names, binaries, strict=True)
+        )
+    return found
+
+
+def _array(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ManifestError(f"{path}: expected a .npy file of text or numbers. Received: {error}.") from None
+
+
+def _ids(path: str) -> list[str]:
+    ids = read_pickle(path)
+    if not isinstance(ids, list) or not all(isinstance(track, str) for track in ids):
+        raise ManifestError(f"{path}: expected a list of track ids. Received: {type(ids).__name__} {str(ids)[:60]}.")
+    return ids
+
+
+def _vector(value: Any, where: str) -> np.ndarray:
+    """A vector of 50 zeros and ones, of any numeric type and of shape [50] or [50, 1]."""
+    vector = np.asarray(value).reshape(-1)
+    if len(vector) != 50 or vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
+        raise ManifestError(f"{where}: expected a vector of 50 zeros and ones. Received: {str(value)[:60]}.")
+    return vector
+
+
+def _paths_of_7digital(root: str) -> dict[str, str]:
+    """Track id to the audio's path; empty without the two files."""
+    tables: list[dict[Any, Any]] = []
+    for file in ("MSD_id_to_7D_id.pkl", "7D_id_to_path.pkl"):
+        try:
+            path = find_file(root, file, "msd", SOURCE, _FOLDERS)
+        except ManifestNotFoundError:
+            return {}
+        table = read_pickle(path)
+        if not isinstance(table, dict):
+            raise ManifestError(f"{path}: expected a dictionary. Received: a {type(table).__name__}.")
+        tables.append(table)
+    ids, paths = tables
+    return {track: os.fspath(paths[number]) for track, number in ids.items() if number in paths}

@@ -1,0 +1,69 @@
+"""MagnaTagATune (Law, West, Mandel, Bay, Downie 2009): 25,863 clips of 29 s, 188 tags of which models use 50.
+
+    ROOT/annotations_final.csv    tab-separated: clip_id, 188 columns of 0 and 1, mp3_path
+    ROOT/0/ ... ROOT/f/           the audio, as mp3.zip.001 to .003 unpack; also below ROOT/mp3/
+
+The split is by the first hexadecimal digit of `mp3_path`: 0 to b train, c valid, d to f test. The subset "clean" keeps
+the clips with a tag of the vocabulary (as Lee et al. 2017 and Won et al. 2020 do), "all" keeps every clip.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+from keras_tagger.data.datasets.annotations import Annotated, Annotations, Published, Source, find_file, read_lines
+from keras_tagger.data.datasets.vocabularies import MTAT_50
+from keras_tagger.errors import ManifestError
+
+SOURCE = Source(
+    annotations="the MagnaTagATune page of City, University of London "
+    "(https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset)",
+    audio="the same page, as mp3.zip.001, mp3.zip.002 and mp3.zip.003",
+    archives=("mp3.zip.001", "mp3.zip.002", "mp3.zip.003"),
+    unpack="cat mp3.zip.00? > mp3.zip && unzip mp3.zip",
+)
+
+_SPLITS = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
+
+
+def published(subset: str, split_index: int = 0) -> Published:
+    """The counts of the papers (clean), and those of the annotations (all)."""
+    return Published(15_247, 1_529, 4_332, 50) if subset == "clean" else Published(18_709, 1_825, 5_329, 50)
+
+
+def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | None = None) -> Annotations:
+    """Read `annotations_final.csv`; `tags` are a vocabulary other than the 50, of the 188."""
+    path = find_file(root, "annotations_final.csv", "mtat", SOURCE)
+    rows = csv.reader((line for _, line in read_lines(path)), delimiter="\t")
+    header = next(rows, [])
+    known = [column for column in header if column not in ("clip_id", "mp3_path")]
+    lacking = [column for column in ("clip_id", "mp3_path", *MTAT_50) if column not in header]
+    if lacking:
+        raise ManifestError(
+            f"{path}: expected tab-separated columns clip_id, 188 tags and mp3_path. "
+            f"Received: a file without the column {lacking[0]!r}."
+        )
+    vocabulary = tuple(tags) if tags else MTAT_50
+    counted = set(vocabulary)
+    clips = []
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ManifestError(
+                f"{path}, line {line}: expected {len(header)} columns. Received: {len(row)}, a file that was cut short?"
+            )
+        cells = dict(zip(header, row, strict=True))
+        audio = cells["mp3_path"].strip()
+        split = _SPLITS.get(audio[:1].lower())
+        if split is None or audio[1:2] != "/":
+            raise ManifestError(
+                f"{path}, line {line}, column mp3_path: expected a path below one of the folders 0 to f. "
+                f"Received: {audio!r}."
+            )
+        wrong = next((tag for tag in known if cells[tag] not in ("0", "1")), None)
+        if wrong is not None:
+            raise ManifestError(f"{path}, line {line}, column {wrong}: expected 0 or 1. Received: {cells[wrong]!r}.")
+        present = tuple(tag for tag in known if cells[tag] == "1")
+        if subset == "all" or not counted.isdisjoint(present):
+            clips.append(Annotated(audio, present, split))
+    return Annotations(tuple(clips), vocabulary, frozenset(known), ("", "mp3", "audio"))
