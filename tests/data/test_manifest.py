@@ -211,3 +211,18 @@ def test_demo_is_the_shipped_clips():
     assert len(manifest) == 7
     assert {clip.split for clip in manifest.clips} == {"train"}
     assert all(Path(clip.path).exists() for clip in manifest.clips)
+
+
+def test_links_that_lead_nowhere_are_reported(tmp_path):
+    from keras_tagger.data.check import check
+
+    write(tmp_path / "set/rock/a.ogg", "1")
+    for tag in ("rock", "pop"):
+        write(tmp_path / f"set/{tag}/notes.txt", "-")
+        os.symlink("../gone.ogg", tmp_path / f"set/{tag}/b.ogg")
+    os.symlink("gone.jpg", tmp_path / "set/pop/cover.jpg")
+    manifest = read_folders(tmp_path / "set")
+    found = {os.path.relpath(clip.path, tmp_path / "set"): sorted(clip.tags) for clip in manifest.clips}
+    assert found == {"pop/b.ogg": ["pop"], "rock/a.ogg": ["rock"], "rock/b.ogg": ["rock"]}
+    reasons = {Path(entry["path"]).parent.name: entry["reason"] for entry in check(manifest, workers=1).unreadable}
+    assert "does not exist" in reasons["pop"]

@@ -1,0 +1,325 @@
+"""The field's data sets, from small files in their public formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import public_sets as sets
+import pytest
+
+from keras_tagger import audio
+from keras_tagger.config import config_from_dict
+from keras_tagger.data.datasets import count_dataset, msd, mtat, mtg_jamendo, open_dataset
+from keras_tagger.data.datasets.pickles import read_pickle
+from keras_tagger.data.datasets.vocabularies import CALS_50, GTZAN_10, JAMENDO_50, MSD_50, MTAT_50
+from keras_tagger.data.manifest import Manifest
+from keras_tagger.data.splits import assign_splits
+from keras_tagger.errors import ConfigError, ManifestError, ManifestNotFoundError
+
+
+def by_split(manifest: Manifest, root: Path) -> dict[str, list[tuple[str, list[str]]]]:
+    """Relative path and tags of the clips of each split."""
+    return {
+        split: [(os.path.relpath(clip.path, root), sorted(clip.tags)) for clip in manifest.select(split).clips]
+        for split in ("train", "valid", "test")
+    }
+
+
+def test_vocabularies_are_the_published_ones():
+    assert [len(set(names)) for names in (MTAT_50, MSD_50, CALS_50, JAMENDO_50, GTZAN_10)] == [50, 50, 50, 50, 10]
+    assert (MTAT_50[0], MTAT_50[21], MTAT_50[47], MTAT_50[-1]) == ("guitar", "no vocals", "metal", "choral")
+    assert (MSD_50[0], MSD_50[17], MSD_50[33], MSD_50[-1]) == ("rock", "Mellow", "Hip-Hop", "happy")
+    assert (CALS_50[5], CALS_50[-1]) == ("hip-hop", "progressive metal")
+    assert list(JAMENDO_50) == sorted(JAMENDO_50)
+    assert (JAMENDO_50[0], JAMENDO_50[31], JAMENDO_50[-1]) == (
+        *("genre---alternative", "instrument---acousticguitar", "mood/theme---relaxing"),
+    )
+
+
+@pytest.mark.parametrize("folder", ["", "mp3"])
+def test_mtat(tmp_path, folder):
+    root = sets.make_mtat(tmp_path / "mtat", folder)
+    manifest = open_dataset("mtat", root)
+    assert manifest.tags == MTAT_50
+    assert by_split(manifest, root / folder) == {
+        "train": [("0/a-b-01-c-0-29.mp3", ["guitar", "slow"]), ("b/d-e-02-f-30-59.mp3", ["rock"])],
+        "valid": [("c/g-h-03-i-0-29.mp3", ["guitar"])],
+        "test": [("d/j-k-04-l-0-29.mp3", ["choral", "guitar"]), ("f/m-n-05-o-59-88.mp3", ["rock"])],
+    }
+    labels = manifest.labels()
+    assert labels.shape == (5, 50)
+    assert np.flatnonzero(labels[0]).tolist() == [0, 2]
+    assert audio.info(manifest.clips[0].path).format.startswith("MP3")
+    assert len(open_dataset("mtat", root, "all")) == 6
+    rare = open_dataset("mtat", root, tags=["rare 7", "rock"])
+    assert [sorted(clip.tags) for clip in rare.clips] == [["rock"], ["rock"], ["rare 7"]]
+    assert open_dataset("mtat", root, min_clips_per_tag=2).tags == ("guitar", "rock")
+
+
+def test_mtat_splits_twelve_one_three():
+    splits = [mtat._SPLITS[digit] for digit in "0123456789abcdef"]
+    assert splits == ["train"] * 12 + ["valid"] + ["test"] * 3
+
+
+@pytest.mark.parametrize("subset", ["top50", "genre", "instrument", "mood", "all"])
+@pytest.mark.parametrize("split_index", [0, 3])
+def test_jamendo(tmp_path, subset, split_index):
+    stem = {"top50": "top50tags", "mood": "moodtheme"}.get(subset, subset)
+    root = sets.make_jamendo(tmp_path, stem, split_index, "splits", "audio-low" if split_index else "raw_30s/audio")
+    manifest = open_dataset("mtg_jamendo", root, subset, split_index)
+    assert manifest.tags == (
+        JAMENDO_50
+        if subset == "top50"
+        else ("genre---metal", "genre---rock", "instrument---piano", "mood/theme---happy")
+    )
+    path = "audio-low/15/215.low.mp3" if split_index else "raw_30s/audio/15/215.mp3"
+    found = by_split(manifest, root)
+    assert found["train"][2] == (path, ["mood/theme---happy"])
+    assert [tags for _, tags in found["test"]] == [
+        ["instrument---piano", "mood/theme---happy"],
+        ["genre---metal", "genre---rock"],
+    ]
+    assert [len(clips) for clips in found.values()] == [3, 1, 2]
+    assert manifest.clips[0].group == "artist_train1"
+    # No artist is on two sides: nothing to refuse, nothing to change.
+    assert assign_splits(manifest) == manifest
+    with pytest.raises(ManifestNotFoundError, match=rf"data/splits/split-{1 - bool(split_index)}/autotagging"):
+        open_dataset("mtg_jamendo", root, subset, 1 - bool(split_index))
+
+
+@pytest.mark.parametrize("python2", [True, False])
+def test_msd_conventional(tmp_path, python2):
+    root = sets.make_msd(tmp_path, python2)
+    manifest = open_dataset("msd", root)
+    assert manifest.tags == MSD_50
+    found = by_split(manifest, root)
+    assert found["train"] == [
+        ("songs/1/0/100.clip.mp3", ["rock"]),
+        ("songs/1/1/101.clip.mp3", ["Mellow", "sad"]),
+        ("songs/1/2/102.clip.mp3", ["Hip-Hop", "rock"]),
+    ]
+    assert found["test"] == [("songs/1/3/103.clip.mp3", ["sad"]), ("songs/1/4/104.clip.mp3", ["happy"])]
+    # The published list of training and validation is longer than 201,680; the rest of it is for validation.
+    annotations = msd.read(str(root), "conventional", n_train=2)
+    assert [clip.split for clip in annotations.clips] == ["train", "train", "valid", "test", "test"]
+    assert msd.N_TRAIN == 201_680
+
+
+def test_msd_cals(tmp_path):
+    manifest = open_dataset("msd", sets.make_cals(tmp_path), "cals")
+    assert manifest.tags == CALS_50
+    track = sets.track_id(10)
+    assert [(clip.split, *clip.tags) for clip in manifest.clips] == [
+        *[("train", "rock"), ("train", "trance"), ("valid", "rock"), ("test", "progressive metal")]
+    ]
+    assert manifest.clips[0].path == str(tmp_path / f"data/audio/{track[2]}/{track[3]}/{track[4]}/{track}.wav")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".au"])
+def test_gtzan(tmp_path, suffix):
+    root = sets.make_gtzan(tmp_path, suffix=suffix)
+    manifest = open_dataset("gtzan", root)
+    assert manifest.tags == GTZAN_10
+    assert by_split(manifest, root)["valid"] == [
+        *[(f"genres/{genre}/{genre}.00001{suffix}", [genre]) for genre in ("blues", "disco", "rock")]
+    ]
+    assert manifest.labels().sum(axis=1).tolist() == [1.0] * 9
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_pickles_run_nothing(tmp_path, protocol):
+    target = tmp_path / "made"
+    for content in (Evil(str(target)), ["TRA", Evil(str(target))], np.array([Evil(str(target))], object)):
+        (tmp_path / "list.cP").write_bytes(pickle.dumps(content, protocol=protocol))
+        with pytest.raises(ManifestError, match=r"list\.cP: expected a pickle of lists") as error:
+            read_pickle(str(tmp_path / "list.cP"))
+        assert "\n" not in str(error.value)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cposix\nsystem\n(S'touch x'\ntR.",
+        b"c__builtin__\neval\n(S'1'\ntR.",
+        b"ios\nsystem\n(S'x'\no.",
+        b"cnumpy\nload\n(S'x'\ntR.",
+        b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.",
+        b"(lp1\nS'TRAA",
+        b"",
+    ],
+)
+def test_damaged_and_hostile_pickles(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(ManifestError, match="expected a pickle of lists, dictionaries, text and numeric arrays"):
+        read_pickle(str(tmp_path / "x.pkl"))
+
+
+def test_pickles_of_numbers(tmp_path):
+    values = {"a": np.arange(6, dtype="<f8").reshape(2, 3), "b": [1, "é", True]}
+    (tmp_path / "x.pkl").write_bytes(sets.python2_pickle(values))
+    found = read_pickle(str(tmp_path / "x.pkl"))
+    np.testing.assert_array_equal(found["a"], values["a"])
+    assert found["b"] == [1, "é", True]
+
+
+def test_what_is_missing_and_where_it_is_had(tmp_path):
+    with pytest.raises(ManifestNotFoundError, match="there is nothing. Its annotations are had from the MagnaTagATune"):
+        open_dataset("mtat", tmp_path / "none")
+    with pytest.raises(ManifestNotFoundError, match=r"file annotations_final\.csv in .*mirg\.city\.ac\.uk"):
+        open_dataset("mtat", tmp_path)
+    root = sets.make_mtat(tmp_path / "mtat")
+    shutil.rmtree(root / "d")
+    shutil.rmtree(root / "f")
+    for number in (1, 3):
+        (root / f"mp3.zip.00{number}").write_bytes(b"PK")
+    with pytest.raises(ManifestNotFoundError) as error:
+        open_dataset("mtat", root)
+    assert str(error.value) == (
+        f"mtat: expected the audio of 5 clips below {root}. Received: a folder without 2 of them "
+        "(first: d/j-k-04-l-0-29.mp3), nothing below d/, f/. Archives that are not unpacked are there: mp3.zip.001, "
+        "mp3.zip.003, mp3.zip.002 not yet. The audio is had from the same page, as mp3.zip.001, mp3.zip.002 and "
+        "mp3.zip.003. With allow_missing those clips are left out."
+    )
+    left = open_dataset("mtat", root, allow_missing=True)
+    assert [clip.split for clip in left.clips] == ["train", "train", "valid"]
+    for folder in "0abc":
+        shutil.rmtree(root / folder)
+    with pytest.raises(ManifestNotFoundError, match="Received: a folder without any of it"):
+        open_dataset("mtat", root, allow_missing=True)
+    jamendo = sets.make_jamendo(tmp_path / "jamendo")
+    shutil.rmtree(jamendo / "15")
+    (jamendo / "raw_30s_audio-15.tar").write_bytes(b"")
+    with pytest.raises(ManifestNotFoundError, match=r"nothing below 15/\. Archives .* raw_30s_audio-15\.tar"):
+        open_dataset("mtg_jamendo", jamendo)
+    gtzan = sets.make_gtzan(tmp_path / "gtzan")
+    (gtzan / "valid_filtered.txt").unlink()
+    with pytest.raises(ManifestNotFoundError, match=r"valid_filtered\.txt .* https://github\.com/jongpillee"):
+        open_dataset("gtzan", gtzan)
+    with pytest.raises(ManifestNotFoundError, match=r"filtered_list_train\.cP .* it is had from"):
+        open_dataset("msd", gtzan)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("annotations_final.csv", lambda text: text[:-40], r"line 7: expected 190 columns. Received: \d+, a file that"),
+        ("annotations_final.csv", lambda text: text.replace('"guitar"', '"gitarre"'), "without the column 'guitar'"),
+        (
+            "annotations_final.csv",
+            lambda text: text.replace('"0/a', '"x/a'),
+            "line 2, column mp3_path: expected a path",
+        ),
+        ("annotations_final.csv", lambda text: text.replace('"0"', '"2"', 1), "line 2, column rare 0: expected 0 or 1"),
+    ],
+)
+def test_damaged_mtat_annotations(tmp_path, file, change, message):
+    root = sets.make_mtat(tmp_path)
+    (root / file).write_text(change((root / file).read_text()))
+    with pytest.raises(ManifestError, match=message):
+        open_dataset("mtat", root)
+
+
+def test_damaged_annotations_of_the_others(tmp_path):
+    jamendo = sets.make_jamendo(tmp_path / "jamendo")
+    path = jamendo / "data/splits/split-0/autotagging_top50tags-train.tsv"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"151.4") + 3])
+    with pytest.raises(ManifestError, match=r"train\.tsv, line 2: expected .* a tag. Received: .* cut short"):
+        open_dataset("mtg_jamendo", jamendo)
+    path.write_bytes(b"a\tb\r\n")
+    with pytest.raises(ManifestError, match="line 1: expected the tab-separated columns TRACK_ID"):
+        open_dataset("mtg_jamendo", jamendo)
+    gtzan = sets.make_gtzan(tmp_path / "gtzan")
+    (gtzan / "test_filtered.txt").write_text("blues/blues.00000.wav\n")
+    with pytest.raises(ManifestError, match="line 1: expected every clip once. Received again: .* of train"):
+        open_dataset("gtzan", gtzan)
+    (gtzan / "test_filtered.txt").write_text("polka/polka.00000.wav\n")
+    with pytest.raises(ManifestError, match="of one of blues, classical"):
+        open_dataset("gtzan", gtzan)
+    cals = sets.make_cals(tmp_path / "cals")
+    np.save(cals / "data/splits/test_binaries.npy", np.zeros((1, 49)))
+    with pytest.raises(ManifestError, match=r"expected text \[n\] beside it, and numbers \[n, 50\]"):
+        open_dataset("msd", cals, "cals")
+    np.save(cals / "data/splits/test_binaries.npy", np.array([[None] * 50]))
+    with pytest.raises(ManifestError, match=r"expected a \.npy file of text or numbers"):
+        open_dataset("msd", cals, "cals")
+    lists = sets.make_msd(tmp_path / "msd")
+    (lists / "msd_id_to_tag_vector.cP").write_bytes(sets.python2_pickle({sets.track_id(0): sets.msd_vector("rock")}))
+    with pytest.raises(ManifestError, match="expected a tag vector of every listed track"):
+        open_dataset("msd", lists)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fma", "x"), r"^data\.dataset: expected one of mtat, mtg_jamendo, msd, gtzan\. Received: 'fma'"),
+        (("mtat", "x", "top50"), r"^data\.subset: expected one of clean, all\. Received: 'top50'"),
+        (("mtg_jamendo", "x", "top50", 5), r"^data\.split_index: expected 0 to 4\. Received: 5"),
+        (("mtat", "x", "clean", 1), r"^data\.split_index: expected 0, as mtat has one split"),
+    ],
+)
+def test_names_that_do_not_exist(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        open_dataset(*arguments)
+
+
+def test_unknown_tags(tmp_path):
+    with pytest.raises(ManifestError, match=r"data\.tags: expected tags of mtat clean .* Received: 'polka'"):
+        open_dataset("mtat", sets.make_mtat(tmp_path), tags=["guitar", "polka"])
+
+
+def test_configuration():
+    config = config_from_dict({"data": {"dataset": "mtg_jamendo", "root": "r", "subset": "mood", "split_index": 4}})
+    assert (config.data.subset, config.model.head.activation) == ("mood", "sigmoid")
+    single = config_from_dict({"preset": "compact", "data": {"dataset": "gtzan", "root": "r"}})
+    assert single.model.head.activation == "softmax"
+    assert config_from_dict(single.to_dict()) == single
+    told = {"data": {"dataset": "gtzan", "root": "r"}, "model": {"head": {"activation": "sigmoid"}}}
+    assert config_from_dict(told).model.head.activation == "sigmoid"
+
+
+def test_counts_beside_the_published_ones(tmp_path):
+    root = sets.make_mtat(tmp_path)
+    shutil.rmtree(root / "f")
+    found = count_dataset("mtat", root)
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content["splits"]["train"] == {"annotated": 2, "published": 15247, "with_audio": 2}
+    assert content["splits"]["test"] == {"annotated": 2, "published": 4332, "with_audio": 1}
+    assert content["n_tags"] == {"annotated": 50, "published": 50}
+    assert content["tags"]["guitar"] == {"train": 1, "valid": 1, "test": 1}
+    assert (content["as_published"], content["ok"], content["missing"]) == (False, False, 1)
+    rows = [line.split() for line in found.table().splitlines()]
+    assert ["valid", "1", "1529", "1"] in rows
+    assert ["all", "5", "21108", "4"] in rows
+    assert ["The", "counts", "are", "not", "the", "published", "ones."] in rows
+    assert ["guitar", "1", "1", "1", "3"] in rows
+    assert "f/m-n-05-o-59-88.mp3" in found.table()
+
+
+def test_published_counts_add_up():
+    for subset, total in {
+        "top50": 54_380,
+        "genre": 55_094,
+        "instrument": 24_976,
+        "mood": 17_982,
+        "all": 55_525,
+    }.items():
+        for split_index in range(5):
+            published = mtg_jamendo.published(subset, split_index)
+            assert published.train + published.valid + published.test == total
+    whole = mtat.published("all")
+    assert whole.train + whole.valid + whole.test == 25_863
