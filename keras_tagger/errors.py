@@ -40,4 +40,12 @@ class ModelNotFoundError(KerasTaggerError, FileNotFoundError):
 
 
 class ServingError(KerasTaggerError, ValueError):
-    """A server that cannot be started, or that refused a request."""
+    """A server that cannot be started, or that refused a request.
+
+    Attributes:
+        code: the name of the gRPC status that a request ended with ("NOT_FOUND"); None where there was no request.
+    """
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code

@@ -1,58 +1,121 @@
-"""A client of any TensorFlow Serving server: arrays, tags and maps over gRPC.
+"""Clients of any TensorFlow Serving server: tags and maps of audio of any length over gRPC.
 
-gRPC, TensorFlow and the stubs of `tensorflow-serving-api` are imported when a `Client` is made, not before.
+    from keras_tagger.serving import Client
+
+    with Client("localhost:8500") as client:
+        client.tag("song.mp3", top=5)
+        client.heatmap("song.mp3").top(5).save("contributions.png")
+
+gRPC, TensorFlow and the stubs of `tensorflow-serving-api` are imported when a client is made, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_tagger import audio as audio_files
+from keras_tagger.audio import AudioSource
 from keras_tagger.errors import ServingError
+from keras_tagger.heatmap import Heatmap
+from keras_tagger.serving import messages
+from keras_tagger.serving.channel import CHANNEL_OPTIONS, Backoff, Tls, as_serving_error, is_unavailable
+from keras_tagger.serving.messages import Signature
+from keras_tagger.serving.probe import Plan, Question
+from keras_tagger.serving.questions import Conversation, Questions
+
+Result = TypeVar("Result")
 
 SAMPLE_RATE = 16_000
 MAP_SECONDS = 30.0
 
-Signature = dict[str, dict[str, tuple[str, "list[int | None] | None"]]]
 
-
-class Client:
-    """A connection to a served model; also a context manager.
-
-    Args:
-        address: HOST:PORT of the server's gRPC.
-        model_name: The name the server serves the model under.
-        timeout_seconds: How long one request may take.
-        window_seconds: Longest piece of audio in one request, in seconds.
-
-    Every method raises `ServingError`, with the server's status in its text, when the server refuses the
-    request or cannot be reached; those that take audio raise what `keras_tagger.audio.load` raises.
-    """
+class _Connection:
+    """What both clients are made with, and the plans of their questions."""
 
     def __init__(
         self,
         address: str = "localhost:8500",
         model_name: str = "keras_tagger",
         timeout_seconds: float = 30.0,
-        window_seconds: float = 300.0,
+        window_seconds: float | None = None,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        sample_rate: int = SAMPLE_RATE,
+        retries: int = 4,
+        tls: Tls | None = None,
     ) -> None:
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
-
-        if not window_seconds * SAMPLE_RATE >= 1:
+        if window_seconds is not None and not window_seconds * sample_rate >= 1:
             raise ServingError(f"expected a window_seconds above 0. Received: {window_seconds}")
+        if not timeout_seconds > 0:
+            raise ServingError(f"expected a timeout_seconds above 0. Received: {timeout_seconds}")
+        if retries < 0:
+            raise ServingError(f"expected retries of 0 or more. Received: {retries}")
+        if version is not None and version_label is not None:
+            raise ServingError(f"expected a version or a label. Received: both, {version} and {version_label!r}")
         self.address = address
         self.model_name = model_name
         self.timeout_seconds = timeout_seconds
         self.window_seconds = window_seconds
-        # gRPC takes 4 MiB by default; one attention map is larger.
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, options=unlimited)
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self.version = version
+        self.version_label = version_label
+        self.sample_rate = sample_rate
+        self.tls = tls
+        self.backoff = Backoff(retries)
+        self._questions = Questions(sample_rate, window_seconds)
+
+    def _open(self, module: Any) -> Any:
+        """A channel of `grpc` or `grpc.aio`."""
+        if self.tls is None:
+            return module.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        options = (*CHANNEL_OPTIONS, *self.tls.options())
+        return module.secure_channel(self.address, self.tls.credentials(), options=options)
+
+    def _conversation(self, plan: Callable[[Questions], Plan[Result]]) -> Conversation[Result]:
+        return Conversation(plan, self._questions)
+
+    def _message(self, question: Question) -> Any:
+        spec = messages.model_spec(self.model_name, question.signature, self.version, self.version_label)
+        return messages.predict_request(spec, question)
+
+
+class Client(_Connection):
+    """A connection to a served model; also a context manager. Threads may share one.
+
+    Audio is a path, encoded bytes or `(array, sample_rate)`, and is decoded, made mono and resampled here. A clip of up
+    to five minutes (or `window_seconds`) is one request; the model cuts it into its windows. A longer one is cut here,
+    read and sent in constant memory, a few windows a request. With the model's own window, which is measured once if
+    `window_seconds` does not say it, every result is that of `Tagger`. All requests of a clip are answered by one
+    version of the model: when the server changes over on the way, the clip is asked anew.
+
+    Args:
+        address: HOST:PORT of the server's gRPC.
+        model_name: The name the server serves the model under.
+        timeout_seconds: How long one request may take, new attempts included.
+        window_seconds: Longest piece of audio that the model is asked about at a time, in seconds: the model's
+            `audio.window_seconds`, or None as above. A model without the signatures `attention` and `contributions`
+            cannot be measured, and is sent pieces of five minutes.
+        version: The version to ask; None for the newest, or the one of `version_label`.
+        version_label: The label of the version to ask ("stable").
+        sample_rate: The model's, in Hz.
+        retries: How often a request is sent again to a server that is unavailable, after pauses that double.
+        tls: Encryption and its certificates; None for a plain connection.
+
+    Every method raises `ServingError`, with the server's status in its text and as its `code`, when the server refuses
+    the request or cannot be reached; those that take audio raise what `keras_tagger.audio.load` raises.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        import grpc
+
+        self._channel = self._open(grpc)
+        self._stub = messages.prediction_stub(self._channel)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -73,115 +136,219 @@ class Client:
         outputs: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs one signature on arrays; `outputs` names those wanted (default: all)."""
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest(output_filter=outputs)
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        response = self._ask(self._stub.Predict, request)
-        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
+        return messages.predict_reply(self._ask(self._stub.Predict, self._message(question)))
 
     def metadata(self) -> dict[str, Signature]:
         """The served signatures: name -> {"inputs" and "outputs": {name: (dtype, shape)}}.
 
         A size that may vary is None in the shape; a shape of unknown rank is None.
         """
-        import tensorflow as tf
-        from tensorflow_serving.apis import get_model_metadata_pb2
+        spec = messages.model_spec(self.model_name, "", self.version, self.version_label)
+        return messages.metadata_reply(self._ask(self._stub.GetModelMetadata, messages.metadata_request(spec)))
 
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self.model_name
-        response = self._ask(self._stub.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
+    def tag(self, audio: AudioSource, top: int | None = 10, tags: Sequence[str] | None = None) -> dict[str, float]:
+        """The `top` highest scores of a clip by tag (None: all), highest first.
 
-        def described(infos: Mapping[str, Any]) -> dict[str, tuple[str, list[int | None] | None]]:
-            return {
-                name: (
-                    tf.as_dtype(info.dtype).name,
-                    None
-                    if info.tensor_shape.unknown_rank
-                    else [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim],
-                )
-                for name, info in sorted(infos.items())
-            }
-
-        return {
-            name: {"inputs": described(signature.inputs), "outputs": described(signature.outputs)}
-            for name, signature in sorted(signatures.signature_def.items())
-            # TensorFlow keeps the initializer of a SavedModel among its signatures; nobody can ask for it.
-            if not name.startswith("__saved_model")
-        }
-
-    def tag(self, audio: Any, top: int = 10, tags: Sequence[str] | None = None) -> dict[str, float]:
-        """The `top` highest scores of a clip by tag, highest first.
-
-        Audio longer than `window_seconds` is sent in windows of that length, one a request, in constant
-        memory; the scores are their mean, weighted by the samples that are new in each. The names come from
-        the model's signature `classify`; for a model without it give `tags`, the names in the order of the
+        The scores of a long clip are the mean over its windows, weighted by the samples that are new in each. The names
+        come from the model's signature `classify`; for a model without it give `tags`, the names in the order of the
         output `tags` of `serving_default`.
         """
-        totals: dict[str, float] = {}
-        n_samples = 0
-        for window in audio_files.windows(audio, SAMPLE_RATE, round(self.window_seconds * SAMPLE_RATE)):
-            names, scores = self._named_scores(window.waveform, tags)
-            for name, score in zip(names, scores, strict=True):
-                totals[name] = totals.get(name, 0.0) + float(score) * window.new_samples
-            n_samples += window.new_samples
-        order = sorted(totals, key=lambda name: -totals[name])[:top]
-        return {name: totals[name] / n_samples for name in order}
+        return self._run(lambda ask: ask.tag(audio, top, tags))
 
-    def _named_scores(self, waveform: np.ndarray, tags: Sequence[str] | None) -> tuple[Sequence[str], np.ndarray]:
-        import tensorflow as tf
+    def classify(self, audio: AudioSource) -> dict[str, float]:
+        """All scores of a clip by tag, highest first, by the signature `classify`."""
+        return self._run(lambda ask: ask.classify(audio))
 
-        if tags is not None:
-            scores = self.predict({"waveform": waveform[np.newaxis]}, outputs=["tags"])["tags"][0]
-            if len(tags) != len(scores):
-                raise ServingError(f"expected {len(scores)} names, one for each tag served. Received: {len(tags)}")
-            return tags, scores
-        values = tf.train.Feature(float_list=tf.train.FloatList(value=waveform))
-        example = tf.train.Example(features=tf.train.Features(feature={"waveform": values}))
-        inputs = {"inputs": np.array([example.SerializeToString()], object)}
-        try:
-            reply = self.predict(inputs, "classify", outputs=["classes", "scores"])
-        except ServingError as error:
-            if 'signature key "classify" not found' not in str(error):
-                raise
-            raise ServingError(
-                f"expected a model with the signature classify, or the names of its tags as `tags`. Received: {error}"
-            ) from None
-        return [name.decode() for name in reply["classes"][0]], reply["scores"][0]
-
-    def attention(self, audio: Any, start_seconds: float = 0.0, seconds: float = MAP_SECONDS) -> dict[str, np.ndarray]:
+    def attention(
+        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
+    ) -> dict[str, np.ndarray]:
         """The outputs of the signature `attention` for `seconds` of a clip from `start_seconds`.
 
-        The reply grows with the square of `seconds`. In it, `times` (seconds) count from the start of the clip.
+        The weights in the reply grow with the square of `seconds`. With None it is all the rest of the clip, and
+        without the weights: `tags` [1, n], `heatmap` [1, T] and `times` [1, T]. `times` (seconds) count from the start
+        of the clip.
         """
-        return self._map("attention", audio, start_seconds, seconds)
+        return self._run(lambda ask: ask.maps("attention", audio, start_seconds, seconds))
 
     def contributions(
-        self, audio: Any, start_seconds: float = 0.0, seconds: float = MAP_SECONDS
+        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
     ) -> dict[str, np.ndarray]:
-        """The outputs of the signature `contributions` for a stretch of a clip, as in `attention`."""
-        return self._map("contributions", audio, start_seconds, seconds)
+        """The outputs of the signature `contributions` for a stretch of a clip; with None, all the rest of it."""
+        return self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
 
-    def _map(self, signature: str, audio: Any, start_seconds: float, seconds: float) -> dict[str, np.ndarray]:
-        waveform = audio_files.load(audio, SAMPLE_RATE, start_seconds, start_seconds + seconds)
-        reply = self.predict({"waveform": waveform[np.newaxis]}, signature)
-        if "times" in reply:
-            reply["times"] = reply["times"] + np.asarray(start_seconds, reply["times"].dtype)
-        return reply
+    def heatmap(
+        self,
+        audio: AudioSource,
+        kind: str = "contributions",
+        tags: Sequence[str] | None = None,
+        start_seconds: float = 0.0,
+        seconds: float | None = None,
+    ) -> Heatmap:
+        """A map of a clip, or a stretch of it, as `Tagger` has it: to draw, crop and save.
+
+        Args:
+            audio: see `Client`.
+            kind: "contributions", a row a tag, or "attention", one row: that of [CLS] in the last layer, its heads
+                summed.
+            tags: rows wanted, in order; None for all.
+            start_seconds: where it begins.
+            seconds: how long it is; None for all the rest.
+        """
+        return self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
+
+    def embed(self, audio: AudioSource) -> np.ndarray:
+        """The signature `embedding` of a clip, float32 [D]: the mean over its windows."""
+        return self._run(lambda ask: ask.embed(audio))
+
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of the tags in the order of the outputs, found out from `classify` and `serving_default`."""
+        return self._run(lambda ask: ask.tag_names())
+
+    def _run(self, plan: Callable[[Questions], Plan[Result]]) -> Result:
+        conversation = self._conversation(plan)
+        try:
+            conversation.start()
+            while (question := conversation.question) is not None:
+                try:
+                    response = self._ask(self._stub.Predict, self._message(question))
+                except ServingError as error:
+                    conversation.fail(error)
+                else:
+                    conversation.answer(messages.predict_reply(response), response.model_spec.version.value)
+        finally:
+            conversation.close()
+        return conversation.result  # type: ignore[return-value]
 
     def _ask(self, method: Callable[..., Any], request: Any) -> Any:
         import grpc
 
+        end = time.monotonic() + self.timeout_seconds
+        attempt = 0
+        while True:
+            try:
+                return method(request, timeout=max(end - time.monotonic(), 0.001))
+            except grpc.RpcError as error:
+                pause = self.backoff.pause(attempt) if is_unavailable(error) else None
+                if pause is None or time.monotonic() + pause >= end:
+                    raise as_serving_error(error, self.address, self.timeout_seconds) from None
+            except ValueError as error:
+                raise messages.unsendable(error) from None
+            time.sleep(pause)
+            attempt += 1
+
+
+class AsyncClient(_Connection):
+    """`Client` for asyncio: the same arguments, methods and results, to be awaited; an asynchronous context manager.
+
+    Many questions may be under way at a time. Audio is decoded in threads, beside the event loop, in which the client
+    must be made.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        import grpc.aio
+
+        self._channel = self._open(grpc.aio)
+        self._stub = messages.prediction_stub(self._channel)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def predict(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        signature: str = "serving_default",
+        outputs: Sequence[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As `Client.predict`."""
+        question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
+        return messages.predict_reply(await self._ask(self._stub.Predict, self._message(question)))
+
+    async def metadata(self) -> dict[str, Signature]:
+        """As `Client.metadata`."""
+        spec = messages.model_spec(self.model_name, "", self.version, self.version_label)
+        return messages.metadata_reply(await self._ask(self._stub.GetModelMetadata, messages.metadata_request(spec)))
+
+    async def tag(
+        self, audio: AudioSource, top: int | None = 10, tags: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """As `Client.tag`."""
+        return await self._run(lambda ask: ask.tag(audio, top, tags))
+
+    async def classify(self, audio: AudioSource) -> dict[str, float]:
+        """As `Client.classify`."""
+        return await self._run(lambda ask: ask.classify(audio))
+
+    async def attention(
+        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
+    ) -> dict[str, np.ndarray]:
+        """As `Client.attention`."""
+        return await self._run(lambda ask: ask.maps("attention", audio, start_seconds, seconds))
+
+    async def contributions(
+        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
+    ) -> dict[str, np.ndarray]:
+        """As `Client.contributions`."""
+        return await self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
+
+    async def heatmap(
+        self,
+        audio: AudioSource,
+        kind: str = "contributions",
+        tags: Sequence[str] | None = None,
+        start_seconds: float = 0.0,
+        seconds: float | None = None,
+    ) -> Heatmap:
+        """As `Client.heatmap`."""
+        return await self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
+
+    async def embed(self, audio: AudioSource) -> np.ndarray:
+        """As `Client.embed`."""
+        return await self._run(lambda ask: ask.embed(audio))
+
+    async def tag_names(self) -> tuple[str, ...]:
+        """As `Client.tag_names`."""
+        return await self._run(lambda ask: ask.tag_names())
+
+    async def _run(self, plan: Callable[[Questions], Plan[Result]]) -> Result:
+        conversation = self._conversation(plan)
         try:
-            return method(request, timeout=self.timeout_seconds)
-        except grpc.RpcError as error:
-            code, details = error.code(), " ".join((error.details() or "").split())
-            if code == grpc.StatusCode.UNAVAILABLE:
-                raise ServingError(f"expected a server at {self.address}. Received: UNAVAILABLE ({details})") from None
-            raise ServingError(f"server at {self.address} answered {code.name}: {details}") from None
+            await asyncio.to_thread(conversation.start)
+            while (question := conversation.question) is not None:
+                try:
+                    response = await self._ask(self._stub.Predict, self._message(question))
+                except ServingError as error:
+                    await asyncio.to_thread(conversation.fail, error)
+                else:
+                    reply = messages.predict_reply(response)
+                    await asyncio.to_thread(conversation.answer, reply, response.model_spec.version.value)
+        finally:
+            conversation.close()
+        return conversation.result  # type: ignore[return-value]
+
+    async def _ask(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        import grpc
+
+        end = time.monotonic() + self.timeout_seconds
+        attempt = 0
+        while True:
+            try:
+                return await method(request, timeout=max(end - time.monotonic(), 0.001))
+            except grpc.RpcError as error:
+                pause = self.backoff.pause(attempt) if is_unavailable(error) else None
+                if pause is None or time.monotonic() + pause >= end:
+                    raise as_serving_error(error, self.address, self.timeout_seconds) from None
+            except ValueError as error:
+                raise messages.unsendable(error) from None
+            await asyncio.sleep(pause)
+            attempt += 1
