@@ -253,7 +253,9 @@ class Tagger:
         return (total / weight).astype(np.float32)
 
     def _new_tokens(self, window: Window) -> int:
-        return self.model.n_tokens(window.new_samples)
+        # A whole window has as many tokens as the stretch it stands for; a clip shorter than that, those it makes.
+        whole = -(-window.new_samples // self.model.token_samples)
+        return min(whole, self.model.n_tokens(len(window.waveform)))
 
     def _tag_rows(self, tags: Sequence[str] | None) -> list[int]:
         if isinstance(tags, str):

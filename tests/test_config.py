@@ -24,6 +24,7 @@ from keras_tagger.config import (
 )
 from keras_tagger.errors import ConfigError
 
+AUTHORS = ("won2019", "won2019_raw", "won2020", "won2021")
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 # nested values that are not allowed -> what the error says
@@ -55,7 +56,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"spectrogram": {"gain": 0}}}, "model.spectrogram.gain: expected a positive number. Received: 0.0."),
     ({"model": {"spectrogram": {"power": 3}}}, "model.spectrogram.power: expected one of 1, 2. Received: 3."),
     ({"model": {"spectrogram": {"power": True}}}, "model.spectrogram.power: expected one of 1, 2. Received: True."),
-    ({"model": {"front_end": {"kind": "big"}}}, "model.front_end.kind: expected one of compact, timbral."),
+    ({"model": {"front_end": {"kind": "big"}}}, "model.front_end.kind: expected one of compact, timbral, sample, residual, pooled."),
     ({"model": {"front_end": {"channels": []}}}, "model.front_end.channels: expected positive numbers."),
     ({"model": {"front_end": {"channels": [1, "x"]}}}, "model.front_end.channels[1]: expected a whole number."),
     ({"model": {"front_end": {"channels": 8}}}, "model.front_end.channels: expected a list. Received: 8."),
@@ -100,7 +101,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"board": {"preview_clips": -1}}, "board.preview_clips: expected 0 or more."),
     ({"name": "a/b"}, "name: expected a file name. Received: 'a/b'."),
     ({"name": ""}, "name: expected a file name. Received: ''."),
-    ({"preset": "bert"}, "preset: expected one of compact, won2019. Received: 'bert'."),
+    ({"preset": "bert"}, "preset: expected one of compact, won2019, won2019_raw, won2020, won2021. Received: 'bert'."),
     ({"modell": {}}, "modell: unknown key. Expected one of name, preset, audio, model, data, training, board."),
 ]
 
@@ -138,7 +139,7 @@ def test_values_take_their_types() -> None:
     assert [phase.from_epoch for phase in config.training.phases] == [2, 4]
 
 
-@pytest.mark.parametrize("name", ["compact", "won2019"])
+@pytest.mark.parametrize("name", ["compact", *AUTHORS])
 def test_presets_round_trip(name: str, tmp_path: Path) -> None:
     config = presets()[name]
     assert (config.name, config.preset) == (name, name)
@@ -150,7 +151,7 @@ def test_presets_round_trip(name: str, tmp_path: Path) -> None:
 
 def test_presets_are_as_published() -> None:
     found = presets()
-    assert sorted(found) == ["compact", "won2019"]
+    assert sorted(found) == ["compact", *AUTHORS]
     won = found["won2019"]
     assert (won.model.encoder.n_layers, won.model.encoder.n_heads, won.model.encoder.width) == (2, 8, 512)
     assert (won.model.encoder.feed_forward, won.model.encoder.norm, won.model.encoder.epsilon) == (2048, "post", 1e-12)

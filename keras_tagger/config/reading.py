@@ -22,9 +22,10 @@ def config_from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
     """Build a configuration; `preset`, where named, gives the values that `values` does not.
 
     Without a preset `training.init`, where named, gives the values of `audio` and `model` that `values` does not.
-    A data set whose clips have one tag each gives `model.head.activation: softmax` where `values` does not set it.
+    A data set whose clips have one tag each gives `model.head.activation: softmax` where `values` does not set it; a
+    kind of attention that knows distances gives `model.attention.positions: none`.
     """
-    values = _with_dataset(values)
+    values = _with_positions(_with_dataset(values))
     preset = values.get("preset") or ""
     if preset:
         values = _merged(_preset_values(preset), values)
@@ -101,6 +102,13 @@ def _with_dataset(values: Mapping[str, Any]) -> Mapping[str, Any]:
     data = values.get("data")
     single = isinstance(data, Mapping) and data.get("dataset") in SINGLE_LABEL
     return _merged({"model": {"head": {"activation": "softmax"}}}, values) if single else values
+
+
+def _with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    model = values.get("model")
+    attention = model.get("attention") if isinstance(model, Mapping) else None
+    knows = isinstance(attention, Mapping) and attention.get("kind") in ("relative", "rotary", "alibi")
+    return _merged({"model": {"attention": {"positions": "none"}}}, values) if knows else values
 
 
 def _with_init(values: Mapping[str, Any]) -> Mapping[str, Any]:

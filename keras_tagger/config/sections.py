@@ -16,7 +16,8 @@ class AudioConfig:
 
     Attributes:
         sample_rate: samples per second of the model's input, Hz.
-        window_seconds: length of a training crop and of an inference window; rounded down to whole tokens.
+        window_seconds: length of a training crop and of an inference window; rounded down to whole tokens, but where
+            `model.spectrogram.framing` is "centered" a crop is exactly as long and a window is rounded up.
     """
 
     sample_rate: int = 16000
@@ -37,9 +38,14 @@ class SpectrogramConfig:
         n_mels: mel bands.
         f_min, f_max: edges of the filterbank, Hz.
         power: 1 for magnitude, 2 for power mel.
-        compression: "log1p" is log(1 + gain * mel), "decibel" is 10 log10(max(mel, 1e-10)); both look at one
-            value at a time, so a frame never depends on the rest of the clip.
+        compression: "log1p" is log(1 + gain * mel), "decibel" is 10 log10(max(mel, 1e-10)) (torchaudio's
+            AmplitudeToDB of power), "amplitude_decibel" is 20 log10(max(mel, 1e-5)) (librosa's amplitude_to_db); all
+            look at one value at a time, so a frame never depends on the rest of the clip.
         gain: of log1p.
+        top_db: values more than this below the clip's largest are raised to there (librosa's, 80); 0 is off. It makes
+            frames depend on the rest of the clip, and is for models that were trained so.
+        framing: "owned": frame i is centred on its own samples, and there is silence around the clip; "centered": frame
+            i is centred on sample i * hop_length, and the clip is reflected at its ends (librosa, torchaudio).
         mel_scale, mel_norm: "slaney" or "htk" scale; "slaney" area normalisation or "none".
     """
 
@@ -49,8 +55,10 @@ class SpectrogramConfig:
     f_min: float = 0.0
     f_max: float = 8000.0
     power: Literal[1, 2] = 1
-    compression: Literal["log1p", "decibel"] = "log1p"
+    compression: Literal["log1p", "decibel", "amplitude_decibel"] = "log1p"
     gain: float = 10000.0
+    top_db: float = 0.0
+    framing: Literal["owned", "centered"] = "owned"
     mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney", "none"] = "slaney"
 
@@ -66,6 +74,13 @@ class SpectrogramConfig:
         _require(self.n_mels > 0, f"{key}.n_mels", "at least 1", self.n_mels)
         _require(0 <= self.f_min < self.f_max, f"{key}.f_min", f"0 <= f_min < f_max ({self.f_max} Hz)", self.f_min)
         _require(self.gain > 0, f"{key}.gain", "a positive number", self.gain)
+        _require(self.top_db >= 0, f"{key}.top_db", "0 or more", self.top_db)
+        _require(
+            self.top_db == 0 or self.compression != "log1p",
+            f"{key}.top_db",
+            "0 where compression is log1p",
+            self.top_db,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,18 +88,21 @@ class FrontEndConfig:
     """The convolutional front-end: local timbre, one token per hop.
 
     Attributes:
-        kind: "compact" (ours) or "timbral" (Won et al. 2019, after Pons et al. 2018).
-        channels: compact: channels of each stage, each halving time or frequency; timbral: one number, c.
+        kind: "compact" (ours), "timbral" (Won et al. 2019, after Pons et al. 2018), "sample" (the same paper's, of the
+            raw waveform, after Lee et al. 2017), "residual" (Won et al. 2020) or "pooled" (Won et al. 2021).
+        channels: compact, residual, pooled: channels of each stage; timbral, sample: one number, c.
     """
 
-    kind: Literal["compact", "timbral"] = "compact"
+    kind: Literal["compact", "timbral", "sample", "residual", "pooled"] = "compact"
     channels: tuple[int, ...] = (16, 48, 96, 128)
 
     def __post_init__(self) -> None:
         key = "model.front_end.channels"
         _require(len(self.channels) > 0 and min(self.channels) > 0, key, "positive numbers", list(self.channels))
-        if self.kind == "timbral":
-            _require(len(self.channels) == 1, key, "one number (c) for the timbral front-end", list(self.channels))
+        if self.kind in ("timbral", "sample"):
+            _require(len(self.channels) == 1, key, f"one number (c) for the {self.kind} front-end", list(self.channels))
+        if self.kind in ("residual", "pooled"):
+            _require(len(self.channels) >= 3, key, "at least three numbers", list(self.channels))
 
 
 @dataclass(frozen=True)
@@ -92,17 +110,25 @@ class AttentionConfig:
     """How tokens attend to each other and know their place.
 
     Attributes:
-        kind: "absolute" is `keras.layers.MultiHeadAttention` with positions added to the tokens.
-        positions: "sinusoidal", "learned" or "none".
+        kind: "absolute" (by content, with positions added to the tokens), "relative", "rotary", "alibi", "local" or
+            "linear": see `keras_tagger.layers.attention`.
+        positions: "sinusoidal", "learned" or "none", added to the tokens. Where a configuration names a kind that knows
+            distances itself (relative, rotary, alibi) and no positions, "none".
+        max_distance: of "relative": longer distances, in tokens, count as that.
+        window: of "local": how many tokens to either side a token attends to.
         max_positions: longest input, in tokens with [CLS], that learned positions can take.
     """
 
-    kind: Literal["absolute"] = "absolute"
+    kind: Literal["absolute", "relative", "rotary", "alibi", "local", "linear"] = "absolute"
     positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
     max_positions: int = 1024
+    max_distance: int = 64
+    window: int = 16
 
     def __post_init__(self) -> None:
         _require(self.max_positions > 1, "model.attention.max_positions", "at least 2", self.max_positions)
+        for name in ("max_distance", "window"):
+            _require(getattr(self, name) >= 1, f"model.attention.{name}", "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -115,6 +141,10 @@ class EncoderConfig:
         dropout: after positions, attention and feed-forward, 0..1.
         attention_dropout: on attention weights, 0..1.
         epsilon: of layer normalisation.
+        feed_forward_dropout: between the two layers of the feed-forward, 0..1.
+        input_dropout: whether `dropout` acts on the tokens, after positions, too.
+        input_norm: whether tokens are layer-normalised after positions (BERT's embeddings).
+        attention_bias: whether queries, keys and values have biases.
     """
 
     n_layers: int = 4
@@ -125,6 +155,10 @@ class EncoderConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = 1e-6
+    feed_forward_dropout: float = 0.0
+    input_dropout: bool = True
+    input_norm: bool = False
+    attention_bias: bool = True
 
     def __post_init__(self) -> None:
         key = "model.encoder"
@@ -136,7 +170,7 @@ class EncoderConfig:
             f"a multiple of n_heads ({self.n_heads})",
             self.width,
         )
-        for name in ("dropout", "attention_dropout"):
+        for name in ("dropout", "attention_dropout", "feed_forward_dropout"):
             _require(0 <= getattr(self, name) < 1, f"{key}.{name}", "0 <= rate < 1", getattr(self, name))
         _require(self.epsilon > 0, f"{key}.epsilon", "a positive number", self.epsilon)
 
@@ -166,6 +200,8 @@ class ModelConfig:
 
     Attributes:
         cls_token: "learned", or "fixed" (the paper's: uniform in [0, 1), never trained).
+        initial: how weights begin: "keras" (Glorot's, small vectors), "pytorch" (`keras_tagger.models.initial`), or
+            "pytorch_copied", in which all layers of the encoder begin as copies of one.
     """
 
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -174,8 +210,21 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     cls_token: Literal["learned", "fixed"] = "learned"
+    initial: Literal["keras", "pytorch", "pytorch_copied"] = "keras"
 
     def __post_init__(self) -> None:
+        _require(
+            self.front_end.kind != "residual" or self.front_end.channels[-1] == self.encoder.width,
+            "model.encoder.width",
+            f"the last of model.front_end.channels ({self.front_end.channels[-1]}), whose channels are the tokens",
+            self.encoder.width,
+        )
+        _require(
+            self.attention.kind != "rotary" or self.encoder.width % (2 * self.encoder.n_heads) == 0,
+            "model.encoder.width",
+            f"a multiple of twice n_heads ({2 * self.encoder.n_heads}), for rotary attention",
+            self.encoder.width,
+        )
         _require(
             self.attention.positions != "sinusoidal" or self.encoder.width % 2 == 0,
             "model.encoder.width",
@@ -218,13 +267,14 @@ class PhaseConfig:
 
     Attributes:
         from_epoch: first epoch (counted from 0) of the phase.
-        optimizer, learning_rate, weight_decay, schedule: as in `TrainingConfig`.
+        optimizer, learning_rate, weight_decay, decay, schedule: as in `TrainingConfig`.
     """
 
     from_epoch: int
     optimizer: Literal["adamw", "adam", "sgd"]
     learning_rate: float
     weight_decay: float = 0.0
+    decay: Literal["decoupled", "coupled"] = "decoupled"
     schedule: Literal["cosine", "constant"] = "constant"
 
     def __post_init__(self) -> None:
@@ -242,7 +292,9 @@ class TrainingConfig:
         batch_size: crops per step.
         optimizer: "adamw", "adam" or "sgd" (Nesterov momentum 0.9).
         learning_rate: its peak.
-        weight_decay: decoupled, on kernels only.
+        weight_decay: how strongly weights are pulled to zero; 0 is off.
+        decay: "decoupled", on kernels only (Loshchilov and Hutter 2019), or "coupled": the gradient of
+            weight_decay / 2 * |weights|^2 is added, for all weights (the weight_decay of PyTorch's Adam and SGD).
         schedule: "cosine" (to zero at the end of the phase) or "constant".
         warmup_epochs: linear rise of the learning rate from zero, first phase only.
         clip_norm: gradients' global norm is held to this; 0 is off.
@@ -267,6 +319,7 @@ class TrainingConfig:
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
+    decay: Literal["decoupled", "coupled"] = "decoupled"
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
@@ -346,6 +399,13 @@ class ExperimentConfig:
             "model.spectrogram.f_max",
             f"at most half of audio.sample_rate ({self.audio.sample_rate / 2:g} Hz)",
             self.model.spectrogram.f_max,
+        )
+        augment = self.training.augment
+        _require(
+            self.model.front_end.kind != "sample" or not (augment.n_time_masks or augment.n_freq_masks),
+            "training.augment",
+            "no masks for the sample front-end, which sees no spectrogram",
+            {"n_time_masks": augment.n_time_masks, "n_freq_masks": augment.n_freq_masks},
         )
         _require(
             self.model.head.activation == "sigmoid" or not self.training.contribution_loss,

@@ -17,7 +17,9 @@ class ConvNorm(keras.layers.Layer):
 
     Args:
         filters: channels out.
-        kernel_size, strides: (time, frequency); padding is "same".
+        kernel_size, strides: (time, frequency).
+        padding: "same" (TensorFlow's), or "half": half of an odd kernel on either side, so that output i is centred on
+            input i * stride (PyTorch's padding=kernel_size // 2).
         relu: whether ReLU follows.
         momentum: of the moving averages; 0.9 so that runs of a few hundred steps have usable statistics.
         epsilon: added to the variance.
@@ -33,6 +35,7 @@ class ConvNorm(keras.layers.Layer):
         relu: bool = True,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
+        padding: str = "same",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -42,6 +45,7 @@ class ConvNorm(keras.layers.Layer):
         self.relu = relu
         self.momentum = momentum
         self.epsilon = epsilon
+        self.padding = padding
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
@@ -60,12 +64,15 @@ class ConvNorm(keras.layers.Layer):
 
         Frozen (`trainable = False`) is as in inference, like Keras' BatchNormalization.
         """
+        if self.padding == "half":
+            edges = [[size // 2, size // 2] for size in self.kernel_size]
+            x = tf.pad(x, [[0, 0], *edges, [0, 0]])
         y = self._normalise_batch(x) if training and self.trainable else self._convolve_folded(x)
         return tf.nn.relu(y) if self.relu else y
 
     def _normalise_batch(self, x: tf.Tensor) -> tf.Tensor:
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), self.strides, "SAME"),
+            x=self._convolve(x, tf.cast(self.kernel, x.dtype)),
             scale=self.gamma,
             offset=self.beta,
             mean=tf.zeros([0]),
@@ -81,7 +88,10 @@ class ConvNorm(keras.layers.Layer):
         scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
         kernel = tf.cast(tf.cast(self.kernel, tf.float32) * scale, x.dtype)
         bias = tf.cast(self.beta - self.moving_mean * scale, x.dtype)
-        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, self.strides, "SAME"), bias)
+        return tf.nn.bias_add(self._convolve(x, kernel), bias)
+
+    def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(x, kernel, self.strides, "VALID" if self.padding == "half" else "SAME")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Strided time and frequency, `filters` channels."""
@@ -91,7 +101,7 @@ class ConvNorm(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
-        names = ("filters", "relu", "momentum", "epsilon")
+        names = ("filters", "relu", "momentum", "epsilon", "padding")
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in names},

@@ -3,8 +3,10 @@
 The contract, which every front-end states by its attributes and a test holds it to:
 
 - `frames_per_token`: token t owns the frames `[t * frames_per_token, (t + 1) * frames_per_token)`;
-- `n_tokens(n_frames)` is ceil(n_frames / frames_per_token);
+- `n_tokens(n_frames)` is ceil(n_frames / frames_per_token), or, where `rounds_up` is False, the floor, at least 1;
 - `receptive_field_frames`: a token depends on at most that many frames, centred on those it owns.
+
+Where `takes_waveform` is set there is no spectrogram between: the front-end's frames are the samples of the waveform.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ class FrontEnd(keras.layers.Layer):
 
     frames_per_token: int
     receptive_field_frames: int
+    takes_waveform = False
+    rounds_up = True
 
     def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
 
-    def n_tokens(self, n_frames: int) -> int:
-        """Tokens made of that many frames."""
+    def n_tokens(self, n_frames: Any) -> Any:
+        """Tokens made of that many frames, a number or an integer tensor."""
         return -(-n_frames // self.frames_per_token)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -241,10 +245,3 @@ class TimbralFrontEnd(FrontEnd):
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
         return {**super().get_config(), "channels": self.channels}
-
-
-def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kwargs: Any) -> FrontEnd:
-    """The front-end of a `FrontEndConfig`, giving tokens of `width` channels."""
-    if kind == "compact":
-        return CompactFrontEnd(width, channels=channels, **kwargs)
-    return TimbralFrontEnd(width, channels=channels[0], **kwargs)

@@ -11,26 +11,32 @@ import tensorflow as tf
 
 from keras_tagger.layers.mel import mel_edges, mel_filterbank
 
-DECIBEL_FLOOR = 1e-10
+DECIBEL_FLOOR, AMPLITUDE_FLOOR = 1e-10, 1e-5
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class Spectrogram(keras.layers.Layer):
     """Waveform to compressed mel spectrogram.
 
-    Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)` and is centred on them; edges are padded with
-    zeros. A frame's value depends on its own n_fft samples only, never on the rest of the clip. Computes in float32
-    whatever the dtype policy, since the power of quiet audio underflows half precision.
+    Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)`. It is centred on them, with zeros around the
+    clip, or, framing "centered", on the first of them, with the clip reflected at its ends (librosa, torchaudio). A
+    frame's value depends on its own n_fft samples only, never on the rest of the clip, unless top_db is set. Computes in
+    float32 whatever the dtype policy, since the power of quiet audio underflows half precision.
 
     Args:
         sample_rate: Hz.
         n_fft, hop_length: samples; both even.
         n_mels, f_min, f_max, mel_scale, mel_norm: of the filterbank (librosa's numbers); Hz.
         power: 1 for magnitude, 2 for power.
-        compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)).
+        compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)), torchaudio's of power;
+            "amplitude_decibel": 20 log10(max(mel, 1e-5)), librosa's amplitude_to_db.
         gain: of log1p.
+        top_db: decibels below the clip's largest value that others are raised to; 0 is off. The only setting under
+            which a frame depends on the rest of the clip (Won et al. 2019 were trained so).
+        framing: "owned" or "centered".
 
-    Call: waveform float [B, samples] in about -1..1 -> float32 [B, ceil(samples / hop_length), n_mels].
+    Call: waveform float [B, samples] in about -1..1 -> float32 [B, frames, n_mels], ceil(samples / hop_length) frames;
+        centered, 1 + floor(samples / hop_length) frames of more than n_fft / 2 samples.
     """
 
     def __init__(
@@ -46,6 +52,8 @@ class Spectrogram(keras.layers.Layer):
         gain: float = 10000.0,
         mel_scale: str = "slaney",
         mel_norm: str = "slaney",
+        top_db: float = 0.0,
+        framing: str = "owned",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -60,6 +68,8 @@ class Spectrogram(keras.layers.Layer):
         self.gain = gain
         self.mel_scale = mel_scale
         self.mel_norm = mel_norm
+        self.top_db = top_db
+        self.framing = framing
         layout = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
         self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype="float32", **layout)
         self.magnitude = kapre.Magnitude(dtype="float32")
@@ -78,11 +88,14 @@ class Spectrogram(keras.layers.Layer):
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
         """Compute the spectrogram of a batch."""
-        n_samples = tf.shape(waveform)[1]
-        n_frames = -(-n_samples // self.hop_length)
-        edge = (self.n_fft - self.hop_length) // 2
-        end = edge + n_frames * self.hop_length - n_samples
-        padded = tf.pad(waveform, [[0, 0], [edge, end]])
+        if self.framing == "centered":
+            half = self.n_fft // 2
+            padded = tf.pad(waveform, [[0, 0], [half, half]], "REFLECT")
+        else:
+            n_samples = tf.shape(waveform)[1]
+            edge = (self.n_fft - self.hop_length) // 2
+            end = edge + self.n_frames(n_samples) * self.hop_length - n_samples
+            padded = tf.pad(waveform, [[0, 0], [edge, end]])
         # kapre works on [B, samples, channels] and [B, frames, bins, channels].
         magnitude = self.magnitude(self.stft(padded[:, :, tf.newaxis]))
         if self.power == 2:
@@ -90,15 +103,20 @@ class Spectrogram(keras.layers.Layer):
         mel = tf.squeeze(self.filterbank(magnitude), axis=-1)
         if self.compression == "log1p":
             return tf.math.log1p(self.gain * mel)
-        return (10.0 / np.log(10.0)) * tf.math.log(tf.maximum(mel, DECIBEL_FLOOR))
+        factor, floor = (10.0, DECIBEL_FLOOR) if self.compression == "decibel" else (20.0, AMPLITUDE_FLOOR)
+        decibels = (factor / np.log(10.0)) * tf.math.log(tf.maximum(mel, floor))
+        if self.top_db:
+            decibels = tf.maximum(decibels, tf.reduce_max(decibels, axis=[1, 2], keepdims=True) - self.top_db)
+        return decibels
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a waveform of that many samples."""
-        return -(-n_samples // self.hop_length)
+    def n_frames(self, n_samples: Any) -> Any:
+        """Frames of a waveform of that many samples, a number or an integer tensor."""
+        return 1 + n_samples // self.hop_length if self.framing == "centered" else -(-n_samples // self.hop_length)
 
     def frame_times(self, n_frames: int) -> np.ndarray:
         """Centres of the frames, seconds, float64 [n_frames]."""
-        return (np.arange(n_frames) + 0.5) * self.hop_length / self.sample_rate
+        offset = 0.0 if self.framing == "centered" else 0.5
+        return (np.arange(n_frames) + offset) * self.hop_length / self.sample_rate
 
     def mel_frequencies(self) -> np.ndarray:
         """Centres of the mel bands, Hz, float64 [n_mels]."""
@@ -113,6 +131,6 @@ class Spectrogram(keras.layers.Layer):
         """All constructor arguments."""
         names = (
             *("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "power"),
-            *("compression", "gain", "mel_scale", "mel_norm"),
+            *("compression", "gain", "mel_scale", "mel_norm", "top_db", "framing"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

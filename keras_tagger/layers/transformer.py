@@ -7,6 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tagger.layers.attention import attention_from_kind
+
+# Arguments of a block that the encoder passes on.
+_BLOCK = (
+    *("n_heads", "width", "feed_forward", "norm", "dropout", "attention_dropout", "epsilon"),
+    *("feed_forward_dropout", "attention_bias", "attention_kind", "max_distance", "window"),
+)
+
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class TransformerBlock(keras.layers.Layer):
@@ -17,9 +25,13 @@ class TransformerBlock(keras.layers.Layer):
         norm: "pre" or "post" layer normalisation.
         dropout, attention_dropout: rates, 0..1.
         epsilon: of layer normalisation.
+        feed_forward_dropout: rate between the two layers of the feed-forward.
+        attention_bias: whether queries, keys and values have biases.
+        attention_kind, max_distance, window: see `keras_tagger.layers.attention`.
 
     Call: queries float [B, Q, D], context [B, S, D] (keys and values; the queries themselves by default)
         -> [B, Q, D]; with `return_attention_scores`, also the weights before dropout [B, n_heads, Q, S].
+        attention_mask: bool, broadcast to [B, Q, S], True where a query may look.
     """
 
     def __init__(
@@ -31,6 +43,11 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         epsilon: float = 1e-6,
+        feed_forward_dropout: float = 0.0,
+        attention_bias: bool = True,
+        attention_kind: str = "absolute",
+        max_distance: int = 64,
+        window: int = 16,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -41,15 +58,30 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.epsilon = epsilon
+        self.feed_forward_dropout = feed_forward_dropout
+        self.attention_bias = attention_bias
+        self.attention_kind = attention_kind
+        self.max_distance = max_distance
+        self.window = window
         policy = {"dtype": self.dtype_policy}
-        self.attention = keras.layers.MultiHeadAttention(
-            n_heads, width // n_heads, dropout=attention_dropout, name="attention", **policy
+        self.attention = attention_from_kind(
+            attention_kind,
+            n_heads,
+            width,
+            attention_dropout,
+            attention_bias,
+            max_distance,
+            window,
+            name="attention",
+            **policy,
         )
         self.attention_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
         self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
         self.expand = keras.layers.Dense(feed_forward, activation=_gelu, name="expand", **policy)
         self.contract = keras.layers.Dense(width, name="contract", **policy)
         self.drop = keras.layers.Dropout(dropout, **policy)
+        # Not there where it does nothing: each dropout layer is a state that a run's checkpoint has.
+        self.drop_expanded = keras.layers.Dropout(feed_forward_dropout, **policy) if feed_forward_dropout else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
@@ -66,14 +98,16 @@ class TransformerBlock(keras.layers.Layer):
         context: tf.Tensor | None = None,
         training: bool | None = None,
         return_attention_scores: bool = False,
+        attention_mask: tf.Tensor | None = None,
     ) -> Any:
-        """Let the queries attend to the context."""
+        """Let the queries, which are the context's first tokens, attend to the context."""
         before = self.attention_norm if self.norm == "pre" else _identity
         normed = before(queries)
         normed_context = normed if context is None else before(context)
         attended = self.attention(
             normed,
             normed_context,
+            attention_mask=attention_mask,
             return_attention_scores=return_attention_scores,
             training=training,
         )
@@ -101,9 +135,15 @@ class TransformerBlock(keras.layers.Layer):
     def _after_attention(self, queries: tf.Tensor, attended: tf.Tensor, training: bool | None) -> tf.Tensor:
         x = queries + self.drop(attended, training=training)
         if self.norm == "pre":
-            return x + self.drop(self.contract(self.expand(self.feed_forward_norm(x))), training=training)
+            return x + self._feed_forward(self.feed_forward_norm(x), training)
         x = self.attention_norm(x)
-        return self.feed_forward_norm(x + self.drop(self.contract(self.expand(x)), training=training))
+        return self.feed_forward_norm(x + self._feed_forward(x, training))
+
+    def _feed_forward(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
+        x = self.expand(x)
+        if self.drop_expanded is not None:
+            x = self.drop_expanded(x, training=training)
+        return self.drop(self.contract(x), training=training)
 
     def compute_output_shape(
         self, queries_shape: tuple[int | None, ...], context_shape: tuple[int | None, ...] | None = None
@@ -113,15 +153,17 @@ class TransformerBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
-        names = (*("n_heads", "width", "feed_forward", "norm"), *("dropout", "attention_dropout", "epsilon"))
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **{name: getattr(self, name) for name in _BLOCK}}
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class TransformerEncoder(keras.layers.Layer):
     """A stack of `TransformerBlock`; pre-norm ends with one more layer normalisation.
 
-    Args: as `TransformerBlock`, and n_layers.
+    Args: as `TransformerBlock`, and
+        n_layers: blocks.
+        input_dropout: whether `dropout` acts on the tokens too.
+        input_norm: whether the tokens are layer-normalised first (BERT's embeddings).
 
     Call: float [B, S, D], token 0 being [CLS] -> `[CLS]` after the last layer, float [B, D]; with
         `return_attention_scores`, also float32 [B, n_layers, n_heads, S, S]. Only [CLS] leaves the encoder, so
@@ -138,6 +180,13 @@ class TransformerEncoder(keras.layers.Layer):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         epsilon: float = 1e-6,
+        feed_forward_dropout: float = 0.0,
+        attention_bias: bool = True,
+        attention_kind: str = "absolute",
+        max_distance: int = 64,
+        window: int = 16,
+        input_dropout: bool = True,
+        input_norm: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -149,20 +198,22 @@ class TransformerEncoder(keras.layers.Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.epsilon = epsilon
+        self.feed_forward_dropout = feed_forward_dropout
+        self.attention_bias = attention_bias
+        self.attention_kind = attention_kind
+        self.max_distance = max_distance
+        self.window = window
+        self.input_dropout = input_dropout
+        self.input_norm = input_norm
         self.blocks = [
             TransformerBlock(
-                n_heads,
-                width,
-                feed_forward,
-                norm,
-                dropout,
-                attention_dropout,
-                epsilon,
-                name=f"block_{index}",
-                dtype=self.dtype_policy,
+                **{name: getattr(self, name) for name in _BLOCK}, name=f"block_{index}", dtype=self.dtype_policy
             )
             for index in range(n_layers)
         ]
+        self.token_norm = (
+            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy) if input_norm else None
+        )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.final_norm = (
             keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy) if norm == "pre" else None
@@ -170,6 +221,8 @@ class TransformerEncoder(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
+        if self.token_norm is not None:
+            self.token_norm.build(input_shape)
         for block in self.blocks:
             block.build(input_shape)
         if self.final_norm is not None:
@@ -188,7 +241,7 @@ class TransformerEncoder(keras.layers.Layer):
         self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """What the last layer sees, [B, S, D], and the earlier layers' scores [B, n_heads, S, S] where asked."""
-        x, scores = self.drop(tokens, training=training), []
+        x, scores = self.embed(tokens, training), []
         for block in self.blocks[:-1]:
             if return_attention_scores:
                 x, score = block(x, training=training, return_attention_scores=True)
@@ -196,6 +249,11 @@ class TransformerEncoder(keras.layers.Layer):
             else:
                 x = block(x, training=training)
         return x, scores
+
+    def embed(self, tokens: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """What the first layer sees, [B, S, D]: the tokens, normalised and dropped out where asked for."""
+        x = tokens if self.token_norm is None else self.token_norm(tokens)
+        return self.drop(x, training=training) if self.input_dropout else x
 
     def finish(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """`[CLS]` after the last layer, [B, D], from what that layer sees (`encode_context`)."""
@@ -233,10 +291,7 @@ class TransformerEncoder(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
-        names = (
-            *("n_layers", "n_heads", "width", "feed_forward", "norm"),
-            *("dropout", "attention_dropout", "epsilon"),
-        )
+        names = ("n_layers", *_BLOCK, "input_dropout", "input_norm")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -23,6 +23,7 @@ from keras_tagger.layers import (
     TransformerEncoder,
     front_end_from_config,
 )
+from keras_tagger.models.initial import begin_as_pytorch
 
 OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 
@@ -31,7 +32,8 @@ OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 class MusicTagger(keras.Model):
     """Self-attention music tagger (Won, Chun, Serra 2019, arXiv 1911.04385): waveform to tags.
 
-    Any clip length is taken: the waveform is padded with zeros to a whole number of tokens, at least one.
+    Any clip length is taken: the waveform is padded with zeros to a whole number of tokens, at least one; with centred
+    frames (`model.spectrogram.framing`) it is padded to one token only, and the front-end sees the frames there are.
 
     Args:
         tags: names of the outputs.
@@ -65,7 +67,13 @@ class MusicTagger(keras.Model):
             "learned": lambda: LearnedPositions(attention.max_positions, **policy),
             "none": lambda: None,
         }[attention.positions]()
-        self.encoder = TransformerEncoder(**dataclasses.asdict(encoder), **policy)
+        self.encoder = TransformerEncoder(
+            **dataclasses.asdict(encoder),
+            attention_kind=attention.kind,
+            max_distance=attention.max_distance,
+            window=attention.window,
+            **policy,
+        )
         self.head = TagHead(len(self.tags), self.model.head.pooler, self.model.head.dropout, **policy)
         needed = self.window_samples // self.token_samples + 1
         if attention.positions == "learned" and attention.max_positions < needed:
@@ -78,7 +86,7 @@ class MusicTagger(keras.Model):
     @property
     def token_samples(self) -> int:
         """Samples from one token to the next."""
-        return self.front_end.frames_per_token * self.model.spectrogram.hop_length
+        return self.front_end.frames_per_token * self._frame_samples
 
     @property
     def hop_seconds(self) -> float:
@@ -88,34 +96,52 @@ class MusicTagger(keras.Model):
     @property
     def receptive_field_seconds(self) -> float:
         """Length of the audio that a front-end token can depend on."""
-        spectrogram = self.model.spectrogram
-        samples = (self.front_end.receptive_field_frames - 1) * spectrogram.hop_length + spectrogram.n_fft
-        return samples / self.audio.sample_rate
+        seen = 1 if self.front_end.takes_waveform else self.model.spectrogram.n_fft
+        return ((self.front_end.receptive_field_frames - 1) * self._frame_samples + seen) / self.audio.sample_rate
 
     @property
     def window_samples(self) -> int:
-        """Samples of a training crop and inference window: whole tokens, at least one."""
+        """Samples of an inference window: whole tokens, at least one, and with centred frames at least a crop."""
         wanted = int(self.audio.window_seconds * self.audio.sample_rate + 0.5)
-        return max(wanted // self.token_samples, 1) * self.token_samples
+        tokens = -(-wanted // self.token_samples) if self._centered else wanted // self.token_samples
+        return max(tokens, 1) * self.token_samples
 
-    def n_tokens(self, n_samples: int) -> int:
-        """Tokens of a waveform of that many samples, [CLS] not counted."""
-        return max(-(-n_samples // self.token_samples), 1)
+    @property
+    def crop_samples(self) -> int:
+        """Samples of a training crop: the window's, or with centred frames exactly `audio.window_seconds`."""
+        return int(self.audio.window_seconds * self.audio.sample_rate + 0.5) if self._centered else self.window_samples
+
+    def n_tokens(self, n_samples: Any) -> Any:
+        """Tokens of a waveform of that many samples, a number or an integer tensor; [CLS] not counted."""
+        least = max if isinstance(n_samples, int) else tf.maximum
+        if self.front_end.rounds_up:
+            return least(-(-n_samples // self.token_samples), 1)
+        return least(self.front_end.n_tokens(self.spectrogram.n_frames(n_samples)), 1)
 
     def token_times(self, n_tokens: int) -> np.ndarray:
         """Centres of the tokens, seconds, float64 [n_tokens]."""
         return (np.arange(n_tokens) + 0.5) * self.hop_seconds
 
+    @property
+    def _frame_samples(self) -> int:
+        return 1 if self.front_end.takes_waveform else self.model.spectrogram.hop_length
+
+    @property
+    def _centered(self) -> bool:
+        return self.model.spectrogram.framing == "centered" and not self.front_end.takes_waveform
+
     def build(self, input_shape: Any = None) -> None:
         """Make all weights."""
         width = self.model.encoder.width
         self.spectrogram.build((None, None))
-        self.front_end.build((None, None, self.model.spectrogram.n_mels))
+        self.front_end.build((None, None) if self.front_end.takes_waveform else (None, None, self.spectrogram.n_mels))
         for layer in (self.class_token, self.positions, self.encoder):
             if layer is not None:
                 layer.build((None, None, width))
         self.head.build((None, width))
         self.built = True
+        if self.model.initial != "keras":
+            begin_as_pytorch(self, copied=self.model.initial == "pytorch_copied")
 
     def freeze(self, parts: str) -> None:
         """Take parts out of training: they keep their weights, and are in inference mode even in training.
@@ -145,10 +171,10 @@ class MusicTagger(keras.Model):
 
         With `return_contributions` also the logits of the tag-wise contributions, float32 [B, T, n_tags], for a loss.
         """
-        spectrogram = self.spectrogram(self._whole_tokens(waveform))
+        seen = self._seen(waveform)
         if spec_augment is not None:
-            spectrogram = spec_augment(spectrogram, step=step, training=training)
-        tokens, mode = self._embed(spectrogram, training), _mode(self.encoder, training)
+            seen = spec_augment(seen, step=step, training=training)
+        tokens, mode = self._embed(seen, training), _mode(self.encoder, training)
         context, _ = self.encoder.encode_context(tokens, training=mode)
         logits = self.head(self.encoder.finish(context, training=mode), training=training)
         return (logits, self._contributions(context, mode, training)) if return_contributions else logits
@@ -184,9 +210,11 @@ class MusicTagger(keras.Model):
 
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
         found = {}
-        found["spectrogram"] = self.spectrogram(self._whole_tokens(waveform))
+        seen = self._seen(waveform)
+        # Of the raw waveform's front-end, a picture only.
+        found["spectrogram"] = self.spectrogram(seen) if self.front_end.takes_waveform else seen
         if outputs != ("spectrogram",):
-            tokens = self._embed(found["spectrogram"], training=False)
+            tokens = self._embed(seen, training=False)
             context, scores = self.encoder.encode_context(tokens, False, "attention" in outputs)
             if "attention" in outputs:
                 cls, found["attention"] = self.encoder.finish_with_scores(context, scores)
@@ -210,10 +238,25 @@ class MusicTagger(keras.Model):
     def _whole_tokens(self, waveform: tf.Tensor) -> tf.Tensor:
         n_samples = tf.shape(waveform)[1]
         whole = tf.maximum(-(-n_samples // self.token_samples), 1) * self.token_samples
+        if self._centered:
+            # One token, and what the reflection at the ends needs.
+            whole = tf.maximum(n_samples, max(self.token_samples, self.model.spectrogram.n_fft // 2 + 1))
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 
-    def _embed(self, spectrogram: tf.Tensor, training: bool | None) -> tf.Tensor:
-        tokens = self.class_token(self.front_end(spectrogram, training=_mode(self.front_end, training)))
+    def _seen(self, waveform: tf.Tensor) -> tf.Tensor:
+        """What the front-end sees of a waveform: its spectrogram [B, frames, n_mels], or itself [B, samples]."""
+        whole = self._whole_tokens(waveform)
+        if self.front_end.takes_waveform:
+            return whole
+        spectrogram = self.spectrogram(whole)
+        if not self._centered:
+            return spectrogram
+        # Centred on the clip's very end there may be one frame more, which would begin a token more.
+        spare = 0 if self.front_end.rounds_up else self.front_end.frames_per_token - 1
+        return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
+
+    def _embed(self, seen: tf.Tensor, training: bool | None) -> tf.Tensor:
+        tokens = self.class_token(self.front_end(seen, training=_mode(self.front_end, training)))
         return tokens if self.positions is None else self.positions(tokens)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

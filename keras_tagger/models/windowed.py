@@ -29,13 +29,16 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
     """
     token, limit = model.token_samples, model.window_samples // model.token_samples
     batch, n_samples = tf.shape(waveform)[0], tf.shape(waveform)[1]
-    n_tokens = tf.maximum(-(-n_samples // token), 1)
+    # A clip of one window is given to the model as it is, which knows what to do with a part of a token at its end.
+    one = n_samples <= limit * token
+    n_tokens = tf.where(one, model.n_tokens(n_samples), -(-n_samples // token))
     size = tf.minimum(n_tokens, limit)
     n_windows = -(-n_tokens // size)
     starts = tf.minimum(tf.range(n_windows) * size, n_tokens - size)
-    padded = tf.pad(waveform, [[0, 0], [0, n_tokens * token - n_samples]])
-    places = starts[:, tf.newaxis] * token + tf.range(size * token)
-    windows = tf.reshape(tf.gather(padded, places, axis=1), [batch * n_windows, size * token])
+    length = tf.where(one, n_samples, size * token)
+    padded = tf.pad(waveform, [[0, 0], [0, tf.maximum(n_tokens * token - n_samples, 0)]])
+    places = starts[:, tf.newaxis] * token + tf.range(length)
+    windows = tf.reshape(tf.gather(padded, places, axis=1), [batch * n_windows, length])
     found = model.analyzer(outputs)(windows)
     by_window = {
         name: tf.reshape(value, tf.concat([[batch, n_windows], tf.shape(value)[1:]], axis=0))

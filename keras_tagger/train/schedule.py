@@ -55,10 +55,16 @@ def phase_of(training: TrainingConfig, epoch: int) -> int:
     return sum(phase.from_epoch <= epoch for phase in training.phases)
 
 
+def coupled_decay(training: TrainingConfig, phase: int) -> float:
+    """What a phase adds of each trainable weight to its gradient; 0 where its decay is decoupled."""
+    settings = _settings(training, phase)
+    return settings.weight_decay if settings.decay == "coupled" else 0.0
+
+
 def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The optimiser of a phase, with its schedule over the phase's steps."""
     starts = [0, *(later.from_epoch for later in training.phases), training.epochs]
-    settings: TrainingConfig | PhaseConfig = training if phase == 0 else training.phases[phase - 1]
+    settings = _settings(training, phase)
     end = starts[phase + 1] if phase < len(training.phases) else training.epochs
     schedule = WarmupSchedule(
         settings.learning_rate,
@@ -67,16 +73,19 @@ def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) 
         cosine=settings.schedule == "cosine",
     )
     common: dict[str, Any] = {"learning_rate": schedule, "global_clipnorm": training.clip_norm or None}
+    decoupled = settings.weight_decay if settings.decay == "decoupled" else 0.0
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
+        optimizer = keras.optimizers.AdamW(weight_decay=decoupled, **common)
     elif settings.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(weight_decay=settings.weight_decay or None, **common)
+        optimizer = keras.optimizers.Adam(weight_decay=decoupled or None, **common)
     else:
-        optimizer = keras.optimizers.SGD(
-            momentum=MOMENTUM, nesterov=True, weight_decay=settings.weight_decay or None, **common
-        )
-    if settings.weight_decay:
+        optimizer = keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True, weight_decay=decoupled or None, **common)
+    if decoupled:
         optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     if training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def _settings(training: TrainingConfig, phase: int) -> TrainingConfig | PhaseConfig:
+    return training if phase == 0 else training.phases[phase - 1]
