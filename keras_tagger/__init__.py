@@ -26,6 +26,9 @@ _HOMES = {
     "Run": "keras_tagger.train.fit",
     "evaluate": "keras_tagger.train.evaluate",
     "Report": "keras_tagger.train.report",
+    "compare": "keras_tagger.train.compare",
+    "Comparison": "keras_tagger.train.compare",
+    "open_dataset": "keras_tagger.data.datasets",
     "load": "keras_tagger.tagger",
     "Tagger": "keras_tagger.tagger",
     "Tags": "keras_tagger.tags",
@@ -41,17 +44,20 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from keras_tagger.config import ExperimentConfig, load_config, presets
+    from keras_tagger.data.datasets import open_dataset
     from keras_tagger.errors import KerasTaggerError
     from keras_tagger.heatmap import Attention, Heatmap
     from keras_tagger.packaged import pretrained
     from keras_tagger.tagger import Tagger, load
     from keras_tagger.tags import TagInfo, Tags
+    from keras_tagger.train.compare import Comparison, compare
     from keras_tagger.train.evaluate import evaluate
     from keras_tagger.train.fit import Run, fit
     from keras_tagger.train.report import Report
 
 __all__ = [
     "Attention",
+    "Comparison",
     "ExperimentConfig",
     "Heatmap",
     "KerasTaggerError",
@@ -60,10 +66,12 @@ __all__ = [
     "TagInfo",
     "Tagger",
     "Tags",
+    "compare",
     "evaluate",
     "fit",
     "load",
     "load_config",
+    "open_dataset",
     "presets",
     "pretrained",
 ]

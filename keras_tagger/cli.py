@@ -19,7 +19,8 @@ from typing import Any
 from absl import app
 from absl.flags import argparse_flags
 
-from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.cli_data import add_data, add_measuring
+from keras_tagger.errors import KerasTaggerError
 
 DEFAULT = "compact"
 
@@ -32,6 +33,8 @@ _EXAMPLES = """examples:
   keras-tagger fit mine.yaml --set training.init=compact  start from the shipped weights
   keras-tagger tag song.mp3 --model runs/demo             the same by your own model
   keras-tagger evaluate runs/albums --data runs/albums/manifest.csv
+  keras-tagger evaluate runs/mtat --data mtat --root MTAT/ --n_chunks 16 --out reports/mtat
+  keras-tagger compare reports/mtat reports/other         which is better, on the same clips
   keras-tagger export runs/demo exported/                 a SavedModel as exported/1
   keras-tagger serve exported/ --port 8500                gRPC, for any TensorFlow Serving client
   keras-tagger request song.mp3 --server localhost:8500   ask a server
@@ -101,11 +104,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     fit.add_argument("--run-dir", "--run_dir", help="where the run is kept (runs/NAME)")
     fit.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
 
-    evaluate = add("evaluate", _evaluate, "measure a tagger on labelled audio")
-    evaluate.add_argument("model", metavar="MODEL", help="a pretrained name, a run directory or a .keras file")
-    evaluate.add_argument("--data", required=True, help="manifest, folder per tag, prepared folder or 'demo'")
-    evaluate.add_argument("--split", choices=("train", "valid", "test"), help="test where there is one, else all")
-    evaluate.add_argument("--out", help="directory for report.json and report.csv")
+    add_measuring(add)
 
     export = add("export", _export, "write a SavedModel as the next version below a directory")
     export.add_argument("model", metavar="MODEL", help="a pretrained name, a run directory or a .keras file")
@@ -131,21 +130,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     _add_output(request)
 
-    data = commands.add_parser("data", help="check or decode a data set", description="Check or decode a data set.")
-    steps = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = add("check", _data_check, "count tags and hours, find unreadable files and repeats", steps)
-    check.add_argument("source", metavar="SOURCE", help="a manifest (.csv, .jsonl) or a folder per tag")
-    check.add_argument("--min-clips", type=int, default=10, help="tags with fewer clips are called rare")
-    check.add_argument("--json", action="store_true")
-    check.add_argument("--workers", type=int, default=0, help="threads; 0 is one per core")
-    prepare = add("prepare", _data_prepare, "decode once into TFRecords that fit reads", steps)
-    prepare.add_argument("source", metavar="SOURCE", help="a manifest (.csv, .jsonl) or a folder per tag")
-    prepare.add_argument("--out", required=True, metavar="DIR")
-    prepare.add_argument("--sample_rate", type=int, default=16000, help="Hz")
-    prepare.add_argument("--valid", type=float, default=0.1, help="share held out, where the source has no splits")
-    prepare.add_argument("--test", type=float, default=0.1, help="share held out, where the source has no splits")
-    prepare.add_argument("--seed", type=int, default=0, help="of the splits")
-    prepare.add_argument("--workers", type=int, default=0, help="threads; 0 is one per core")
+    add_data(add, commands)
     return parser.parse_args(argv[1:])
 
 
@@ -254,18 +239,6 @@ def _fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from keras_tagger.tagger import load
-    from keras_tagger.train.evaluate import evaluate
-
-    tagger = load(arguments.model)
-    report = evaluate(tagger, arguments.data, arguments.split)
-    print(report)
-    if arguments.out:
-        report.save(arguments.out)
-    return 0
-
-
 def _export(arguments: argparse.Namespace) -> int:
     from keras_tagger.tagger import load
 
@@ -277,36 +250,4 @@ def _serve(arguments: argparse.Namespace) -> int:
     from keras_tagger.serving.server import serve
 
     serve(arguments.directory, arguments.port, arguments.rest_api_port, arguments.model_name, arguments.host)
-    return 0
-
-
-def _manifest(source: str) -> Any:
-    from keras_tagger.data.manifest import Manifest, open_source
-
-    found = open_source(source)
-    if not isinstance(found, Manifest):
-        raise ManifestError(f"expected a manifest or a folder per tag. Received: {source}, prepared data.")
-    return found
-
-
-def _data_check(arguments: argparse.Namespace) -> int:
-    from keras_tagger.data.check import check
-
-    manifest = _manifest(arguments.source)
-    found = check(manifest, arguments.workers, arguments.min_clips)
-    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if arguments.json else found.table())
-    return 0 if found.ok else 1
-
-
-def _data_prepare(arguments: argparse.Namespace) -> int:
-    from keras_tagger.data.prepare import prepare
-    from keras_tagger.data.splits import assign_splits
-
-    manifest = _manifest(arguments.source)
-    manifest = assign_splits(manifest, arguments.valid, arguments.test, arguments.seed)
-    prepared = prepare(manifest, arguments.out, arguments.sample_rate, workers=arguments.workers)
-    for split in prepared.splits:
-        hours = prepared.seconds(split) / 3600
-        print(f"{split:<6} {prepared.n_clips(split):>7} clips {hours:>8.2f} h")
-    print(f"{len(prepared.failed)} files left out; prepared: {arguments.out}")
     return 0

@@ -25,8 +25,8 @@ class Progress:
         epoch: epochs finished.
         step: steps done in the next one.
         total_steps: steps done in all.
-        best_score: best validation ROC-AUC so far; best_epoch: the last epoch (from 0) that had it, improved_epoch:
-            the first; -1 for none.
+        best_score: best validation ROC-AUC (of exclusive tags: accuracy) so far; best_epoch: the last epoch (from 0)
+            that had it, improved_epoch: the first; -1 for none.
         data: fingerprint of the prepared data.
         loss_sum: over the steps of the unfinished epoch.
         seconds, wait_seconds, timed_steps: of its steps but those that traced the graph; seconds hold the waits.

@@ -1,13 +1,14 @@
 """`fit`: from a configuration and music to a trained tagger and its run directory.
 
     runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/  logs/
-                history.csv  report.json  report.csv
+                history.csv  report.json  report.csv  report.html  scores.npz
 
 `model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,10 @@ from keras_tagger.train.loop import Loop
 from keras_tagger.train.report import Report, load_report
 
 # What may differ from the model a run starts from: no weight depends on it.
-_FREE_KEYS = ("audio.window_seconds", "model.encoder.dropout", "model.encoder.attention_dropout", "model.head.dropout")
+_FREE_KEYS = (
+    *("audio.window_seconds", "model.encoder.dropout", "model.encoder.attention_dropout"),
+    *("model.head.dropout", "model.head.activation"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ def fit(
 
     def on_epoch(epoch: int, row: dict[str, float], tagger: Tagger) -> None:
         names = {name: f"train/{name}" for name in row if not name.startswith("valid")}
-        names.update(valid_roc_auc="valid/roc_auc", valid_pr_auc="valid/pr_auc")
+        names.update({name: name.replace("_", "/", 1) for name in row if name.startswith("valid")})
         write_scalars(writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1)
         _write_previews(writer, tagger, previews, settings, epoch)
         writer.flush()
@@ -145,17 +149,20 @@ def fit(
     tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
     _write_text(folder / TAGS_FILE, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
-    measured = evaluate(tagger, prepared, split, settings.data.positive, settings.data.min_positives)
-    report = Report(
-        measured.roc_auc,
-        measured.pr_auc,
-        measured.per_tag,
-        measured.n_clips,
+    data_settings = settings.data
+    report = evaluate(
+        tagger,
+        prepared,
         split,
-        tuple(prepared.failed),
-        training=loop.speed(),
+        data_settings.positive,
+        data_settings.min_positives,
+        n_chunks=data_settings.n_chunks,
     )
-    write_scalars(writer, {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}, loop.progress.epoch)
+    report = dataclasses.replace(report, failed=tuple(prepared.failed), training=loop.speed())
+    measured = {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}
+    if report.accuracy is not None:
+        measured[f"{split}/accuracy"] = report.accuracy
+    write_scalars(writer, measured, loop.progress.epoch)
     writer.close()
     report.save(folder)
     return Run(folder, tagger, tuple(loop.history), report)

@@ -23,7 +23,7 @@ from keras_tagger.tagger import Tagger
 from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from keras_tagger.train.evaluate import evaluate
-from keras_tagger.train.losses import contribution_loss, tag_loss
+from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
 from keras_tagger.train.schedule import phase_of, phase_optimizer
 
 HISTORY = (
@@ -37,7 +37,7 @@ class Loop:
 
     After every `training.checkpoint_steps` steps and every epoch, `checkpoints/last.npz` holds everything from which
     the run goes on exactly: weights, optimiser, dropout seeds, position in the data. The best weights by validation
-    ROC-AUC are `model.keras`.
+    ROC-AUC (of exclusive tags: accuracy) are `model.keras`.
 
     Args:
         model: built; trained in place.
@@ -65,6 +65,7 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
         self.steps_per_epoch = n_batches(prepared, "train", model.window_samples, config.training.batch_size)
+        self._exclusive = model.model.head.activation == "softmax"
         self._spec_augment = spec_augment_layer(config.training.augment, config.training.seed)
         self._start_phase(0)
 
@@ -129,6 +130,7 @@ class Loop:
     def _make_step(self) -> Any:
         model, optimizer, training = self.model, self.optimizer, self.config.training
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        exclusive = self._exclusive
 
         @tf.function(jit_compile=False)
         def train_step(step: tf.Tensor, waveform: tf.Tensor, labels: tf.Tensor, *dense: tf.Tensor) -> tf.Tensor:
@@ -146,6 +148,8 @@ class Loop:
                     stretches, bounds = dense
                     localized = contribution_loss(contributions, stretches, bounds, model.token_samples)
                     loss = tag_loss(labels, logits, training.temperature) + training.contribution_loss * localized
+                elif exclusive:
+                    loss = class_loss(labels, found)
                 else:
                     loss = tag_loss(labels, found, training.temperature)
                 target = optimizer.scale_loss(loss) if scaled else loss
@@ -203,14 +207,23 @@ class Loop:
     def _validate(self) -> None:
         """Measure, write the history and keep the model if it is the best."""
         progress = self.progress
+        data = self.config.data
         report = evaluate(
-            self.tagger, self.prepared, self.valid_split, self.config.data.positive, self.config.data.min_positives
+            self.tagger,
+            self.prepared,
+            self.valid_split,
+            data.positive,
+            data.min_positives,
+            n_chunks=data.n_chunks,
+            resamples=0,
         )
+        accuracy = {} if report.accuracy is None else {"valid_accuracy": report.accuracy}
         row = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.step,
             "valid_roc_auc": report.roc_auc,
             "valid_pr_auc": report.pr_auc,
+            **accuracy,
             "learning_rate": float(self.optimizer.learning_rate),
             "seconds": progress.seconds,
             "audio_seconds_per_second": self._audio_speed(progress.timed_steps, progress.seconds),
@@ -219,6 +232,7 @@ class Loop:
         tqdm.write(
             f"epoch {row['epoch']}/{self.config.training.epochs}: loss {row['loss']:.4f}, "
             f"{self.valid_split} ROC-AUC {report.roc_auc:.4f}, PR-AUC {report.pr_auc:.4f}, "
+            f"{f'accuracy {report.accuracy:.4f}, ' if accuracy else ''}"
             f"{row['audio_seconds_per_second']:.0f} s of audio per second, "
             f"{100 * row['input_wait_share']:.1f} % of the time waiting for input",
             file=sys.stderr,
@@ -226,10 +240,11 @@ class Loop:
         self.history.append(row)
         _write_history(self.run_dir, self.history)
         # Of equals, and where no tag can be scored, the newest is kept; early stopping asks for better.
-        if report.roc_auc > progress.best_score:
+        score = report.accuracy if report.accuracy is not None else report.roc_auc
+        if score > progress.best_score:
             progress.improved_epoch = progress.epoch
-        if not report.roc_auc < progress.best_score:
-            progress.best_score, progress.best_epoch = report.roc_auc, progress.epoch
+        if not score < progress.best_score:
+            progress.best_score, progress.best_epoch = score, progress.epoch
             self.tagger.save(self.best_path)
         self.on_epoch(progress.epoch, row, self.tagger)
 
@@ -252,7 +267,8 @@ class Loop:
 
 def _write_history(run_dir: Path, history: list[dict[str, float]]) -> None:
     with replacing(run_dir / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HISTORY, lineterminator="\n")
+        # Runs of exclusive tags have the accuracy besides.
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
 

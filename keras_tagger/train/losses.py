@@ -1,4 +1,7 @@
-"""The losses: cross-entropy of tags, and of contributions over stretches of time. Labels that are NaN do not count."""
+"""The losses: cross-entropy of tags, of exclusive tags, and of contributions over stretches of time.
+
+Labels that are NaN, which exclusive tags do not have, do not count.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,19 @@ def tag_loss(labels: tf.Tensor, logits: tf.Tensor, temperature: float = 1.0) -> 
         logits = logits / temperature
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
     return temperature**2 * _mean_of(losses, known)
+
+
+def class_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of a softmax over exclusive tags.
+
+    Args:
+        labels: float32 [B, n_tags] in 0..1; each row sums to one.
+        logits: float32, of the same shape.
+
+    Returns:
+        float32 scalar.
+    """
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
 
 
 def contribution_loss(logits: tf.Tensor, stretches: tf.Tensor, bounds: tf.Tensor, token_samples: int) -> tf.Tensor:

@@ -1,10 +1,11 @@
-"""`Report`: how good a tagger is on a set of clips. scikit-learn computes the numbers."""
+"""`Report`: how good a tagger is on a set of clips, as files and as text. scikit-learn computes the numbers."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.files import replacing
+from keras_tagger.train.bootstrap import ClipScores
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
+SCORES = "scores.npz"
 
 
 class TagTable:
@@ -51,7 +54,7 @@ class TagTable:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Measured on whole clips, each scored as the mean over its windows.
+    """Measured on clips, each scored as the mean over its windows, or over `n_chunks` evenly spaced ones.
 
     Attributes:
         roc_auc, pr_auc: macro means over the tags that have clips of both kinds, enough of them (NaN if none has).
@@ -60,6 +63,11 @@ class Report:
         split: the split they are from.
         failed: files left out, each with `path` and `reason`.
         training: what `fit` adds: epochs, speed and so on.
+        accuracy: share of the clips whose largest score is the right one; None for models whose tags are not exclusive.
+        n_chunks: windows per clip; 0 where windows follow each other.
+        intervals: bootstrap intervals over clips (`keras_tagger.train.intervals`): `level`, `resamples`, `seed`, then
+            (low, high) of `roc_auc`, `pr_auc` and `accuracy`, and `per_tag`, tag to the same; empty where not computed.
+        clip_scores: labels and scores of every clip, from which all of it is computed; None where not kept.
     """
 
     roc_auc: float
@@ -69,22 +77,34 @@ class Report:
     split: str
     failed: tuple[Mapping[str, str], ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: float | None = None
+    n_chunks: int = 0
+    intervals: Mapping[str, Any] = field(default_factory=dict)
+    clip_scores: ClipScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; numbers that do not exist are None."""
+        accuracy = {} if self.accuracy is None else {"accuracy": _number(self.accuracy)}
+        intervals = {"intervals": _plain(self.intervals)} if self.intervals else {}
         return {
             "split": self.split,
             "n_clips": self.n_clips,
+            "n_chunks": self.n_chunks,
             "n_tags_scored": int(np.isfinite(self.per_tag["roc_auc"].astype(float)).sum()),
             "roc_auc": _number(self.roc_auc),
             "pr_auc": _number(self.pr_auc),
+            **accuracy,
+            **intervals,
             "per_tag": [{name: _number(value) for name, value in row.items()} for row in self.per_tag],
             "failed": [dict(entry) for entry in self.failed],
             "training": {name: _number(value) for name, value in self.training.items()},
         }
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `report.json` and `report.csv` (the table) into a directory, each whole or not at all."""
+        """Write `report.json` and `report.csv` (the table) into a directory, each whole or not at all.
+
+        Where there are clip scores, also `scores.npz` (what `compare` reads) and `report.html` (a page to look at).
+        """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         content = self.to_dict()
@@ -92,34 +112,104 @@ class Report:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(content["per_tag"])
+        if self.clip_scores is not None:
+            from keras_tagger.train.page import report_page
+
+            save_scores(self.clip_scores, folder / SCORES)
+            with replacing(folder / "report.html") as path:
+                path.write_text(report_page(self), encoding="utf-8")
         with replacing(folder / "report.json") as path:
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
+    def headline(self) -> list[tuple[str, float, str]]:
+        """Name, value and interval (as text, or nothing) of the numbers for all tags together."""
+        found = []
+        for name, key in (("macro ROC-AUC", "roc_auc"), ("macro PR-AUC", "pr_auc"), ("accuracy", "accuracy")):
+            value = getattr(self, key)
+            if value is not None:
+                low, high = self.intervals.get(key, (float("nan"), float("nan")))
+                found.append((name, float(value), f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""))
+        return found
+
     def __str__(self) -> str:
-        head = (
-            f"{self.n_clips} clips of split {self.split}: "
-            f"macro ROC-AUC {self.roc_auc:.4f}, macro PR-AUC {self.pr_auc:.4f}"
-        )
+        numbers = [
+            f"{name} {value:.4f}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()
+        ]
+        how = f", {self.n_chunks} chunks each" if self.n_chunks else ""
+        head = f"{self.n_clips} clips of split {self.split}{how}: {', '.join(numbers)}"
         failed = [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
         return "\n".join([head, str(self.per_tag), *failed])
 
 
 def load_report(path: str | os.PathLike[str]) -> Report:
-    """Read a `report.json`."""
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    rows = [
-        {name: float("nan") if value is None else value for name, value in row.items()} for row in content["per_tag"]
-    ]
-    nan = float("nan")
-    return Report(
-        nan if content["roc_auc"] is None else content["roc_auc"],
-        nan if content["pr_auc"] is None else content["pr_auc"],
-        TagTable(rows),
-        content["n_clips"],
-        content["split"],
-        tuple(content["failed"]),
-        content["training"],
-    )
+    """Read a `report.json`, or that of a directory, with the `scores.npz` beside it where there is one.
+
+    Raises:
+        ModelNotFoundError: there is no report.
+        ModelError: what is there is none.
+    """
+    path = Path(path)
+    path = path / "report.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = [{name: _or_nan(value) for name, value in row.items()} for row in content["per_tag"]]
+        intervals = content.get("intervals", {})
+        return Report(
+            _or_nan(content["roc_auc"]),
+            _or_nan(content["pr_auc"]),
+            TagTable(rows),
+            content["n_clips"],
+            content["split"],
+            tuple(content["failed"]),
+            content["training"],
+            _or_nan(content["accuracy"]) if "accuracy" in content else None,
+            content.get("n_chunks", 0),
+            {name: _bounds(value) for name, value in intervals.items()},
+            load_scores(path.parent / SCORES) if (path.parent / SCORES).exists() else None,
+        )
+    except FileNotFoundError:
+        raise ModelNotFoundError(
+            f"expected a report.json or its directory. Received: {path}, where there is none."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"expected a report.json. Received: {path} ({type(error).__name__}: {error}).") from None
+
+
+def save_scores(found: ClipScores, path: Path) -> None:
+    """Write clip scores as `.npz`, whole or not at all."""
+    arrays = {"labels": found.labels, "scores": found.scores, "counted": found.counted}
+    if found.correct is not None:
+        arrays["correct"] = found.correct
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            clips=np.array(found.clips, dtype=np.str_),
+            tags=np.array(found.tags, dtype=np.str_),
+            positive=np.float64(found.positive),
+            **arrays,
+        )
+
+
+def load_scores(path: Path) -> ClipScores:
+    """Read what `save_scores` wrote; raises `ModelError` for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = ClipScores(
+                tuple(stored["clips"].tolist()),
+                tuple(stored["tags"].tolist()),
+                stored["labels"],
+                stored["scores"],
+                float(stored["positive"]),
+                stored["counted"],
+                stored["correct"] if "correct" in stored.files else None,
+            )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"expected the clip scores of a report. Received: {path} ({error}).") from None
+    if not found.labels.shape == found.scores.shape == (len(found.clips), len(found.tags)):
+        raise ModelError(f"expected labels and scores of all clips and tags. Received: {path}, of other shapes.")
+    return found
 
 
 def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive: float = 0.5) -> TagTable:
@@ -159,18 +249,40 @@ def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive:
     return TagTable(rows)
 
 
-def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
-    """Mean of a column over the tags where it exists; NaN where it does for none.
+def counted_tags(table: TagTable, min_positives: int = 1) -> np.ndarray:
+    """Which tags count in macro means, bool [n_tags].
 
     Tags with fewer than `min_positives` clips of either kind do not count, unless that leaves none.
     """
-    values = table[column].astype(float)
-    enough = np.minimum(table["n_positive"], table["n_negative"]) >= min_positives
-    values = values[enough] if np.isfinite(values[enough]).any() else values
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    scored = np.isfinite(table["roc_auc"].astype(float))
+    enough = scored & (np.minimum(table["n_positive"], table["n_negative"]) >= min_positives)
+    return enough if enough.any() else scored
+
+
+def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
+    """Mean of a column over the tags that count (`counted_tags`); NaN where none does."""
+    counted = counted_tags(table, min_positives)
+    return float(table[column].astype(float)[counted].mean()) if counted.any() else float("nan")
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_number(number) for number in value] if isinstance(value, tuple) else _number(value)
+
+
+def _bounds(value: Any) -> Any:
+    """The inverse of `_plain`."""
+    if isinstance(value, Mapping):
+        return {name: _bounds(inner) for name, inner in value.items()}
+    return tuple(map(_or_nan, value)) if isinstance(value, list) else value
+
+
+def _or_nan(value: Any) -> Any:
+    return float("nan") if value is None else value

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import public_sets as sets
 import pytest
 
+import public_sets as sets
 from keras_tagger import audio
 from keras_tagger.config import config_from_dict
 from keras_tagger.data.datasets import count_dataset, msd, mtat, mtg_jamendo, open_dataset

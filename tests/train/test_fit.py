@@ -42,7 +42,7 @@ def test_run_directory(tiny_run: Any) -> None:
     found = {entry.name for entry in tiny_run.dir.iterdir()}
     assert found == {
         *("config.yaml", "tags.txt", "tags.json", "manifest.csv", "model.keras", "checkpoints", "logs"),
-        *("history.csv", "report.json", "report.csv"),
+        *("history.csv", "report.json", "report.csv", "report.html", "scores.npz"),
     }
     assert [entry.name for entry in (tiny_run.dir / "checkpoints").iterdir()] == ["last.npz"]
     assert (tiny_run.dir / "tags.txt").read_text(encoding="utf-8") == "high\nlow\nmid\n"
