@@ -121,13 +121,22 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     request.add_argument("files", nargs="+", metavar="FILE")
     request.add_argument("--server", default="localhost:8500", metavar="HOST:PORT")
     request.add_argument("--model_name", default="keras_tagger")
-    request.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    request.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of one request (30)")
+    request.add_argument("--retries", type=int, default=4, metavar="N", help="how often to ask a busy server again (4)")
     request.add_argument(
         "--signature",
-        choices=("tags", "attention", "contributions"),
+        choices=("tags", "attention", "contributions", "embedding"),
         default="tags",
-        help="attention and contributions print one JSON object per file",
+        help="all but tags print one JSON object per file",
     )
+    which = request.add_mutually_exclusive_group()
+    which.add_argument("--model_version", type=int, metavar="N", help="instead of the newest")
+    which.add_argument("--model_version_label", metavar="LABEL", help="stable, say")
+    request.add_argument("--tls", action="store_true", help="an encrypted connection; the options below imply it")
+    request.add_argument("--root_certificates", metavar="PEM", help="authorities of the server's certificate")
+    request.add_argument("--client_certificate", metavar="PEM", help="for a server that asks for one")
+    request.add_argument("--client_key", metavar="PEM", help="the private key of --client_certificate")
+    request.add_argument("--server_name", metavar="NAME", help="the name in its certificate, if not HOST")
     _add_output(request)
 
     add_data(add, commands)
@@ -163,20 +172,35 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> int:
+    from keras_tagger.serving.channel import Tls
     from keras_tagger.serving.client import Client
 
-    with Client(arguments.server, arguments.model_name, arguments.timeout) as client:
+    pems = (arguments.root_certificates, arguments.client_certificate, arguments.client_key, arguments.server_name)
+    with Client(
+        arguments.server,
+        arguments.model_name,
+        arguments.timeout,
+        version=arguments.model_version,
+        version_label=arguments.model_version_label,
+        retries=arguments.retries,
+        tls=Tls(*pems) if arguments.tls or any(pems) else None,
+    ) as client:
         if arguments.signature == "tags":
             return _each_file(arguments, lambda file: Answer(client.tag(file, top=arguments.top)))
-        ask = client.attention if arguments.signature == "attention" else client.contributions
-        name = "heatmap" if arguments.signature == "attention" else "contributions"
 
         def maps(file: str) -> Answer:
-            reply = ask(file)
-            return Answer({"times": _rounded(reply["times"][0]), name: _rounded(reply[name][0])})
+            if arguments.signature == "attention":
+                reply = client.attention(file, seconds=None)
+                return Answer({"times": _rounded(reply["times"][0]), "heatmap": _rounded(reply["heatmap"][0])})
+            heat = client.heatmap(file)
+            values = {"tags": heat.tags, "times": _rounded(heat.times), "contributions": _rounded(heat.values)}
+            return Answer(values)
+
+        def embedding(file: str) -> Answer:
+            return Answer(_rounded(client.embed(file)))
 
         arguments.json = True
-        return _each_file(arguments, maps, key=arguments.signature)
+        return _each_file(arguments, embedding if arguments.signature == "embedding" else maps, key=arguments.signature)
 
 
 def _rounded(array: Any) -> list[Any]:
@@ -185,9 +209,9 @@ def _rounded(array: Any) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What is printed of a file: tag to score (or maps), and in `names` which of the tags are present or unheard."""
+    """What is printed of a file: tag to score (or maps, or a vector), and in `names` which of the tags are present or unheard."""
 
-    values: Mapping[str, Any]
+    values: Any
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def note(self, tag: str) -> str:
