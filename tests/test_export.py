@@ -26,6 +26,7 @@ LENGTHS = {"short": 9000, "long": 35000}
 # signature: inputs, outputs (name: dtype)
 SIGNATURES = {
     "serving_default": ({"waveform": "float32"}, {"tags": "float32"}),
+    "wav": ({"audio_bytes": "string"}, {"tags": "float32"}),
     "classify": ({"inputs": "string"}, {"classes": "string", "scores": "float32"}),
     "attention": (
         {"waveform": "float32"},
@@ -41,8 +42,10 @@ SIGNATURES = {
 # Runs in an interpreter of its own: PATH of the SavedModel, PATH of the clips, PATH of the answers.
 STRANGER = '''
 import importlib.machinery
+import io
 import json
 import sys
+import wave
 
 BLOCKED = ("keras", "tf_keras", "kapre", "tensorflow_io", "keras_tagger", "librosa")
 
@@ -86,7 +89,20 @@ def example(wave):
 def request(signature, name):
     if signature == "classify":
         return np.array([example(wave) for wave in clips[name]], dtype=object)
+    if signature == "wav":
+        return np.array([riff(wave) for wave in clips[name]], dtype=object)
     return clips[name]
+
+
+def riff(samples):
+    """The clip as a stereo WAV at the model's rate, both channels alike."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(2)
+        writer.setsampwidth(2)
+        writer.setframerate(16000)
+        writer.writeframes(np.repeat(np.round(samples * 32768), 2).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 loaded = tf.saved_model.load(model_path)
@@ -121,7 +137,8 @@ print(json.dumps({"interface": interface, "imported": blocked}))
 
 @pytest.fixture(scope="module")
 def clips() -> dict[str, np.ndarray]:
-    return {name: noise(length, seed=length, batch=2) for name, length in LENGTHS.items()}
+    waves = {name: noise(length, seed=length, batch=2) for name, length in LENGTHS.items()}
+    return {name: (np.round(wave * 32767) / 32768).astype(np.float32) for name, wave in waves.items()}
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +175,7 @@ def expected_answers(tagger: Any, wave: np.ndarray) -> dict[str, Any]:
     heatmap = attention.heatmap().values[0]
     return {
         "serving_default": tags,
+        "wav": tags,
         "classify": {"classes": np.array(TAGS)[order], "scores": scores[order]},
         "attention": {**tags, **times, "heatmap": heatmap},
         "contributions": {**tags, **times, "contributions": contributions.values},
@@ -192,6 +210,13 @@ def test_a_stranger_gets_what_the_tagger_says(
                 assert names == list(expected)
             else:
                 np.testing.assert_allclose(found[index], expected, atol=1e-5, err_msg=key)
+
+
+def test_clips_hold_16_bits(clips: dict[str, np.ndarray]) -> None:
+    """So that the signature wav is asked about the very same clips as the others."""
+    for waves in clips.values():
+        assert np.abs(waves).max() < 1
+        np.testing.assert_array_equal(waves, np.round(waves * 32768) / 32768)
 
 
 @pytest.mark.parametrize("loader", ["1", "2"])
@@ -261,10 +286,11 @@ def test_files_inside(tagger: Any, exported: Path) -> None:
     assert (exported.stat().st_mode & 0o777) == 0o755
 
 
-def test_warm_up_has_a_valid_request_per_signature(exported: Path) -> None:
+def test_warm_up_has_valid_requests_of_every_signature_at_one_and_more_windows(tagger: Any, exported: Path) -> None:
     signatures = tf.saved_model.load(exported).signatures
     records = tf.data.TFRecordDataset(str(exported / "assets.extra" / WARMUP_FILE))
     seen = []
+    lengths: dict[str, set[int]] = {}
     for record in records:
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         request = log.predict_log.request
@@ -274,7 +300,12 @@ def test_warm_up_has_a_valid_request_per_signature(exported: Path) -> None:
         assert set(found) == set(SIGNATURES[name][1])
         assert {value.shape[0] for value in found.values()} == {1}
         seen.append(name)
-    assert sorted(seen) == sorted(SIGNATURES)
+        if "waveform" in inputs:
+            lengths.setdefault(name, set()).add(int(inputs["waveform"].shape[1]))
+    assert set(seen) == set(SIGNATURES)
+    assert {name: seen.count(name) for name in SIGNATURES} == dict.fromkeys(SIGNATURES, 2)
+    window = tagger.model.window_samples
+    assert set(map(tuple, map(sorted, lengths.values()))) == {(window, 30 * RATE)}
 
 
 def test_two_exports_at_once_are_two_versions_above_the_highest(tagger: Any, tmp_path: Path) -> None:
