@@ -1,0 +1,107 @@
+"""The results page: well-formed, alone, and drawn from the report's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_curve
+
+from keras_tagger.train.bootstrap import ClipScores
+from keras_tagger.train.intervals import bootstrap_intervals
+from keras_tagger.train.page import precision_recall, report_page
+from keras_tagger.train.report import Report, counted_tags, macro, score
+
+TAGS = ("rock & roll", "<b>", "never")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    rng = np.random.default_rng(0)
+    labels = (rng.uniform(size=(300, 3)) < (0.4, 0.1, 0.0)).astype(np.float32)
+    scores = np.clip(0.5 * labels + 0.5 * rng.uniform(size=labels.shape), 0, 1)
+    table = score(labels, scores, TAGS)
+    found = ClipScores(tuple(map(str, range(300))), TAGS, labels, scores, 0.5, counted_tags(table))
+    return Report(
+        macro(table, "roc_auc"),
+        macro(table, "pr_auc"),
+        table,
+        300,
+        "test",
+        ({"path": "a<i>.mp3", "reason": "broken"},),
+        {"epochs": 3, "train_seconds": 12.345678},
+        accuracy=0.625,
+        n_chunks=16,
+        intervals=bootstrap_intervals(found, 100),
+        clip_scores=found,
+    )
+
+
+def parsed(page: str) -> ElementTree.Element:
+    """The body; it is written as XML, but for the head's tags."""
+    return ElementTree.fromstring(page[page.index("<body>") : page.index("</body>") + len("</body>")])
+
+
+def test_the_page_needs_nothing_else(report: Report) -> None:
+    page = report_page(report)
+    assert page.startswith("<!DOCTYPE html>")
+    assert not re.search(r"https?://|src=|href=|@import|url\(|<script", page)
+    assert "&lt;b&gt;" in page
+    assert "<b></b>" not in page
+    assert "a&lt;i&gt;.mp3" in page
+
+
+def test_numbers_and_bars(report: Report) -> None:
+    body = parsed(report_page(report))
+    text = " ".join(body.itertext())
+    low, high = report.intervals["roc_auc"]
+    for shown in (f"{report.roc_auc:.4f}", f"{report.pr_auc:.4f}", "0.6250", f"{low:.4f} to {high:.4f}", "2 of 3"):
+        assert shown in text
+    assert "16 evenly spaced chunks" in text
+    rows = [row for row in body.findall("table")[1].findall("tr") if row.find("td") is not None]
+    values = {row["tag"]: row for row in report.per_tag}
+    names = [row.find("td").text for row in rows]
+    assert names == [*sorted(TAGS[:2], key=lambda tag: -values[tag]["pr_auc"]), "never"]
+    for row in rows[:2]:
+        of = values[row.find("td").text]
+        for svg, column in zip(row.iter("svg"), ("roc_auc", "pr_auc"), strict=True):
+            ground, bar = (float(rect.get("width")) for rect in svg.iter("rect"))
+            assert bar / ground == pytest.approx(of[column], abs=1e-3)
+            whisker, chance = (path.get("d") for path in svg.iter("path"))
+            left, right = (float(re.search(pattern, whisker)[1]) for pattern in (r"M([\d.]+)", r"H([\d.]+)"))
+            bounds = report.intervals["per_tag"][of["tag"]][column]
+            np.testing.assert_allclose([left / ground, right / ground], bounds, atol=1e-3)
+            share = 0.5 if column == "roc_auc" else of["n_positive"] / 300
+            assert float(re.search(r"M([\d.]+)", chance)[1]) / ground == pytest.approx(share, abs=1e-3)
+
+
+def test_curves_are_scikit_learns(report: Report) -> None:
+    found = report.clip_scores
+    present = found.labels[:, 0] > 0.5
+    recall, precision = precision_recall(present, found.scores[:, 0])
+    expected_precision, expected_recall, _ = precision_recall_curve(present, found.scores[:, 0])
+    # scikit-learn begins with the laxest threshold and ends with a point that it adds, (0, 1).
+    np.testing.assert_allclose(precision, expected_precision[-2::-1])
+    np.testing.assert_allclose(recall, expected_recall[-2::-1])
+    figures = list(parsed(report_page(report)).iter("figure"))
+    assert len(figures) == 2
+    best = max(report.per_tag, key=lambda row: row["pr_auc"] if np.isfinite(row["pr_auc"]) else -1)
+    assert "".join(figures[0].find("figcaption").itertext()) == f"{best['tag']} {best['pr_auc']:.3f}"
+    for figure in figures:
+        box = figure.find(".//rect")
+        left, top, size = (float(box.get(name)) for name in ("x", "y", "width"))
+        points = [tuple(map(float, point.split(","))) for point in figure.find(".//polyline").get("points").split()]
+        assert len(points) <= 200
+        assert points[0][0] == left
+        assert points[-1][0] == left + size
+        assert all(top <= y <= top + size for _, y in points)
+
+
+def test_without_scores_and_intervals(report: Report) -> None:
+    bare = dataclasses.replace(report, clip_scores=None, intervals={}, failed=(), training={})
+    text = " ".join(parsed(report_page(bare)).itertext())
+    assert "No intervals were computed." in text
+    assert "Precision and recall" not in text
