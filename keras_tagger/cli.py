@@ -209,7 +209,7 @@ def _rounded(array: Any) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What is printed of a file: tag to score (or maps, or a vector), and in `names` which of the tags are present or unheard."""
+    """What is printed of a file: tag to score, maps or a vector, and in `names` which tags are present or unheard."""
 
     values: Any
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
