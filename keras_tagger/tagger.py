@@ -144,7 +144,7 @@ class Tagger:
         Raises:
             ModelError: a tag that the model does not have.
         """
-        rows = self._tag_rows(tags)
+        rows = self.rows(tags)
         values, scores, weights = [], [], []
         for window, found in self._outputs(audio, ("tags", "contributions")):
             values.append(found["contributions"][rows, -self._new_tokens(window) :])
@@ -155,6 +155,42 @@ class Tagger:
         names = tuple(self.model.tags[i] for i in rows)
         mean = np.average(scores, axis=0, weights=weights)
         return Heatmap(stitched, names, times, "contributions", scores=mean)
+
+    def explain(
+        self, audio: AudioSource, method: str | None = None, tags: Sequence[str] | str | None = None, **options: Any
+    ) -> Heatmap:
+        """Why a tag: its map over the clip by any method of `keras_tagger.explain.METHODS`.
+
+        Args:
+            audio: see `Tagger`.
+            method: "contributions", "integrated_gradients", ...; the one that measured best where None
+                (docs/explanations.md).
+            tags: rows wanted, in order, or one; None for all.
+            **options: of the method.
+
+        Returns:
+            Heatmap [n_tags, T], or [n_tags, F, T] with `frequencies` for methods over frequency; `scores` are the tags'
+            probabilities for the whole clip.
+
+        Raises:
+            ModelError: a method, option or tag that there is not, or an impossible value; the sentence lists what is.
+        """
+        from keras_tagger.explain import DEFAULT_METHOD, explain
+
+        return explain(self, audio, method or DEFAULT_METHOD, tags, **options)
+
+    def rows(self, tags: Sequence[str] | str | None) -> list[int]:
+        """Numbers of outputs by tag, in the order given; all of them for None, one for a string.
+
+        Raises:
+            ModelError: a tag that the model does not have.
+        """
+        if isinstance(tags, str):
+            tags = [tags]
+        unknown = [tag for tag in tags or () if tag not in self.model.tags]
+        if unknown:
+            raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
+        return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
 
     def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
         """A tagger of some of the outputs, in the order given: the same body, with the head's columns of those tags.
@@ -169,7 +205,7 @@ class Tagger:
         from keras_tagger.models.music_tagger import MusicTagger
         from keras_tagger.models.transfer import copy_weights
 
-        kept = [self.model.tags[row] for row in self._tag_rows(tags)]
+        kept = [self.model.tags[row] for row in self.rows(tags)]
         rename = dict(rename or {})
         unknown = [tag for tag in rename if tag not in kept]
         if unknown:
@@ -256,14 +292,6 @@ class Tagger:
         # A whole window has as many tokens as the stretch it stands for; a clip shorter than that, those it makes.
         whole = -(-window.new_samples // self.model.token_samples)
         return min(whole, self.model.n_tokens(len(window.waveform)))
-
-    def _tag_rows(self, tags: Sequence[str] | None) -> list[int]:
-        if isinstance(tags, str):
-            tags = [tags]
-        unknown = [tag for tag in tags or () if tag not in self.model.tags]
-        if unknown:
-            raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
-        return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
 
 
 def load(source: str | os.PathLike[str]) -> Tagger:

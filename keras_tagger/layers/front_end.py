@@ -41,6 +41,18 @@ class FrontEnd(keras.layers.Layer):
         """Tokens made of that many frames, a number or an integer tensor."""
         return -(-n_frames // self.frames_per_token)
 
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The last feature maps over time and frequency, [B, tokens, F, C]; F is 1 where only time is left."""
+        raise NotImplementedError
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The tokens [B, tokens, width] of the last feature maps."""
+        raise NotImplementedError
+
+    def call(self, spectrogram: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Compute the tokens."""
+        return self.tokens_of(self.feature_maps(spectrogram, training), training)
+
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[B, frames, n_mels] -> [B, tokens, width]."""
         frames = input_shape[1]
@@ -107,16 +119,20 @@ class CompactFrontEnd(FrontEnd):
         self.flat = shape[2] * shape[3]  # type: ignore[operator]
         self.project.build((None, None, self.flat))
 
-    def call(self, spectrogram: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the tokens."""
-        x = self.input_norm(spectrogram, training=training)
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The last stage's output, [B, tokens, F, channels[-1]]."""
+        x = self.input_norm(seen, training=training)
         # Whole tokens, so that every stage sees an even number of frames.
         frames = tf.shape(x)[1]
         x = tf.pad(x, [[0, 0], [0, -frames % self.frames_per_token], [0, 0]])[..., tf.newaxis]
         for stage in self.stages:
             x = stage(x, training=training)
-        shape = tf.shape(x)
-        return self.project(tf.reshape(x, [shape[0], shape[1], self.flat]))
+        return x
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """A dense layer over all frequencies of a moment."""
+        shape = tf.shape(maps)
+        return self.project(tf.reshape(maps, [shape[0], shape[1], self.flat]))
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
@@ -225,9 +241,9 @@ class TimbralFrontEnd(FrontEnd):
         self.project.build((None, None, 29 * self.channels))
         self.project_norm.build((None, None, self.width))
 
-    def call(self, spectrogram: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the tokens."""
-        x = self.input_norm(spectrogram[..., tf.newaxis], training=training)
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """All filters' outputs, of the vertical ones the maximum over frequency: [B, frames, 1, 29c]."""
+        x = self.input_norm(seen[..., tf.newaxis], training=training)
         found = []
         for convolution in self.vertical:
             # Valid in frequency, same in time.
@@ -239,7 +255,11 @@ class TimbralFrontEnd(FrontEnd):
         for y, norm in zip(found, self.norms, strict=True):
             y = tf.nn.relu(norm(y, training=training))
             features.append(tf.reduce_max(y, axis=2) if y.shape.rank == 4 else y)
-        joined = self.project(tf.concat(features, axis=-1))
+        return tf.concat(features, axis=-1)[:, :, tf.newaxis]
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """A dense layer, batch norm and ReLU over all filters of a moment."""
+        joined = self.project(tf.squeeze(maps, axis=2))
         return tf.nn.relu(self.project_norm(joined, training=training))
 
     def get_config(self) -> dict[str, Any]:

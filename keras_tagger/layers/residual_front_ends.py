@@ -55,12 +55,16 @@ class ResidualFrontEnd(FrontEnd):
             )
         _build_blocks(self.input_norm, self.blocks, n_mels)
 
-    def call(self, spectrogram: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the tokens."""
-        x = self.input_norm(spectrogram[..., tf.newaxis], training=training)
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The last block's output, [B, tokens, 1, width]."""
+        x = self.input_norm(seen[..., tf.newaxis], training=training)
         for block in self.blocks:
             x = block(x, training=training)
-        return tf.squeeze(x, axis=2)
+        return x
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The only band."""
+        return tf.squeeze(maps, axis=2)
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""
@@ -115,14 +119,18 @@ class PooledFrontEnd(FrontEnd):
         whole = n_frames // self.frames_per_token
         return max(whole, 1) if isinstance(whole, int) else tf.maximum(whole, 1)
 
-    def call(self, spectrogram: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the tokens."""
-        missing = tf.maximum(self.frames_per_token - tf.shape(spectrogram)[1], 0)
-        x = self.input_norm(tf.pad(spectrogram, [[0, 0], [0, missing], [0, 0]])[..., tf.newaxis], training=training)
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The last block's output, [B, tokens, F, channels[-1]]."""
+        missing = tf.maximum(self.frames_per_token - tf.shape(seen)[1], 0)
+        x = self.input_norm(tf.pad(seen, [[0, 0], [0, missing], [0, 0]])[..., tf.newaxis], training=training)
         for block in self.blocks:
             x = block(x, training=training)
-        shape = tf.shape(x)
-        return self.project(tf.reshape(x, [shape[0], shape[1], self.flat]))
+        return x
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """A dense layer over all frequencies of a moment."""
+        shape = tf.shape(maps)
+        return self.project(tf.reshape(maps, [shape[0], shape[1], self.flat]))
 
     def get_config(self) -> dict[str, Any]:
         """All constructor arguments."""

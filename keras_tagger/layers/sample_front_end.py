@@ -56,17 +56,21 @@ class SampleFrontEnd(FrontEnd):
             channels = convolution.filters
             norm.build((None, None, channels))
 
-    def call(self, waveform: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the tokens."""
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The last convolution's output, [B, tokens, 1, width]."""
         # Whole tokens, and a zero before the first sample, which the first kernel is centred on.
-        missing = -tf.shape(waveform)[1] % self.frames_per_token
-        x = tf.cast(tf.pad(waveform, [[0, 0], [1, missing]]), self.compute_dtype)[..., tf.newaxis]
+        missing = -tf.shape(seen)[1] % self.frames_per_token
+        x = tf.cast(tf.pad(seen, [[0, 0], [1, missing]]), self.compute_dtype)[..., tf.newaxis]
         last = len(self.convolutions) - 1
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = tf.nn.relu(norm(convolution(x), training=training))
             if 0 < index < last:
                 x = tf.nn.max_pool1d(x, 3, 3, "VALID")
-        return x
+        return x[:, :, tf.newaxis]
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Each moment's channels."""
+        return tf.squeeze(maps, axis=2)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[B, samples] -> [B, tokens, width]."""

@@ -263,9 +263,13 @@ class TransformerEncoder(keras.layers.Layer):
         self, context: tf.Tensor, scores: list[tf.Tensor], training: bool | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `finish`, and all layers' scores, float32 [B, n_layers, n_heads, S, S]; `scores` are the earlier ones'."""
+        cls, last = self.finish_with_last_scores(context, training)
+        return cls, tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
+
+    def finish_with_last_scores(self, context: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `finish`, and the last layer's scores [B, n_heads, S, S]: those it computes with, and has gradients of."""
         x, last = self.blocks[-1](context, training=training, return_attention_scores=True)
-        stacked = tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
-        return self._finish(x[:, :1])[:, 0], stacked
+        return self._finish(x[:, :1])[:, 0], last
 
     def attend_single(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[CLS] after a last layer in which every head attends to one token only, for each token in turn.

@@ -171,13 +171,32 @@ class MusicTagger(keras.Model):
 
         With `return_contributions` also the logits of the tag-wise contributions, float32 [B, T, n_tags], for a loss.
         """
-        seen = self._seen(waveform)
+        seen = self.see(waveform)
         if spec_augment is not None:
             seen = spec_augment(seen, step=step, training=training)
         tokens, mode = self._embed(seen, training), _mode(self.encoder, training)
         context, _ = self.encoder.encode_context(tokens, training=mode)
         logits = self.head(self.encoder.finish(context, training=mode), training=training)
         return (logits, self._contributions(context, mode, training)) if return_contributions else logits
+
+    def logits_of(self, seen: tf.Tensor, return_attention_scores: bool = False) -> Any:
+        """The rest of the forward pass, for explanations, which change what the front-end sees or ask for gradients.
+
+        Args:
+            seen: what the front-end sees of a waveform (`see`).
+            return_attention_scores: whether to give each layer's weights too, [B, n_heads, 1+T, 1+T], as tensors that
+                the logits are computed from.
+
+        Returns:
+            Logits float32 [B, n_tags], or (logits, list of weights).
+        """
+        return self._logits_of_tokens(self._embed(seen, training=False), return_attention_scores)
+
+    def logits_and_feature_maps(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `logits_of`, and the front-end's last feature maps [B, T, F, C], which the logits are computed from."""
+        maps = self.front_end.feature_maps(tf.cast(seen, self.front_end.compute_dtype), training=False)
+        tokens = self._place(self.front_end.tokens_of(maps, training=False))
+        return self._logits_of_tokens(tokens), maps
 
     def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
         """Everything there is to see, from one pass through one traced function per choice of outputs.
@@ -210,7 +229,7 @@ class MusicTagger(keras.Model):
 
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
         found = {}
-        seen = self._seen(waveform)
+        seen = self.see(waveform)
         # Of the raw waveform's front-end, a picture only.
         found["spectrogram"] = self.spectrogram(seen) if self.front_end.takes_waveform else seen
         if outputs != ("spectrogram",):
@@ -243,7 +262,7 @@ class MusicTagger(keras.Model):
             whole = tf.maximum(n_samples, max(self.token_samples, self.model.spectrogram.n_fft // 2 + 1))
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 
-    def _seen(self, waveform: tf.Tensor) -> tf.Tensor:
+    def see(self, waveform: tf.Tensor) -> tf.Tensor:
         """What the front-end sees of a waveform: its spectrogram [B, frames, n_mels], or itself [B, samples]."""
         whole = self._whole_tokens(waveform)
         if self.front_end.takes_waveform:
@@ -256,8 +275,18 @@ class MusicTagger(keras.Model):
         return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
 
     def _embed(self, seen: tf.Tensor, training: bool | None) -> tf.Tensor:
-        tokens = self.class_token(self.front_end(seen, training=_mode(self.front_end, training)))
+        return self._place(self.front_end(seen, training=_mode(self.front_end, training)))
+
+    def _place(self, tokens: tf.Tensor) -> tf.Tensor:
+        tokens = self.class_token(tokens)
         return tokens if self.positions is None else self.positions(tokens)
+
+    def _logits_of_tokens(self, tokens: tf.Tensor, return_attention_scores: bool = False) -> Any:
+        context, scores = self.encoder.encode_context(tokens, False, return_attention_scores)
+        if return_attention_scores:
+            cls, last = self.encoder.finish_with_last_scores(context, False)
+            return self.head(cls, training=False), [*scores, last]
+        return self.head(self.encoder.finish(context, training=False), training=False)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """[B, samples] -> [B, n_tags]."""

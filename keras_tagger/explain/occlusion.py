@@ -1,0 +1,45 @@
+"""Occlusion: what the tag loses when a patch of time and frequency is taken away."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_tagger.explain import inputs
+from keras_tagger.explain.maps import Maps, of_input
+from keras_tagger.models.music_tagger import MusicTagger
+
+
+def occlusion(
+    model: MusicTagger,
+    waveforms: np.ndarray,
+    rows: list[int],
+    *,
+    patch_seconds: float,
+    patch_bands: int,
+    fill: str | float,
+) -> Maps:
+    """Logit lost when a patch is replaced (Zeiler and Fergus 2014), as the value of each of its cells.
+
+    Patches tile the window; all tags come from the same passes.
+
+    Args:
+        patch_seconds: length of a patch, rounded to whole frames.
+        patch_bands: mel bands of a patch.
+        fill: what a patch is replaced by: "mean" (each band's mean over the window), "silence", or a number.
+    """
+    seen = inputs.front_end_input(model, waveforms)
+    fills = inputs.filling(model, seen, fill)
+    times = model.front_end.frames_per_token / model.hop_seconds  # frames, or samples, a second
+    columns = min(max(round(patch_seconds * times), 1), seen.shape[1])
+    bands = seen.shape[2] if seen.ndim == 3 else 1
+    whole = inputs.logits(model, seen)[:, rows]
+    lost = np.zeros((len(seen), len(rows), *seen.shape[1:]), np.float32)
+    for start in range(0, seen.shape[1], columns):
+        for low in range(0, bands, patch_bands):
+            cells: tuple[slice, ...] = (slice(None), slice(start, start + columns))
+            cells += (slice(low, low + patch_bands),) if seen.ndim == 3 else ()
+            changed = seen.copy()
+            changed[cells] = fills[cells]
+            drop = whole - inputs.logits(model, changed)[:, rows]
+            lost[(slice(None), *cells)] = drop.reshape(*drop.shape, *[1] * (seen.ndim - 1))
+    return of_input(model, lost)
