@@ -20,7 +20,7 @@ from absl import app
 from absl.flags import argparse_flags
 
 from keras_tagger.cli_data import add_data, add_measuring
-from keras_tagger.errors import KerasTaggerError
+from keras_tagger.errors import KerasTaggerError, ModelError
 
 DEFAULT = "compact"
 
@@ -36,6 +36,7 @@ _EXAMPLES = """examples:
   keras-tagger evaluate runs/mtat --data mtat --root MTAT/ --n_chunks 16 --out reports/mtat
   keras-tagger compare reports/mtat reports/other         which is better, on the same clips
   keras-tagger export runs/demo exported/                 a SavedModel as exported/1
+  keras-tagger export --check exported/                   whether TensorFlow Serving can serve it, and why not
   keras-tagger serve exported/ --port 8500                gRPC, for any TensorFlow Serving client
   keras-tagger request song.mp3 --server localhost:8500   ask a server
   tensorboard --logdir runs/demo/logs                     metrics, pictures and clips of a run
@@ -107,8 +108,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_measuring(add)
 
     export = add("export", _export, "write a SavedModel as the next version below a directory")
-    export.add_argument("model", metavar="MODEL", help="a pretrained name, a run directory or a .keras file")
-    export.add_argument("directory", metavar="DIR")
+    export.add_argument("model", metavar="MODEL", nargs="?", help="a pretrained name, a run directory or a .keras file")
+    export.add_argument("directory", metavar="DIR", nargs="?")
+    export.add_argument(
+        "--check",
+        metavar="DIR",
+        nargs="?",
+        const="",
+        help="say whether TensorFlow Serving can serve a version (or the newest below DIR); after MODEL DIR, what is "
+        "written",
+    )
 
     serve = add("serve", _serve, "serve the newest version below a directory over gRPC")
     serve.add_argument("directory", metavar="DIR")
@@ -264,10 +273,23 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from keras_tagger.tagger import load
+    given = [part for part in (arguments.model, arguments.directory) if part is not None]
+    if len(given) != 2 and (given or not arguments.check):
+        raise ModelError(f"export: expected MODEL and DIR, or --check DIR. Received: {' '.join(given) or 'neither'}.")
+    checked = arguments.check
+    if given:
+        from keras_tagger.tagger import load
 
-    print(load(arguments.model).export(arguments.directory))
-    return 0
+        version = load(arguments.model).export(arguments.directory)
+        print(version)
+        checked = checked if checked is None else checked or str(version)
+    if checked is None:
+        return 0
+    from keras_tagger.export_check import check_export
+
+    found = check_export(checked)
+    print(found)
+    return 0 if found.ok else 1
 
 
 def _serve(arguments: argparse.Namespace) -> int:
