@@ -40,7 +40,7 @@ def report_page(report: Report) -> str:
         _headline(report),
         f'<p class="note">Each clip is scored as the mean over {how}. {_interval_note(report)}</p>',
         "<h2>Per tag</h2>",
-        '<p class="note">Sorted by PR-AUC (average precision). Thin lines are the intervals; the grey tick is what '
+        '<p class="note">Sorted by PR-AUC (average precision). Thin lines are the intervals; the dashed tick is what '
         "chance gives: 0.5 for ROC-AUC, the share of clips with the tag for PR-AUC.</p>",
         _tag_table(report),
     ]
@@ -139,7 +139,7 @@ def _bar(value: float, bounds: tuple[float, float] | None, chance: float, colour
             path = f"M{low} {middle}H{high}M{low} {middle - 4}V{middle + 4}M{high} {middle - 4}V{middle + 4}"
             shapes.append(f'<path d="{path}" stroke="#111" stroke-width="1.5" fill="none"/>')
         at = f"{chance * _BAR_WIDTH:.1f}"
-        shapes.append(f'<path d="M{at} 0V{_BAR_HEIGHT}" stroke="#999" stroke-width="2"/>')
+        shapes.append(f'<path d="M{at} 0V{_BAR_HEIGHT}" stroke="#555" stroke-width="2" stroke-dasharray="3 2"/>')
     label = f"{value:.3f}" if np.isfinite(value) else "not scored"
     return f'<svg width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}" role="img" aria-label="{label}">{"".join(shapes)}</svg>'
 
@@ -165,10 +165,12 @@ def _curves(report: Report) -> str:
 
 def _curve(recall: np.ndarray, precision: np.ndarray, share: float) -> str:
     """Precision over recall in a square; before its first threshold the curve is level."""
-    recall, precision = np.concatenate([[0.0], recall]), np.concatenate([precision[:1], precision])
-    if len(recall) > _POINTS:
-        chosen = np.unique(np.linspace(0, len(recall) - 1, _POINTS).round().astype(int))
-        recall, precision = recall[chosen], precision[chosen]
+    # The first threshold of each recall has its best precision; the last one goes on to the right end.
+    first = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)
+    if len(first) > _POINTS - 2:
+        first = first[np.unique(np.linspace(0, len(first) - 1, _POINTS - 2).round().astype(int))]
+    chosen = np.append(first, len(recall) - 1)
+    recall, precision = np.append(0.0, recall[chosen]), np.append(precision[first[0]], precision[chosen])
     x, y = _LEFT + recall * _CURVE, _TOP + (1 - precision) * _CURVE
     line = " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(x, y, strict=True))
     level = f"{_TOP + (1 - share) * _CURVE:.1f}"
