@@ -20,6 +20,7 @@ from absl import app
 from absl.flags import argparse_flags
 
 from keras_tagger.cli_data import add_data, add_measuring
+from keras_tagger.cli_explain import add_explain
 from keras_tagger.errors import KerasTaggerError, ModelError
 
 DEFAULT = "compact"
@@ -27,6 +28,8 @@ DEFAULT = "compact"
 _EXAMPLES = """examples:
   keras-tagger tag song.mp3                               the best tags of a file, by the weights that are shipped
   keras-tagger tag *.mp3 --merge_synonyms --csv           a table of many; one name for vocal, vocals, voice, singing
+  keras-tagger explain song.mp3 --tags guitar --out guitar.html   where in the song, with players
+  keras-tagger explain song.mp3 --method integrated_gradients --tags guitar --out guitar.png --listen guitar.wav
   keras-tagger data check my_music/                       what is there, what is broken
   keras-tagger fit configs/demo.yaml                      train; the run goes to runs/demo
   keras-tagger fit configs/albums.yaml --set training.epochs=3 --resume
@@ -97,6 +100,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     tag.add_argument("--merge_synonyms", action="store_true", help="one entry for vocal, vocals, voice, singing, ...")
     _add_output(tag)
+
+    add_explain(add, DEFAULT)
 
     fit = add("fit", _fit, "train a tagger from a YAML file")
     fit.add_argument("config", metavar="CONFIG")

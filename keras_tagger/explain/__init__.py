@@ -15,7 +15,7 @@
     chance.py          a map that knows nothing
     inputs.py, maps.py what methods share
     listen.py          the explained part as audio
-    page.py            a page with maps and a player
+    writing.py, page.py pictures, numbers, a page with players
     faithfulness.py    does a map say what the model does
     localization.py    does a map point where a tag is heard
 

@@ -159,7 +159,7 @@ class Perturbed:
 
     def __call__(self, masks: np.ndarray) -> np.ndarray:
         """Probability of the tag for each mask, float32 [n]."""
-        from keras_tagger.explain.inputs import logits
+        from keras_tagger.explain.inputs import probabilities
 
         frames, bands = self._spectrogram.shape
         scores = []
@@ -167,8 +167,7 @@ class Perturbed:
             grid = mask[np.newaxis] if mask.ndim == 1 else mask
             cell = grid[np.arange(bands) * len(grid) // bands][:, np.arange(frames) * grid.shape[1] // frames]
             scores.append(np.where(cell.T, self._fill, self._spectrogram))
-        found = logits(self._model, np.stack(scores))[:, self._row]
-        return 1 / (1 + np.exp(-found))
+        return probabilities(self._model, np.stack(scores))[:, self._row]
 
 
 def cascading_randomisation(

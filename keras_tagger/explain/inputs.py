@@ -56,6 +56,11 @@ def logits(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
     return np.concatenate([call(tf.constant(part)).numpy() for part in _parts(np.asarray(seen, np.float32))])
 
 
+def probabilities(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [B, n_tags], in batches."""
+    return model.probabilities(tf.constant(logits(model, seen))).numpy()
+
+
 def gradients(model: MusicTagger, seen: np.ndarray, row: int) -> np.ndarray:
     """Gradient of a tag's logit with respect to what the front-end sees, float32 of its shape, in batches."""
     call = traced(model, _gradients, spec(model), tf.TensorSpec([], tf.int32))

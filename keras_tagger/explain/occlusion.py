@@ -32,14 +32,22 @@ def occlusion(
     times = model.front_end.frames_per_token / model.hop_seconds  # frames, or samples, a second
     columns = min(max(round(patch_seconds * times), 1), seen.shape[1])
     bands = seen.shape[2] if seen.ndim == 3 else 1
+    patches: list[tuple[slice, ...]] = [
+        (slice(start, start + columns), *([slice(low, low + patch_bands)] if seen.ndim == 3 else []))
+        for start in range(0, seen.shape[1], columns)
+        for low in range(0, bands, patch_bands)
+    ]
     whole = inputs.logits(model, seen)[:, rows]
     lost = np.zeros((len(seen), len(rows), *seen.shape[1:]), np.float32)
-    for start in range(0, seen.shape[1], columns):
-        for low in range(0, bands, patch_bands):
-            cells: tuple[slice, ...] = (slice(None), slice(start, start + columns))
-            cells += (slice(low, low + patch_bands),) if seen.ndim == 3 else ()
-            changed = seen.copy()
-            changed[cells] = fills[cells]
-            drop = whole - inputs.logits(model, changed)[:, rows]
-            lost[(slice(None), *cells)] = drop.reshape(*drop.shape, *[1] * (seen.ndim - 1))
+    together = max(inputs.BATCH // len(seen), 1)
+    for first in range(0, len(patches), together):
+        part = patches[first : first + together]
+        changed = np.repeat(seen[np.newaxis], len(part), axis=0)
+        for index, cells in enumerate(part):
+            one = (index, slice(None), *cells)
+            changed[one] = fills[one[1:]]
+        found = inputs.logits(model, changed.reshape(-1, *seen.shape[1:]))[:, rows].reshape(len(part), *whole.shape)
+        for cells, drop in zip(part, whole - found, strict=True):
+            everywhere = (slice(None), slice(None), *cells)
+            lost[everywhere] = drop.reshape(*drop.shape, *[1] * (seen.ndim - 1))
     return of_input(model, lost)
