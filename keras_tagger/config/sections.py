@@ -303,7 +303,8 @@ class TrainingConfig:
             dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
         temperature: above 1, the loss of tags divides logits by it, so that small probabilities of soft labels count
             for more (`keras_tagger.train.losses.tag_loss`).
-        early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC; 0 is off.
+        early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC (softmax: accuracy); 0 is
+            off.
         checkpoint_steps: steps between checkpoints from which a killed run resumes.
         precision: Keras dtype policy; the spectrogram stays float32.
         init: the model to start from: a pretrained name, a run directory or a `.keras` file; empty is random weights.
@@ -412,6 +413,12 @@ class ExperimentConfig:
             "training.contribution_loss",
             "0 where model.head.activation is softmax",
             self.training.contribution_loss,
+        )
+        _require(
+            self.model.head.activation == "sigmoid" or self.training.temperature == 1,
+            "training.temperature",
+            "1 where model.head.activation is softmax",
+            self.training.temperature,
         )
         _require(
             bool(self.name) and not set(self.name) & set("/\\\0") and self.name not in (".", ".."),

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from keras_tagger.data.manifest import Clip, Manifest, read_manifest
 from keras_tagger.data.prepare import prepare
-from keras_tagger.errors import ManifestError, ManifestNotFoundError
+from keras_tagger.errors import ManifestError, ManifestNotFoundError, ModelError
 from keras_tagger.train.evaluate import evaluate
 from tiny import RATE, TAGS, noise, write_tones
 
@@ -121,6 +121,53 @@ def test_unknown_split_and_missing_data(tagger: Any, manifest: Path, tmp_path: P
         evaluate(tagger, manifest, "valid", progress=False)
     with pytest.raises(ManifestNotFoundError, match="nothing"):
         evaluate(tagger, tmp_path / "nothing", progress=False)
+
+
+@pytest.mark.parametrize("kind", ["files", "prepared"])
+def test_chunks_are_evenly_spaced(tagger: Any, manifest: Path, tmp_path: Path, kind: str) -> None:
+    """The mean over chunks as the papers' code cuts them, of clips shorter and longer than a chunk."""
+    whole = read_manifest(manifest)
+    data = whole if kind == "files" else prepare(whole, tmp_path / "prepared", RATE, 1.0)
+    report = evaluate(tagger, data, progress=False, n_chunks=5)
+    assert report.n_chunks == 5
+    size = tagger.model.crop_samples
+    lengths = set()
+    for clip, found in zip(report.clip_scores.clips, report.clip_scores.scores, strict=True):
+        wave, _ = soundfile.read(clip, dtype="float32")
+        hop = max((len(wave) - size) // 5, 0)
+        pieces = [wave[i * hop : i * hop + size] for i in range(5)] if hop else [wave]
+        lengths.add(len(pieces))
+        expected = np.mean([tagger.model.analyze(piece[None], ("tags",))["tags"][0] for piece in pieces], axis=0)
+        np.testing.assert_allclose(found, expected, atol=2e-4 if kind == "prepared" else 1e-6)
+    assert lengths == {1, 5}
+    labels, scores = report.clip_scores.labels, report.clip_scores.scores
+    expected = np.mean([average_precision_score(labels[:, i], scores[:, i]) for i in range(3)])
+    np.testing.assert_allclose(report.pr_auc, expected)
+
+
+def test_intervals_are_of_the_seed(tagger: Any, manifest: Path) -> None:
+    first, same, other = (
+        evaluate(tagger, manifest, "train", progress=False, resamples=40, seed=seed).intervals for seed in (1, 1, 2)
+    )
+    assert first == same
+    assert first["roc_auc"] != other["roc_auc"]
+    assert (first["resamples"], first["seed"], set(first["per_tag"])) == (40, 1, set(TAGS))
+    assert evaluate(tagger, manifest, progress=False, resamples=0).intervals == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"n_chunks": -1}, "n_chunks: expected a whole number of 0 or more. Received: -1"),
+        ({"n_chunks": 2.5}, "n_chunks: expected a whole number"),
+        ({"resamples": -1}, "resamples: expected"),
+        ({"positive": 1.0}, "positive: expected 0 <= label < 1"),
+        ({"min_positives": 0}, "min_positives: expected at least 1"),
+    ],
+)
+def test_impossible_options(tagger: Any, manifest: Path, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        evaluate(tagger, manifest, progress=False, **option)
 
 
 def test_report_is_plain_numbers(tagger: Any, manifest: Path) -> None:

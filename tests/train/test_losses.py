@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tiny
-from keras_tagger.train.losses import contribution_loss, tag_loss
+from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
 
 NAN = float("nan")
 
@@ -34,6 +34,13 @@ def test_unknown_labels_have_no_gradient():
         loss = tag_loss(tf.constant([[1.0, NAN], [NAN, NAN]]), logits)
     gradient = tape.gradient(loss, logits).numpy()
     np.testing.assert_allclose(gradient, [[sigmoid(0.5) - 1.0, 0.0], [0.0, 0.0]], atol=1e-6)
+
+
+def test_class_loss_is_the_mean_cross_entropy():
+    labels = np.array([[1.0, 0.0, 0.0], [0.0, 0.25, 0.75]], np.float32)
+    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]], np.float32)
+    log_p = logits - np.log(np.exp(logits.astype(float)).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(class_loss(labels, logits), -(labels * log_p).sum(axis=1).mean(), rtol=1e-6)
 
 
 def test_contribution_loss_is_that_of_the_mean_over_each_stretch():
