@@ -43,7 +43,7 @@ def make_mtat(root: Path, folder: str = "", clips: Mapping[str, Sequence[str]] =
         writer.writerow(["clip_id", *columns, "mp3_path"])
         for number, (path, tags) in enumerate(clips.items()):
             writer.writerow([number + 2, *(int(column in tags) for column in columns), path])
-            write_audio(root / folder / path)
+            write_audio(root / folder / path, 300.0 + 50.0 * number)
     return root
 
 
@@ -76,7 +76,7 @@ def make_jamendo(
         (place / f"{stem}-{part}.tsv").write_bytes(jamendo_rows(part, tags, number).encode())
         for track in range(number, number + len(tags)):
             suffix = ".low.mp3" if audio.endswith("low") else ".mp3"
-            write_audio(root / audio / f"{track % 100:02d}" / f"{track}{suffix}")
+            write_audio(root / audio / f"{track % 100:02d}" / f"{track}{suffix}", float(track))
         number += 100 + len(tags)
     return root
 
