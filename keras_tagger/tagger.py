@@ -195,6 +195,8 @@ class Tagger:
     def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
         """A tagger of some of the outputs, in the order given: the same body, with the head's columns of those tags.
 
+        With softmax outputs the probabilities are then among the kept ones.
+
         Args:
             tags: the outputs to keep.
             rename: a kept tag to its new name.
