@@ -86,9 +86,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    _show(report, arguments.json)
+    # Before it is shown: the reader of our output may have gone.
     if arguments.out:
         report.save(arguments.out)
+    _show(report, arguments.json)
     return 0
 
 
