@@ -12,11 +12,11 @@ import time
 import grpc
 import numpy as np
 import pytest
-from scripted import scripted_server, waveforms
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import AsyncClient, Client, Tls
 from keras_tagger.serving.channel import Backoff
+from scripted import scripted_server, waveforms
 
 CLIP = (np.full(16000, 0.25, np.float32), 16000)
 
@@ -200,7 +200,7 @@ def test_encrypted_with_certificates_on_both_sides(kind, certificates):
 
 
 def test_mistakes_in_certificates(certificates, tmp_path):
-    with pytest.raises(ServingError, match=r"expected a client's certificate together with its key\. Received: key without"):
+    with pytest.raises(ServingError, match=r"certificate together with its key\. Received: key without certificate\."):
         Tls(key="x.key")
     with pytest.raises(ServingError, match=r"as root_certificates\. Received: .*none\.pem \(No such file"):
         Client(tls=Tls(root_certificates=tmp_path / "none.pem"))

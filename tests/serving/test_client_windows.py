@@ -9,12 +9,12 @@ import grpc
 import numpy as np
 import pytest
 import soundfile
-from scripted import scripted_server, waveforms
 
 import tiny
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import AsyncClient, Client, questions
 from keras_tagger.serving.server import Server
+from scripted import scripted_server, waveforms
 
 WINDOW, TOKEN = 14336, 2048
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from config_protos import BatchingParameters, MonitoringConfig, SSLConfig
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
+
+from config_protos import BatchingParameters, MonitoringConfig, SSLConfig
 
 SERVING = Path(__file__).parents[2] / "serving"
 NAME = "keras_tagger"

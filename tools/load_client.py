@@ -1,0 +1,150 @@
+"""Clients that load a server, in a process of their own: `python tools/load_client.py PLAN.json`, used by load_test.py.
+
+It sends requests that are ready as bytes, so that neither TensorFlow nor the encoding of tensors takes part. Closed
+loop: each worker sends when it has its answer. Open loop: requests come at random moments (Poisson), whether or not
+earlier ones are answered, and latency counts from the moment a request should have been sent, so that a server that
+stalls is not spared the requests that would have come meanwhile.
+
+The plan is JSON: kind (grpc, rest), address, path, requests (files), weights, mode (closed, open), workers, seconds,
+warmup_seconds, rate (requests a second, open loop), seed, start (time.time). It prints JSON: latencies (seconds, of
+requests answered within the measured time), failures (text to count), seconds.
+"""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import json
+import random
+import sys
+import threading
+import time
+from concurrent import futures
+from pathlib import Path
+from typing import Any, Protocol
+
+OPEN_WORKERS = 64
+
+
+class Sender(Protocol):
+    """A connection that sends one request at a time."""
+
+    def send(self, body: bytes) -> str | None:
+        """None where all went well, else what failed."""
+
+
+class GrpcSender:
+    """gRPC, with a connection of its own."""
+
+    def __init__(self, address: str, path: str) -> None:
+        import grpc
+
+        options = (
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+        )
+        self._error = grpc.RpcError
+        self._call = grpc.insecure_channel(address, options=options).unary_unary(path)
+
+    def send(self, body: bytes) -> str | None:
+        """One call."""
+        try:
+            self._call(body, timeout=120)
+        except self._error as error:
+            return f"{error.code().name}: {error.details()}"[:200]
+        return None
+
+
+class RestSender:
+    """HTTP, on a connection that stays open."""
+
+    def __init__(self, address: str, path: str) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=120)
+        self._path = path
+
+    def send(self, body: bytes) -> str | None:
+        """One POST; a connection that the server closed is opened again by the next."""
+        try:
+            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            return type(error).__name__
+        return None if response.status == 200 else f"{response.status}: {text[:200]!r}"
+
+
+SENDERS = {"grpc": GrpcSender, "rest": RestSender}
+
+
+class Measured:
+    """Latencies and failures within the measured time, from many threads."""
+
+    def __init__(self, begin: float, end: float) -> None:
+        self.begin, self.end = begin, end
+        self.latencies: list[float] = []
+        self.failures: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+
+    def note(self, came: float, answered: float, failure: str | None, counts_from: float) -> None:
+        """A request; `counts_from` is the moment by which it belongs to the measured time or not."""
+        if not self.begin <= counts_from < self.end:
+            return
+        with self._lock:
+            if failure is None:
+                self.latencies.append(answered - came)
+            else:
+                self.failures[failure] += 1
+
+
+def closed_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
+    """Workers that ask without a pause; what counts is when a request is answered."""
+
+    def work(number: int) -> None:
+        sender = SENDERS[plan["kind"]](plan["address"], plan["path"])
+        rng = random.Random(f"{plan['seed']}/{number}")
+        while (came := time.perf_counter()) < measured.end:
+            failure = sender.send(rng.choices(bodies, plan["weights"])[0])
+            answered = time.perf_counter()
+            measured.note(came, answered, failure, answered)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(plan["workers"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
+    """Requests at random moments; what counts is when a request comes."""
+    local = threading.local()
+    rng = random.Random(plan["seed"])
+
+    def ask(came: float, body: bytes) -> None:
+        if not hasattr(local, "sender"):
+            local.sender = SENDERS[plan["kind"]](plan["address"], plan["path"])
+        failure = local.sender.send(body)
+        measured.note(came, time.perf_counter(), failure, came)
+
+    with futures.ThreadPoolExecutor(OPEN_WORKERS) as pool:
+        came = time.perf_counter()
+        while (came := came + rng.expovariate(plan["rate"])) < measured.end:
+            time.sleep(max(came - time.perf_counter(), 0.0))
+            pool.submit(ask, came, rng.choices(bodies, plan["weights"])[0])
+
+
+def main(path: str) -> None:
+    """Carry out a plan."""
+    plan = json.loads(Path(path).read_text())
+    bodies = [Path(file).read_bytes() for file in plan["requests"]]
+    time.sleep(max(plan["start"] - time.time(), 0.0))
+    begin = time.perf_counter() + plan["warmup_seconds"]
+    measured = Measured(begin, begin + plan["seconds"])
+    (closed_loop if plan["mode"] == "closed" else open_loop)(plan, bodies, measured)
+    result = {"latencies": measured.latencies, "failures": measured.failures, "seconds": plan["seconds"]}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
