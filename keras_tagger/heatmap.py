@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # More columns than a screen has pixels cost time and would be thinned out at random by the renderer.
 _MAX_COLUMNS = 1000
+# Of a map over frequency, cells above this share of all are drawn in the scale's last colour.
+_SHOWN_QUANTILE = 0.99
 _FREQUENCY_TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -129,7 +131,8 @@ class Heatmap:
 
         Without `ax` a new figure is made, apart from pyplot and as tall as the rows need; `.figure` of the
         result is that figure. A map over frequency takes one panel a row, and the top one is returned; into a
-        given `ax` it must have one row (ModelError). Negative values make the colour scale symmetric about 0.
+        given `ax` it must have one row (ModelError). Negative values make the colour scale symmetric about 0. Over
+        frequency, where a few cells may be far above the rest, the scale ends at the 99th percentile.
         """
         from matplotlib.colors import Normalize
         from matplotlib.figure import Figure
@@ -146,6 +149,9 @@ class Heatmap:
 
         finite = self.values[np.isfinite(self.values)]
         high = float(np.abs(finite).max()) if finite.size and finite.any() else 1.0
+        if self.frequencies is not None and finite.any():
+            # A few of very many cells may be far above all others, which would all look alike.
+            high = float(np.quantile(np.abs(finite), _SHOWN_QUANTILE)) or high
         signed = bool((finite < 0).any())
         norm = Normalize(-high if signed else 0.0, high)
         cmap = "RdBu_r" if signed else "viridis"
@@ -157,7 +163,8 @@ class Heatmap:
                 mesh = draw_spectrum(panel, values, self.times, self.frequencies, cmap=cmap, norm=norm)
                 panel.set_title(label, fontsize=9, loc="left", parse_math=False)
         axes[-1].set_xlabel("time (s)")
-        axes[0].figure.colorbar(mesh, ax=axes, label=self.method, pad=0.02, fraction=0.05)
+        extend = "neither" if self.frequencies is None else ("both" if signed else "max")
+        axes[0].figure.colorbar(mesh, ax=axes, label=self.method, pad=0.02, fraction=0.05, extend=extend)
         return axes[0]
 
     def save(self, path: str | os.PathLike[str], dpi: float = 100) -> Path:

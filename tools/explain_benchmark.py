@@ -37,6 +37,7 @@ from keras_tagger.files import replacing
 from keras_tagger.tagger import Tagger, load
 
 SLOW = ("integrated_gradients", "smooth_grad", "occlusion")
+SHOWN = (DEFAULT_METHOD, "contributions", "taggram")
 KEPT_SHARE = 0.25
 RUNS = 5
 
@@ -53,7 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_string("write", None, "A Markdown file with marks to put tables between.")
     flags.DEFINE_integer("n_pairs", 200, "Joined clips.", lower_bound=1)
     flags.DEFINE_integer("n_solos", 240, "Rendered clips.", lower_bound=1)
-    flags.DEFINE_integer("n_slow", 60, "Of each, for methods that take dozens of passes.", lower_bound=1)
+    flags.DEFINE_integer("n_slow", 50, "Of each, for methods that take dozens of passes.", lower_bound=1)
     flags.DEFINE_integer("n_clips", 40, "Clips for faithfulness.", lower_bound=1)
     flags.DEFINE_integer("n_sanity", 8, "Clips for cascading randomisation.", lower_bound=1)
     flags.DEFINE_bool("quick", False, "A twentieth of the cases, to see whether all works.")
@@ -88,6 +89,15 @@ def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts
         "solos": lambda: solos(rendered, tagger.tags, rate, counts["n_solos"]),
     }
     where = {name: localize(tagger, functools.cache(make), kept, name, counts["n_slow"]) for name, make in sets.items()}
+    # The looser rule of what a pair is, for the methods that it is about.
+    loose = localize(
+        tagger,
+        functools.cache(lambda: pairs(labels, tagger.tags, rate, counts["n_pairs"], strict=False)),
+        kept,
+        "loose",
+        counts["n_slow"],
+        SHOWN,
+    )
     seconds = model.window_samples / rate
     clips = functools.cache(lambda: excerpts(labels, rate, seconds, counts["n_clips"]))
     faithful = {
@@ -103,6 +113,7 @@ def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts
     return {
         "choice": choice_text(where),
         "pairs": where_table(where["pairs"]),
+        "loose": where_table(loose),
         "solos": where_table(where["solos"]),
         "instruments": instruments_table(where["solos"]),
         "faithfulness": faithful_table(faithful),
@@ -130,14 +141,21 @@ class _Kept:
         return json.loads(path.read_text("utf-8"))
 
 
-def localize(tagger: Tagger, cases: Callable[[], list[Case]], kept: _Kept, name: str, n_slow: int) -> Rows:
+def localize(
+    tagger: Tagger,
+    cases: Callable[[], list[Case]],
+    kept: _Kept,
+    name: str,
+    n_slow: int,
+    methods: Sequence[str] = tuple(METHODS),
+) -> Rows:
     """Each method's numbers of each case."""
 
     def rows(method: str) -> list[dict[str, Any]]:
         chosen = cases()[: n_slow if method in SLOW else None]
         return [localized(tagger, case, method) for case in tqdm(chosen, desc=f"{name}: {method}", unit="clip")]
 
-    return {method: kept.get(f"{name} {method}", lambda method=method: rows(method)) for method in METHODS}
+    return {method: kept.get(f"{name} {method}", lambda method=method: rows(method)) for method in methods}
 
 
 def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
@@ -268,10 +286,9 @@ def where_table(found: Rows) -> str:
 
 def instruments_table(found: Rows) -> str:
     """ROC-AUC on solos by instrument: the default, contributions, the taggram."""
-    shown = (DEFAULT_METHOD, "contributions", "taggram")
-    lines = [f"| instrument | clips | {' | '.join(shown)} |", "|---|---|---|---|---|"]
+    lines = [f"| instrument | clips | {' | '.join(SHOWN)} |", "|---|---|---|---|---|"]
     for tag in sorted({row["tag"] for row in found["random"]}):
-        chosen = [[row for row in found[method] if row["tag"] == tag] for method in shown]
+        chosen = [[row for row in found[method] if row["tag"] == tag] for method in SHOWN]
         areas = " | ".join(f"{_mean(rows, 'roc_auc'):.3f}" for rows in chosen)
         lines.append(f"| {tag} | {len(chosen[0])} | {areas} |")
     return "\n".join(lines)

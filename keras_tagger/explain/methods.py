@@ -122,7 +122,7 @@ METHODS = {
             frequency=True,
             options={
                 "baseline": _fill("silence"),
-                "steps": Option(32, "a whole number from 1 to 1000", _whole(1, 1000)),
+                "steps": Option(64, "a whole number from 1 to 1000", _whole(1, 1000)),
             },
         ),
         Method(

@@ -44,10 +44,10 @@ def occlusion(
         part = patches[first : first + together]
         changed = np.repeat(seen[np.newaxis], len(part), axis=0)
         for index, cells in enumerate(part):
-            one = (index, slice(None), *cells)
-            changed[one] = fills[one[1:]]
+            every: tuple[slice, ...] = (slice(None), *cells)
+            changed[index][every] = fills[every]
         found = inputs.logits(model, changed.reshape(-1, *seen.shape[1:]))[:, rows].reshape(len(part), *whole.shape)
         for cells, drop in zip(part, whole - found, strict=True):
-            everywhere = (slice(None), slice(None), *cells)
+            everywhere: tuple[slice, ...] = (slice(None), slice(None), *cells)
             lost[everywhere] = drop.reshape(*drop.shape, *[1] * (seen.ndim - 1))
     return of_input(model, lost)
