@@ -47,6 +47,8 @@ class SpectrogramConfig:
         framing: "owned": frame i is centred on its own samples, and there is silence around the clip; "centered": frame
             i is centred on sample i * hop_length, and the clip is reflected at its ends (librosa, torchaudio).
         mel_scale, mel_norm: "slaney" or "htk" scale; "slaney" area normalisation or "none".
+        stored: whether window and filterbank are weights of the model: an imported checkpoint brings those it was
+            trained with, whose rounding is not this package's.
     """
 
     n_fft: int = 512
@@ -61,6 +63,7 @@ class SpectrogramConfig:
     framing: Literal["owned", "centered"] = "owned"
     mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney", "none"] = "slaney"
+    stored: bool = False
 
     def __post_init__(self) -> None:
         key = "model.spectrogram"

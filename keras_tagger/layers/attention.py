@@ -56,7 +56,7 @@ class Attention(keras.layers.Layer):
         window: of "local", tokens to either side.
 
     Call: queries float [B, Q, D], the first Q tokens of the context; context [B, S, D]; attention_mask bool, broadcast
-        to [B, Q, S], True where a query may look (somewhere for each) -> [B, Q, D]; with `return_attention_scores`, also
+        to [B, Q, S], True where a query may look (each somewhere) -> [B, Q, D]; with `return_attention_scores`, also
         the weights before dropout [B, n_heads, Q, S], each row summing to one.
     """
 

@@ -20,8 +20,10 @@ class Spectrogram(keras.layers.Layer):
 
     Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)`. It is centred on them, with zeros around the
     clip, or, framing "centered", on the first of them, with the clip reflected at its ends (librosa, torchaudio). A
-    frame's value depends on its own n_fft samples only, never on the rest of the clip, unless top_db is set. Computes in
-    float32 whatever the dtype policy, since the power of quiet audio underflows half precision.
+    frame's value depends on its own n_fft samples only, never on the rest of the clip, unless top_db is set.
+
+    Gives float32 whatever the dtype policy, since the power of quiet audio underflows half precision. Decibels are
+    computed in float64: in bands far below a frame's loudest, float32's rounding alone makes a decibel and more.
 
     Args:
         sample_rate: Hz.
@@ -34,6 +36,7 @@ class Spectrogram(keras.layers.Layer):
         top_db: decibels below the clip's largest value that others are raised to; 0 is off. The only setting under
             which a frame depends on the rest of the clip (Won et al. 2019 were trained so).
         framing: "owned" or "centered".
+        stored: whether window [n_fft] and filterbank [n_fft / 2 + 1, n_mels] are weights, which a file brings.
 
     Call: waveform float [B, samples] in about -1..1 -> float32 [B, frames, n_mels], ceil(samples / hop_length) frames;
         centered, 1 + floor(samples / hop_length) frames of more than n_fft / 2 samples.
@@ -54,6 +57,7 @@ class Spectrogram(keras.layers.Layer):
         mel_norm: str = "slaney",
         top_db: float = 0.0,
         framing: str = "owned",
+        stored: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -70,24 +74,41 @@ class Spectrogram(keras.layers.Layer):
         self.mel_norm = mel_norm
         self.top_db = top_db
         self.framing = framing
+        self.stored = stored
         layout = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
-        self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype="float32", **layout)
-        self.magnitude = kapre.Magnitude(dtype="float32")
+        self.precision = "float32" if compression == "log1p" else "float64"
+        self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype=self.precision, **layout)
+        self.magnitude = kapre.Magnitude(dtype=self.precision)
         # Any type but kapre's own leaves the matrix to us; for its own, kapre imports librosa.
         self.filterbank = kapre.ApplyFilterbank(
-            type="given", filterbank_kwargs={}, data_format="channels_last", dtype="float32"
+            type="given", filterbank_kwargs={}, data_format="channels_last", dtype=self.precision
         )
-        self.filterbank.filterbank = tf.constant(
-            mel_filterbank(sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, mel_norm)
+        self.filterbank.filterbank = tf.constant(self._bands(), self.precision)
+
+    def _bands(self) -> np.ndarray:
+        return mel_filterbank(
+            self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.mel_scale, self.mel_norm
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Nothing to make: there are no weights."""
+        """Make the stored window and filterbank; else there are no weights."""
+        if self.stored:
+            hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(self.n_fft) / self.n_fft)
+            self.window, self.bands = (
+                self.add_weight(
+                    name=name, shape=value.shape, initializer="zeros", trainable=False, dtype="float32", autocast=False
+                )
+                for name, value in (("window", hann), ("bands", self._bands()))
+            )
+            self.window.assign(hann)
+            self.bands.assign(self._bands())
+            self.stft.window_fn = lambda frame_length, dtype: tf.cast(self.window, dtype)
         for layer in (self.stft, self.magnitude, self.filterbank):
             layer.built = True
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
         """Compute the spectrogram of a batch."""
+        waveform = tf.cast(waveform, self.precision)
         if self.framing == "centered":
             half = self.n_fft // 2
             padded = tf.pad(waveform, [[0, 0], [half, half]], "REFLECT")
@@ -100,14 +121,17 @@ class Spectrogram(keras.layers.Layer):
         magnitude = self.magnitude(self.stft(padded[:, :, tf.newaxis]))
         if self.power == 2:
             magnitude = tf.square(magnitude)
-        mel = tf.squeeze(self.filterbank(magnitude), axis=-1)
+        if self.stored:
+            mel = tf.matmul(tf.squeeze(magnitude, axis=-1), tf.cast(self.bands, self.precision))
+        else:
+            mel = tf.squeeze(self.filterbank(magnitude), axis=-1)
         if self.compression == "log1p":
             return tf.math.log1p(self.gain * mel)
         factor, floor = (10.0, DECIBEL_FLOOR) if self.compression == "decibel" else (20.0, AMPLITUDE_FLOOR)
         decibels = (factor / np.log(10.0)) * tf.math.log(tf.maximum(mel, floor))
         if self.top_db:
             decibels = tf.maximum(decibels, tf.reduce_max(decibels, axis=[1, 2], keepdims=True) - self.top_db)
-        return decibels
+        return tf.cast(decibels, tf.float32)
 
     def n_frames(self, n_samples: Any) -> Any:
         """Frames of a waveform of that many samples, a number or an integer tensor."""
@@ -131,6 +155,6 @@ class Spectrogram(keras.layers.Layer):
         """All constructor arguments."""
         names = (
             *("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "power"),
-            *("compression", "gain", "mel_scale", "mel_norm", "top_db", "framing"),
+            *("compression", "gain", "mel_scale", "mel_norm", "top_db", "framing", "stored"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

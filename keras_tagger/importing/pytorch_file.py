@@ -1,0 +1,263 @@
+"""Files of `torch.save`, read as arrays without PyTorch and without running anything in them.
+
+Both formats are read: the zip archive (PyTorch 1.6 and later: `NAME/data.pkl` and the raw storages `NAME/data/KEY`) and
+the one before (four pickles: magic number, protocol, system, object; the keys of the storages; and the storages, each
+after its length). A pickle may name tensors, storages, ordered dictionaries and what PyTorch Lightning notes of itself;
+nothing that it names is imported or called, and any other name refuses the file.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from keras_tagger.errors import ModelError, ModelNotFoundError
+
+# Of a storage's type; bfloat16 has no type in numpy and is widened as it is read.
+_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object that `torch.save` wrote, a dictionary, with numpy arrays for tensors.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        ModelError: it is no such file, is damaged, or its pickle names something that is not data.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = _read_zip(file) if zipfile.is_zipfile(file) else _read_old(file)
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"expected a PyTorch checkpoint. Received: {path}, which does not exist.") from None
+    except Exception as error:  # a damaged pickle or archive raises errors of nearly every kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"expected a PyTorch checkpoint. Received: {path} ({reason[:200]}).") from None
+    if not isinstance(found, dict):
+        raise ModelError(
+            f"expected a PyTorch checkpoint of named tensors. Received: {path}, which holds {_kind(found)}."
+        )
+    # As the dictionary itself has them: what a pickle set on it counts for nothing.
+    return dict(dict.items(found))
+
+
+def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The named tensors of a model in what `read_tensors` gives: at its top, or below "state_dict" or "model".
+
+    Raises:
+        ModelError: there are none.
+    """
+    for candidate in (values.get("state_dict"), values.get("model"), values):
+        if isinstance(candidate, dict):
+            tensors = {name: value for name, value in dict.items(candidate) if isinstance(value, np.ndarray)}
+            if tensors and all(isinstance(name, str) for name in tensors):
+                return tensors
+    raise ModelError(f"expected a PyTorch checkpoint of named tensors. Received: {path}, which holds none.")
+
+
+@dataclass(frozen=True)
+class _StorageType:
+    """Stands for a class such as torch.FloatStorage."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """Numbers of a tensor, not yet shaped; `start` and `count` are of a view into it."""
+
+    key: str
+    type: str
+    start: int
+    count: int
+
+
+class _Rebuild:
+    """Stands for torch._utils._rebuild_tensor_v2 and the like: a storage seen through shape and strides."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Any:
+        if not isinstance(storage, _Storage):
+            raise pickle.UnpicklingError("a tensor without a storage")
+        sizes = tuple(int(size) for size in shape)
+        return _Tensor(storage, int(offset), sizes, tuple(int(stride) for stride in strides))
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Parameter:
+    """Stands for torch._utils._rebuild_parameter: the tensor itself."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor: Any, *_: Any) -> Any:
+        return tensor
+
+
+class _Note:
+    """Stands for any class of Lightning's, of which it notes things in its files; takes anything and keeps nothing."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        """Take any state."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take any item."""
+
+    def extend(self, items: Any) -> None:
+        """Take any items."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Resolves no name to what it names, but for `OrderedDict`, which cannot do anything and cannot be changed."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a name; what is not data is refused."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return _Rebuild()
+        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            return _Parameter()
+        if (module == "torch" and name in _DTYPES) or (module, name) == ("torch.storage", "UntypedStorage"):
+            return _StorageType(name)
+        if module.split(".")[0] in _LIGHTNING or (module, name) == ("argparse", "Namespace"):
+            return _Note
+        if (module, name) == ("torch", "Size"):
+            return _Size()
+        raise pickle.UnpicklingError(
+            f"its pickle names {module}.{name}, which is not data; only named tensors are read, and nothing was run"
+        )
+
+    def persistent_load(self, reference: Any) -> _Storage:
+        """A storage: ("storage", type, key, device, count) and in old files a view of it."""
+        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+            raise pickle.UnpicklingError("a reference to something other than a storage")
+        kind, key, _, count = reference[1:5]
+        if not isinstance(kind, _StorageType) or kind.name not in _DTYPES:
+            raise pickle.UnpicklingError(f"a storage of an unknown type, {getattr(kind, 'name', kind)!r}")
+        view = reference[5] if len(reference) > 5 else None
+        if view is None:
+            return _Storage(str(key), kind.name, 0, int(count))
+        return _Storage(str(key), kind.name, int(view[1]), int(view[2]))
+
+
+class _Size:
+    """Stands for torch.Size: a tuple."""
+
+    __slots__ = ()
+
+    def __call__(self, sizes: Any = ()) -> tuple[int, ...]:
+        return tuple(int(size) for size in sizes)
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1 or any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("a zip archive, but not of torch.save")
+        folder = names[0][: -len("data.pkl")]
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ValueError("numbers of another byte order")
+        found = _Unpickler(io.BytesIO(archive.read(names[0])), encoding="utf-8").load()
+        raw: dict[str, bytes] = {}
+
+        def content(key: str) -> bytes:
+            if key not in raw:
+                raw[key] = archive.read(f"{folder}data/{key}")
+            return raw[key]
+
+        return _filled(found, content)
+
+
+def _read_old(file: BinaryIO) -> Any:
+    file.seek(0)
+    if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
+        raise ValueError("no file of torch.save")
+    system = _Unpickler(file).load()
+    if not isinstance(system, dict) or not system.get("little_endian", True):
+        raise ValueError("numbers of another byte order")
+    found = _Unpickler(file).load()
+    keys = _Unpickler(file).load()
+    types: dict[str, str] = {}
+    _walk(found, lambda tensor: types.setdefault(tensor.storage.key, tensor.storage.type))
+    raw = {}
+    for key in keys:
+        count = int.from_bytes(file.read(8), "little", signed=True)
+        size = np.dtype(_DTYPES[types[str(key)]]).itemsize * count
+        raw[str(key)] = file.read(size) if size >= 0 else b""
+        if len(raw[str(key)]) != size:
+            raise ValueError("a file cut short")
+    return _filled(found, raw.__getitem__)
+
+
+def _walk(value: Any, see: Any) -> Any:
+    """`value` with what `see` makes of each tensor in it, below dictionaries and lists."""
+    if isinstance(value, _Tensor):
+        return see(value)
+    if isinstance(value, dict):
+        return {key: _walk(inner, see) for key, inner in dict.items(value)}
+    if isinstance(value, list | tuple):
+        return [_walk(inner, see) for inner in value]
+    return value
+
+
+def _filled(value: Any, content: Any) -> Any:
+    """Tensors as arrays of their storages' numbers."""
+
+    def array(tensor: _Tensor) -> np.ndarray:
+        storage = tensor.storage
+        numbers = np.frombuffer(content(storage.key), _DTYPES[storage.type])
+        numbers = numbers[storage.start : storage.start + storage.count]
+        inside = all(size >= 0 for size in tensor.shape) and min((tensor.offset, *tensor.strides, 0)) >= 0
+        steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+        # No more values than numbers either: strides of zero would make much of little.
+        needed = max(tensor.offset + steps + 1, math.prod(tensor.shape))
+        if not inside or (0 not in tensor.shape and needed > len(numbers)):
+            raise ValueError(f"a tensor of shape {tensor.shape} that is not within its storage")
+        if 0 in tensor.shape:
+            return np.zeros(tensor.shape, numbers.dtype)
+        strides = [stride * numbers.itemsize for stride in tensor.strides]
+        seen = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
+        if storage.type == "BFloat16Storage":
+            return (seen.astype(np.uint32) << 16).view(np.float32)
+        return np.array(seen)
+
+    return _walk(value, array)
+
+
+def _kind(value: Any) -> str:
+    return "a tensor" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
