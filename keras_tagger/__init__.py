@@ -29,6 +29,7 @@ _HOMES = {
     "compare": "keras_tagger.train.compare",
     "Comparison": "keras_tagger.train.compare",
     "open_dataset": "keras_tagger.data.datasets",
+    "import_checkpoint": "keras_tagger.importing.checkpoint",
     "load": "keras_tagger.tagger",
     "Tagger": "keras_tagger.tagger",
     "Tags": "keras_tagger.tags",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from keras_tagger.data.datasets import open_dataset
     from keras_tagger.errors import KerasTaggerError
     from keras_tagger.heatmap import Attention, Heatmap
+    from keras_tagger.importing.checkpoint import import_checkpoint
     from keras_tagger.packaged import pretrained
     from keras_tagger.tagger import Tagger, load
     from keras_tagger.tags import TagInfo, Tags
@@ -69,6 +71,7 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "import_checkpoint",
     "load",
     "load_config",
     "open_dataset",
