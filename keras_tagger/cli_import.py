@@ -28,7 +28,6 @@ def _import(arguments: argparse.Namespace) -> int:
     from keras_tagger.importing.checkpoint import import_checkpoint
 
     tagger = import_checkpoint(arguments.file, arguments.architecture, arguments.tags, arguments.out)
-    print(
-        f"{arguments.out}: {arguments.architecture}, {tagger.model.count_params():,} parameters, {len(tagger.tags)} tags"
-    )
+    size = f"{tagger.model.count_params():,} parameters, {len(tagger.tags)} tags"
+    print(f"{arguments.out}: {arguments.architecture}, {size}")
     return 0
