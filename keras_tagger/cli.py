@@ -21,6 +21,7 @@ from absl.flags import argparse_flags
 
 from keras_tagger.cli_data import add_data, add_measuring
 from keras_tagger.cli_explain import add_explain
+from keras_tagger.cli_import import add_import
 from keras_tagger.errors import KerasTaggerError, ModelError
 
 DEFAULT = "compact"
@@ -38,6 +39,7 @@ _EXAMPLES = """examples:
   keras-tagger evaluate runs/albums --data runs/albums/manifest.csv
   keras-tagger evaluate runs/mtat --data mtat --root MTAT/ --n_chunks 16 --out reports/mtat
   keras-tagger compare reports/mtat reports/other         which is better, on the same clips
+  keras-tagger import-checkpoint best_model.pth --architecture won2020 --tags mtat --out runs/won2020
   keras-tagger export runs/demo exported/                 a SavedModel as exported/1
   keras-tagger export --check exported/                   whether TensorFlow Serving can serve it, and why not
   keras-tagger serve exported/ --port 8500                gRPC, for any TensorFlow Serving client
@@ -111,6 +113,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     fit.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
 
     add_measuring(add)
+    add_import(add)
 
     export = add("export", _export, "write a SavedModel as the next version below a directory")
     export.add_argument("model", metavar="MODEL", nargs="?", help="a pretrained name, a run directory or a .keras file")
