@@ -64,6 +64,8 @@ def test_the_readme_works(tmp_path):
     assert ran == [
         "tag",
         "tag",
+        "explain",
+        "explain",
         "data",
         "fit",
         "tag",
