@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from keras_tagger.train.bootstrap import ClipScores
     from keras_tagger.train.report import Report
 
 # Points of a drawn curve at most: more than the pixels it is drawn on.
@@ -47,6 +48,9 @@ def report_page(report: Report) -> str:
     if report.clip_scores is not None:
         note = "Precision over recall; the dashed line is the share of clips with the tag."
         parts += ["<h2>Precision and recall</h2>", f'<p class="note">{note}</p>', _curves(report)]
+        if report.accuracy is not None:
+            note = "Rows are the tags of the clips, columns the model's largest scores."
+            parts += ["<h2>Confusions</h2>", f'<p class="note">{note}</p>', _confusions(report.clip_scores)]
     if report.training:
         rows = "".join(
             f'<tr><td>{_text(name.replace("_", " "))}</td><td class="number">{_text(_shown(value))}</td></tr>'
@@ -75,6 +79,29 @@ def precision_recall(present: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     hits = np.cumsum(present[order])[last]
     return hits / present.sum(), hits / (last + 1)
+
+
+def confusions(found: ClipScores) -> np.ndarray:
+    """Clips by their one tag (rows) and the tag with the largest score (columns), int [n_tags, n_tags]."""
+    present = found.labels > found.positive
+    single = present.sum(axis=1) == 1
+    counts = np.zeros((len(found.tags), len(found.tags)), int)
+    np.add.at(counts, (present[single].argmax(axis=1), found.scores[single].argmax(axis=1)), 1)
+    return counts
+
+
+def _confusions(found: ClipScores) -> str:
+    counts = confusions(found)
+    head = "".join(f'<th class="number">{_text(tag)}</th>' for tag in found.tags)
+    rows = []
+    for index, tag in enumerate(found.tags):
+        share = counts[index] / max(counts[index].sum(), 1)
+        cells = "".join(
+            f'<td class="number" style="background: rgba(59, 110, 165, {0.6 * part:.2f})">{count or "&#183;"}</td>'
+            for count, part in zip(counts[index], share, strict=True)
+        )
+        rows.append(f"<tr><td>{_text(tag)}</td>{cells}</tr>")
+    return f'<table class="confusions"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
 
 
 def _headline(report: Report) -> str:

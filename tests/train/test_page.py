@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_curve
 
 from keras_tagger.train.bootstrap import ClipScores
 from keras_tagger.train.intervals import bootstrap_intervals
-from keras_tagger.train.page import precision_recall, report_page
+from keras_tagger.train.page import confusions, precision_recall, report_page
 from keras_tagger.train.report import Report, counted_tags, macro, score
 
 TAGS = ("rock & roll", "<b>", "never")
@@ -98,6 +98,17 @@ def test_curves_are_scikit_learns(report: Report) -> None:
         assert points[0][0] == left
         assert points[-1][0] == left + size
         assert all(top <= y <= top + size for _, y in points)
+
+
+def test_confusions() -> None:
+    labels = np.eye(3)[[0, 0, 1, 2, 2, 2]].astype(np.float32)
+    scores = np.eye(3)[[0, 1, 1, 0, 2, 2]] * 0.5 + 0.1
+    found = ClipScores(tuple("abcdef"), TAGS, labels, scores, 0.5, np.ones(3, bool), np.ones(6, np.float32))
+    np.testing.assert_array_equal(confusions(found), [[1, 1, 0], [0, 1, 0], [1, 0, 2]])
+    table = score(labels, scores, TAGS)
+    page = report_page(Report(0.5, 0.5, table, 6, "test", accuracy=4 / 6, clip_scores=found))
+    rows = parsed(page).find("table[@class='confusions']").findall("tr")
+    assert [cell.text for cell in rows[3].findall("td")] == ["never", "1", "·", "2"]
 
 
 def test_without_scores_and_intervals(report: Report) -> None:
