@@ -88,7 +88,7 @@ class DataConfig:
 
     def _check_dataset(self) -> None:
         if not self.dataset:
-            for name in ("root", "subset"):
+            for name in ("root", "subset", "split_index"):
                 value = getattr(self, name)
                 require(not value, f"data.{name}", f"data.dataset ({', '.join(SUBSETS)}) with it", value)
             return
