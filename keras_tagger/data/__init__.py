@@ -6,6 +6,9 @@
     prepared.py   the folder that `prepare` leaves, and how to read it
     pipeline.py   prepared PCM to batches of random crops (imports TensorFlow)
     check.py      what is wrong with a manifest before hours are spent on it
+    exclusive.py  whether every clip has exactly one tag
+    tables.py     rows as text
+    datasets/     public data sets by name
 
 `prepare`, `check` and `pipeline` are used as modules: `from keras_tagger.data.prepare import prepare`.
 """
