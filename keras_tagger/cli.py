@@ -22,6 +22,7 @@ from absl.flags import argparse_flags
 from keras_tagger.cli_data import add_data, add_measuring
 from keras_tagger.cli_explain import add_explain
 from keras_tagger.cli_import import add_import
+from keras_tagger.cli_serve import add_serve
 from keras_tagger.errors import KerasTaggerError, ModelError
 
 DEFAULT = "compact"
@@ -127,12 +128,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "written",
     )
 
-    serve = add("serve", _serve, "serve the newest version below a directory over gRPC")
-    serve.add_argument("directory", metavar="DIR")
-    serve.add_argument("--port", type=int, default=8500)
-    serve.add_argument("--rest_api_port", type=int, default=0)
-    serve.add_argument("--model_name", default="keras_tagger")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (this machine only)")
+    add_serve(add)
 
     request = add("request", _request, "ask a server about audio files")
     request.add_argument("files", nargs="+", metavar="FILE")
@@ -298,10 +294,3 @@ def _export(arguments: argparse.Namespace) -> int:
     found = check_export(checked)
     print(found)
     return 0 if found.ok else 1
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    from keras_tagger.serving.server import serve
-
-    serve(arguments.directory, arguments.port, arguments.rest_api_port, arguments.model_name, arguments.host)
-    return 0

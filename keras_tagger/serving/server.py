@@ -1,253 +1,236 @@
-"""A small gRPC server that answers Predict, GetModelMetadata and GetModelStatus as TensorFlow Serving does.
+"""The embedded server: gRPC and REST as TensorFlow Serving has them, for any SavedModel; and `serve`, the command.
 
-It serves the highest version of one SavedModel (any SavedModel, not only keras_tagger's) with the status
-codes and texts of TensorFlow Serving 2.17. Imports TensorFlow, so it is imported only by what serves.
+Imports TensorFlow, so it is imported only by what serves.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Mapping
 from concurrent import futures
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
 import grpc
-import tensorflow as tf
-from absl import logging
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
+from tensorflow.core.protobuf import config_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.servable import Refusal, Servable, find_version, invalid
+from keras_tagger.serving import log
+from keras_tagger.serving.batching import Batcher
+from keras_tagger.serving.handling import Handling
+from keras_tagger.serving.health import HEALTH_SERVICE, REFLECTION_SERVICES, health_handler, reflection_handlers
+from keras_tagger.serving.http_server import HttpServer
+from keras_tagger.serving.manager import Manager
+from keras_tagger.serving.metrics import Metrics
+from keras_tagger.serving.refusal import Refusal
+from keras_tagger.serving.rest import Rest
+from keras_tagger.serving.servable import Gate, Servable
+from keras_tagger.serving.services import MODEL_SERVICE, PREDICTION_SERVICE, handlers
+from keras_tagger.serving.settings import (
+    PROMETHEUS_PATH,
+    Batching,
+    read_batching,
+    read_models,
+    read_monitoring,
+    read_tls,
+)
+from keras_tagger.serving.versions import ModelConfig, require_versions
+from keras_tagger.serving.warmup import warm_up
+from keras_tagger.serving_flags import OWN, Flags
 
 MODEL_SERVER = "tensorflow_model_server"
-STOP_GRACE_SECONDS = 30.0
-
-_STATUS_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-_MAX_DETAIL_BYTES = 1024
-
-
-def _cut(text: str) -> str:
-    """An error text as TensorFlow Serving cuts it."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= _MAX_DETAIL_BYTES:
-        return text
-    return data[:_MAX_DETAIL_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"
-
-
-def _answer(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any, grpc.ServicerContext], Any]:
-    """A gRPC handler from `method(self, request)`: every error becomes a status without a stack."""
-
-    @functools.wraps(method)
-    def handler(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        remaining = context.time_remaining()
-        if remaining is not None and remaining <= 0:
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
-        try:
-            return method(self, request)
-        except Refusal as refusal:
-            code, text = refusal.code, refusal.text
-        except tf.errors.OpError as error:
-            code, text = _STATUS_OF_NUMBER[error.error_code], error.message
-        except Exception:
-            logging.exception("%s failed", method.__name__)
-            code, text = grpc.StatusCode.INTERNAL, "Internal error; the log of the server says more."
-        context.abort(code, _cut(text))
-
-    return handler
-
-
-def _checked_spec(request: Any) -> model_pb2.ModelSpec:
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    return request.model_spec
-
-
-def _not_served_yet(name: str) -> Refusal:
-    return Refusal(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not served yet; a later version of keras_tagger will.")
-
-
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predictions and metadata of one servable."""
-
-    def __init__(self, model_name: str, servable: Servable) -> None:
-        self._model_name = model_name
-        self._servable = servable
-
-    def _find(self, spec: model_pb2.ModelSpec) -> Servable:
-        if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version_label":
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-        found = spec.name == self._model_name
-        wanted = f"Latest({spec.name})"
-        if choice == "version":
-            found = found and spec.version.value == self._servable.version
-            wanted = f"Specific({spec.name}, {spec.version.value})"
-        if not found:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
-        return self._servable
-
-    @_answer
-    def Predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:  # noqa: N802
-        return self._find(_checked_spec(request)).predict(request)
-
-    @_answer
-    def GetModelMetadata(  # noqa: N802
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        spec = _checked_spec(request)
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != "signature_def":
-                raise invalid(f"Metadata field {field} is not supported")
-        servable = self._find(spec)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in servable.signatures.items():
-            signatures.signature_def[name].CopyFrom(signature)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = servable.version
-        response.metadata["signature_def"].Pack(signatures)
-        return response
-
-    @_answer
-    def Classify(self, request: classification_pb2.ClassificationRequest) -> None:  # noqa: N802
-        raise _not_served_yet("Classify")
-
-    @_answer
-    def Regress(self, request: regression_pb2.RegressionRequest) -> None:  # noqa: N802
-        raise _not_served_yet("Regress")
-
-    @_answer
-    def MultiInference(self, request: inference_pb2.MultiInferenceRequest) -> None:  # noqa: N802
-        raise _not_served_yet("MultiInference")
-
-
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """The status of one servable."""
-
-    def __init__(self, model_name: str, servable: Servable) -> None:
-        self._model_name = model_name
-        self._servable = servable
-
-    @_answer
-    def GetModelStatus(  # noqa: N802
-        self, request: get_model_status_pb2.GetModelStatusRequest
-    ) -> get_model_status_pb2.GetModelStatusResponse:
-        spec = _checked_spec(request)
-        version = spec.version.value if spec.HasField("version") else None
-        if spec.name != self._model_name or version not in (None, self._servable.version):
-            what = "any versions" if version is None else f"version {version}"
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        status = response.model_version_status.add(
-            version=self._servable.version, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        )
-        status.status.SetInParent()
-        return response
-
-    @_answer
-    def HandleReloadConfigRequest(self, request: model_management_pb2.ReloadConfigRequest) -> None:  # noqa: N802
-        raise _not_served_yet("HandleReloadConfigRequest")
 
 
 class Server:
-    """The embedded server of the highest version under `base_path`; also a context manager.
+    """The embedded server of the versions under `base_path`; also a context manager.
 
     Args:
-        base_path: A folder (any `tf.io.gfile` path) with one numbered folder per version.
-        model_name: The name that requests use.
+        base_path: a folder (any `tf.io.gfile` path) with one numbered folder per version; None with a
+            `model_config_file`.
+        model_name: the name that requests use.
         port: TCP port of gRPC; 0 takes a free one, and `port` then says which.
-        host: Address to listen on. Nothing is encrypted or authenticated: the default is this machine alone.
-        max_message_bytes: Largest message taken and sent; -1 is without limit.
-        workers: Requests that run at one time; more wait.
+        host: address to listen on. Nobody is asked who they are: the default is this machine alone.
+        max_message_bytes: largest message taken and sent; -1 is without limit.
+        workers: requests that run at one time; more wait. 0 is one per core.
+        flags: further fields of `Flags`; `rest_api_port` -1 takes a free port.
     """
 
     def __init__(
         self,
-        base_path: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
         model_name: str = "keras_tagger",
         port: int = 8500,
         host: str = "127.0.0.1",
         max_message_bytes: int = -1,
-        workers: int = 8,
+        workers: int = 0,
+        **flags: Any,
     ) -> None:
-        self.base_path = os.fspath(base_path)
-        self.model_name = model_name
+        self.flags = Flags(
+            model_base_path="" if base_path is None else os.fspath(base_path),
+            model_name=model_name,
+            port=port,
+            host=host,
+            max_message_bytes=max_message_bytes,
+            workers=workers,
+            **flags,
+        )
         self.port = port
-        self.host = host
-        self.max_message_bytes = max_message_bytes
-        self.workers = workers
-        self._servable: Servable | None = None
-        self._server: grpc.Server | None = None
+        self.rest_api_port = self.flags.rest_api_port
+        self.metrics = Metrics()
+        self._stopping = threading.Event()
+        self._grpc: grpc.Server | None = None
+        self._http: HttpServer | None = None
+        self._batcher: Batcher | None = None
+        self._manager: Manager | None = None
+        self._polling: threading.Thread | None = None
+        # After `stop`: whether every request that was running has ended.
+        self.idle = True
 
     @property
     def version(self) -> int | None:
-        """The served version; None before `start`."""
-        return self._servable.version if self._servable else None
+        """The version of the first model that requests without a version get; None before `start`."""
+        if self._manager is None or not self._manager.names():
+            return None
+        return self._manager.latest(self._manager.names()[0])
+
+    def models(self) -> dict[str, int | None]:
+        """The models, and the version of each that requests without a version get."""
+        return {name: self._manager.latest(name) for name in self._manager.names()} if self._manager else {}
 
     def start(self) -> Server:
-        """Loads and warms up the model, then answers requests until `stop`.
+        """Loads and warms up the models, then answers requests until `stop`.
 
         Raises:
-            ServingError: no version, a version that does not load, or a port that is taken.
+            ServingError: no version, none that loads, a file that a flag names and that is wrong, or a taken port.
         """
-        version, folder = find_version(self.base_path)
-        servable = Servable(folder, version)
-        server = grpc.server(
-            futures.ThreadPoolExecutor(self.workers, thread_name_prefix="serving"),
-            options=[
-                ("grpc.max_receive_message_length", self.max_message_bytes),
-                ("grpc.max_send_message_length", self.max_message_bytes),
-                # By default a second server would share the port and silently take half of the requests.
-                ("grpc.so_reuseport", 0),
-            ],
+        flags = self.flags
+        configs = (
+            read_models(flags.model_config_file)
+            if flags.model_config_file
+            else [ModelConfig(flags.model_name, flags.model_base_path)]
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _PredictionService(self.model_name, servable), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(self.model_name, servable), server)
+        batching = read_batching(flags.batching_parameters_file) if flags.batching_parameters_file else Batching()
+        tls = read_tls(flags.ssl_config_file) if flags.ssl_config_file else None
+        prometheus = read_monitoring(flags.monitoring_config_file) if flags.monitoring_config_file else PROMETHEUS_PATH
+        arguments = flags.channel_arguments()
+        loader = _Loader(flags, self.metrics)
+        self._manager = Manager(loader.load, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6)
         try:
-            bound = server.add_insecure_port(f"{self.host}:{self.port}")
-        except RuntimeError:
-            bound = 0
-        if not bound:
-            servable.close()
-            raise ServingError(f"expected a free port to listen on. Received: {self.host}:{self.port}, which is taken")
-        self.port = bound
-        server.start()
-        self._servable, self._server = servable, server
+            try:
+                self._manager.configure(configs, flags.allow_version_labels_for_unavailable_models)
+            except Refusal as refusal:
+                raise ServingError(refusal.text) from None
+            self._batcher = Batcher(batching) if flags.enable_batching else None
+            handling = Handling(self._manager, self.metrics, self._batcher)
+            self._grpc = self._grpc_server(handling, self._manager, arguments, tls)
+            if flags.rest_api_port:
+                self._http = self._http_server(handling, prometheus)
+                self.rest_api_port = self._http.port
+            self._grpc.start()
+        except BaseException:
+            self.stop(0)
+            raise
+        if flags.file_system_poll_wait_seconds > 0:
+            self._manager.watch(flags.file_system_poll_wait_seconds)
+        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
+            self._polling = threading.Thread(target=self._poll_config, name="config", daemon=True)
+            self._polling.start()
         return self
 
-    def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-        """Refuses new requests, lets running ones finish for at most `grace_seconds`, and frees the model."""
-        if self._server is not None and self._servable is not None:
-            self._server.stop(grace_seconds).wait()
-            self._servable.close()
-            self._server = self._servable = None
+    def _grpc_server(self, handling: Handling, manager: Manager, arguments: Any, tls: Any) -> grpc.Server:
+        limit = self.flags.max_message_bytes
+        server = grpc.server(
+            futures.ThreadPoolExecutor(self.flags.grpc_max_threads, thread_name_prefix="grpc"),
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                # By default a second server would share the port and silently take half of the requests.
+                ("grpc.so_reuseport", 0),
+                *arguments,
+            ],
+        )
+        services = [PREDICTION_SERVICE, MODEL_SERVICE]
+        added = handlers(handling)
+        if self.flags.enable_grpc_healthcheck_service:
+            services.append(HEALTH_SERVICE)
+            added.append(health_handler(manager.ready, self._stopping))
+        added += reflection_handlers([*services, *REFLECTION_SERVICES], self._stopping)
+        server.add_generic_rpc_handlers(added)
+        address = f"{self.flags.host}:{max(self.flags.port, 0)}"
+        try:
+            if tls is None:
+                bound = server.add_insecure_port(address)
+            else:
+                credentials = grpc.ssl_server_credentials(
+                    [(tls.key, tls.certificate)], tls.client_authority, require_client_auth=tls.client_verify
+                )
+                bound = server.add_secure_port(address, credentials)
+        except (RuntimeError, ValueError):
+            bound = 0
+        if not bound:
+            what = ", which is taken" if tls is None else ", or a key and certificate that do not belong together"
+            raise ServingError(f"expected a free port to listen on. Received: {address}{what}")
+        self.port = bound
+        return server
+
+    def _http_server(self, handling: Handling, prometheus: str | None) -> HttpServer:
+        flags = self.flags
+        rest = Rest(handling, prometheus, flags.rest_api_enable_cors_support)
+        server = HttpServer(
+            flags.host,
+            max(flags.rest_api_port, 0),
+            rest.reply,
+            rest.error,
+            flags.rest_api_num_threads,
+            flags.rest_api_timeout_in_ms / 1000,
+            flags.max_message_bytes,
+        )
+        server.start()
+        return server
+
+    def _poll_config(self) -> None:
+        last: str | None = None
+        while not self._stopping.wait(self.flags.model_config_file_poll_wait_seconds):
+            assert self._manager is not None
+            try:
+                configs = read_models(self.flags.model_config_file)
+                self._manager.configure(configs, self.flags.allow_version_labels_for_unavailable_models)
+                last = None
+            except (ServingError, Refusal) as error:
+                text = error.text if isinstance(error, Refusal) else str(error)
+                if text != last:
+                    log.warning("model_config_file not applied", reason=text)
+                last = text
+            except Exception:
+                log.error("model_config_file not applied")
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Refuses new requests, lets running ones finish for at most `grace_seconds`, and frees the models."""
+        grace = self.flags.grace_seconds if grace_seconds is None else grace_seconds
+        self._stopping.set()
+        ended = self._grpc.stop(grace) if self._grpc is not None else None
+        if self._http is not None:
+            self._http.stop(grace)
+        if ended is not None:
+            ended.wait()
+        if self._batcher is not None:
+            self._batcher.close()
+        if self._manager is not None:
+            self.idle = self._manager.close()
+        if self._polling is not None:
+            self._polling.join()
+        self._grpc = self._http = self._batcher = self._manager = self._polling = None
 
     def wait(self) -> None:
         """Blocks until the server is stopped."""
-        if self._server is not None:
-            self._server.wait_for_termination()
+        if self._grpc is not None:
+            self._grpc.wait_for_termination()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -258,27 +241,66 @@ class Server:
         self.stop()
 
 
+class _Loader:
+    """Makes servables that share the cores."""
+
+    def __init__(self, flags: Flags, metrics: Metrics) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._gate = Gate(flags.workers or cores)
+        self._warm_up = flags.enable_model_warmup
+        self._metrics = metrics
+        threads = flags.tensorflow_session_parallelism
+        self._config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or threads,
+            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or threads,
+        )
+
+    def load(self, name: str, folder: str, version: int) -> Servable:
+        """A servable, its warm-up requests answered."""
+        status = "fail"
+        try:
+            servable = Servable(folder, version, self._gate, self._config)
+            try:
+                if self._warm_up:
+                    warm_up(servable)
+            except BaseException:
+                servable.close()
+                raise
+            status = "success"
+            return servable
+        finally:
+            self._metrics.loads.add(folder, status)
+
+
 def serve(
-    base_path: str | os.PathLike[str],
+    base_path: str | os.PathLike[str] | None = None,
     port: int = 8500,
     rest_api_port: int | None = None,
     model_name: str = "keras_tagger",
     host: str = "127.0.0.1",
+    embedded: bool = False,
+    **flags: Any,
 ) -> None:
     """Serves until SIGTERM or SIGINT, with `tensorflow_model_server` if it is on PATH, else with `Server`.
 
-    This process becomes the former. With the latter, running requests finish on a signal and the function
-    returns; it must be called in the main thread, and logs "serving MODEL version N on HOST:PORT" when ready.
+    This process becomes the former, unless `embedded`. With the latter, running requests finish on a signal and the
+    function returns; it must be called in the main thread, and logs "serving MODEL version N on HOST:PORT" when ready.
 
     Raises:
-        ServingError: no version, a version that does not load, or a port that is taken.
+        ServingError: no version, none that loads, or a port that is taken.
     """
-    # The ready line is what scripts wait for, so it is shown whatever absl's default.
-    logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
-    if shutil.which(MODEL_SERVER):
-        _become_model_server(os.fspath(base_path), port, rest_api_port or 0, model_name, host)
-    if rest_api_port:
-        logging.warning("REST is not served yet by the embedded server: port %d stays closed", rest_api_port)
+    base = "" if base_path is None else os.fspath(base_path)
+    given: dict[str, Any] = {
+        "model_base_path": base,
+        "port": port,
+        "rest_api_port": rest_api_port or 0,
+        "model_name": model_name,
+    }
+    given.update(flags, host=host)
+    # The ready line is what scripts wait for.
+    log.to_stderr()
+    if shutil.which(MODEL_SERVER) and not embedded:
+        _become_model_server(Flags(**given), given)
     # A SimpleQueue, unlike an Event, may be written from a signal handler that interrupted its reader.
     signals: SimpleQueue[int] = SimpleQueue()
 
@@ -286,27 +308,47 @@ def serve(
         signals.put(number)
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    given.pop("model_base_path")
+    server = Server(base or None, **given)
     try:
-        with Server(base_path, model_name, port, host) as server:
-            logging.info("serving %s version %d on %s:%d", model_name, server.version, host, server.port)
-            received = signals.get()
-            logging.info("%s: stopping when running requests are done", signal.Signals(received).name)
+        with server:
+            for name, version in server.models().items():
+                address = f"{host}:{server.port}"
+                log.info(f"serving {name} version {version} on {address}", rest_api_port=server.rest_api_port)
+            received = _next_signal(signals)
+            name = signal.Signals(received).name
+            log.info(f"{name}: stopping when running requests are done", grace_seconds=server.flags.grace_seconds)
+        log.info("stopped", idle=server.idle)
+        if not server.idle:
+            # A graph that is still running cannot be ended otherwise, and would keep the process.
+            sys.stderr.flush()
+            os._exit(0)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _become_model_server(base_path: str, port: int, rest_api_port: int, model_name: str, host: str) -> None:
+def _next_signal(signals: SimpleQueue[int]) -> int:
+    # With a timeout, as an endless wait would put off the handlers of other signals.
+    while True:
+        try:
+            return signals.get(timeout=3600)
+        except Empty:
+            continue
+
+
+def _become_model_server(flags: Flags, given: Mapping[str, Any]) -> None:
     """Replaces this process by `tensorflow_model_server`, after checking that there is something to serve."""
-    find_version(base_path)
-    if host not in ("0.0.0.0", "[::]"):
-        logging.warning("%s listens on all addresses of this machine, not on %s alone", MODEL_SERVER, host)
-    absolute = base_path if "://" in base_path else os.path.abspath(base_path)
-    flags = {
-        "port": port,
-        "rest_api_port": rest_api_port,
-        "model_name": model_name,
-        "model_base_path": absolute,
-    }
-    logging.flush()
-    os.execvp(MODEL_SERVER, [MODEL_SERVER, *(f"--{name}={value}" for name, value in flags.items())])
+    if flags.model_base_path and not flags.model_config_file:
+        require_versions(flags.model_base_path)
+    if flags.host not in ("0.0.0.0", "[::]"):
+        log.warning(f"{MODEL_SERVER} listens on all addresses of this machine, not on {flags.host} alone")
+    base = flags.model_base_path
+    values = {**given, "model_base_path": base if not base or "://" in base else os.path.abspath(base)}
+    order = [field.name for field in dataclasses.fields(Flags) if field.name in values and field.name not in OWN]
+    first = ["port", "rest_api_port", "model_name", "model_base_path"]
+    names = [*first, *(name for name in order if name not in first)]
+    if left := [name for name in given if name in OWN and name != "host"]:
+        log.warning(f"{MODEL_SERVER} has no flags {', '.join(left)}")
+    texts = {name: str(values[name]).lower() if isinstance(values[name], bool) else str(values[name]) for name in names}
+    os.execvp(MODEL_SERVER, [MODEL_SERVER, *(f"--{name}={text}" for name, text in texts.items() if text)])

@@ -155,14 +155,17 @@ def test_status_of_what_is_not_served(tagger):
     assert refusal(tagger.model.GetModelStatus, request, timeout=60) == expected
 
 
-def test_what_is_not_served_yet(tagger):
+def test_the_other_methods_without_a_spec(tagger):
+    missing = ("INVALID_ARGUMENT", "Missing ModelSpec")
     for method, request in [
         ("Classify", classification_pb2.ClassificationRequest()),
         ("Regress", regression_pb2.RegressionRequest()),
-        ("MultiInference", inference_pb2.MultiInferenceRequest()),
     ]:
-        code, text = refusal(getattr(tagger.prediction, method), request, timeout=60)
-        assert code == "UNIMPLEMENTED"
-        assert text == f"{method} is not served yet; a later version of keras_tagger will."
+        assert refusal(getattr(tagger.prediction, method), request, timeout=60) == missing
+    expected = ("INVALID_ARGUMENT", "Inference request must have at least one task")
+    assert refusal(tagger.prediction.MultiInference, inference_pb2.MultiInferenceRequest(), timeout=60) == expected
     request = model_management_pb2.ReloadConfigRequest()
-    assert refusal(tagger.model.HandleReloadConfigRequest, request, timeout=60)[0] == "UNIMPLEMENTED"
+    text = (
+        "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+    )
+    assert refusal(tagger.model.HandleReloadConfigRequest, request, timeout=60) == ("INVALID_ARGUMENT", text)

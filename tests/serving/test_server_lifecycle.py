@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -96,25 +97,28 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_serve(base: Path, port: int, **variables: str) -> subprocess.Popen:
-    code = "import sys; from keras_tagger.serving.server import serve; serve(sys.argv[1], int(sys.argv[2]), 8501, 'm')"
+def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> subprocess.Popen:
+    code = "import sys; from keras_tagger.serving.server import serve; serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 'm')"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(base), str(port)], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code, str(base), str(port), str(rest_api_port)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_finishes_what_runs_and_exits_0_on_a_signal(tagger_base, number, tmp_path):
     port = free_port()
-    with start_serve(tagger_base, port, PATH=str(tmp_path)) as process:
+    with start_serve(tagger_base, port, free_port(), PATH=str(tmp_path)) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
             if "serving m version 1 on" in line:
                 break
         assert f"serving m version 1 on 127.0.0.1:{port}" in lines[-1]
-        assert sum("REST is not served yet" in line for line in lines) == 1
+        assert all(json.loads(line)["message"] for line in lines)
         raw = Raw(port)
         results = []
         request = {"path": str(tmp_path / "go")}
@@ -138,7 +142,7 @@ def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tm
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     relative = os.path.relpath(words_base)
-    with start_serve(Path(relative), 1234, PATH=path) as process:
+    with start_serve(Path(relative), 1234, 8501, PATH=path) as process:
         process.communicate(timeout=60)
     assert process.returncode == 7
     assert (tmp_path / "arguments").read_text().splitlines() == [

@@ -1,0 +1,350 @@
+"""The models of a server and their versions: loading, swapping without a failed request, labels, status.
+
+A new version is loaded and warmed up first; from then on requests get it, and the old one is unloaded when its last
+request is answered. A version that does not load leaves those before it serving, also at the start. It is tried again
+when its folder is written to, and otherwise `max_num_load_retries` times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from keras_tagger.errors import ServingError
+from keras_tagger.serving import log
+from keras_tagger.serving.refusal import Refusal, cut, invalid
+from keras_tagger.serving.servable import Servable
+from keras_tagger.serving.versions import ModelConfig, find_versions, fingerprint, highest, require_versions
+
+State = get_model_status_pb2.ModelVersionStatus.State
+START, LOADING, AVAILABLE, UNLOADING, END = (
+    getattr(get_model_status_pb2.ModelVersionStatus, name)
+    for name in ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+)
+# Versions that are gone, whose status is still told.
+MAX_ENDED = 32
+# How long a request may still take when the server has given up waiting for its reply.
+CLOSE_SECONDS = 5.0
+
+Load = Callable[[str, str, int], Servable]
+
+
+@dataclasses.dataclass
+class _Version:
+    """A version that is or was known; changed under the manager's lock."""
+
+    folder: str = ""
+    state: int = START
+    servable: Servable | None = None
+    leases: int = 0
+    error: str = ""
+    failures: int = 0
+    next_try: float = 0.0
+    tried: tuple[float, ...] = ()
+
+    def may_load(self, folder: str, retries: int) -> bool:
+        """Whether there is a point in loading it (again)."""
+        if not self.failures or fingerprint(folder) != self.tried:
+            return True
+        return self.failures <= retries and time.monotonic() >= self.next_try
+
+
+@dataclasses.dataclass
+class _Model:
+    config: ModelConfig
+    versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
+    listing_error: str = ""
+
+    def serves(self, number: int, folder: str) -> bool:
+        version = self.versions.get(number)
+        return version is not None and version.state == AVAILABLE and version.folder == folder
+
+    def available(self) -> list[int]:
+        return [number for number, version in self.versions.items() if version.state == AVAILABLE]
+
+
+class Manager:
+    """Models by name.
+
+    Args:
+        load: makes a servable of (model name, folder, version), warmed up; its errors are failures of the version.
+        max_num_load_retries: how often a version that failed is tried again, its folder unchanged.
+        load_retry_interval_seconds: from one attempt to the next.
+        on_change: called after a version became available or was unloaded.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        max_num_load_retries: int = 5,
+        load_retry_interval_seconds: float = 60.0,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load = load
+        self._retries = max_num_load_retries
+        self._interval = load_retry_interval_seconds
+        self._on_change = on_change
+        self._models: dict[str, _Model] = {}
+        self._lock = threading.Condition()
+        # Held while versions are looked for and loaded, so that a reload and a poll do not do so both.
+        self._working = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def configure(self, configs: Sequence[ModelConfig], allow_unavailable_labels: bool = False) -> None:
+        """Serve these models, and no others.
+
+        Raises:
+            ServingError: a model without a version that loads. Those that load are served all the same.
+            Refusal: a label of a version that is not available.
+        """
+        with self._working:
+            with self._lock:
+                gone = [name for name in self._models if name not in {config.name for config in configs}]
+                removed = [(name, self._models.pop(name)) for name in gone]
+                before = {name: dict(model.config.labels) for name, model in self._models.items()}
+                for config in configs:
+                    model = self._models.setdefault(config.name, _Model(config))
+                    kept = before.get(config.name, {})
+                    # The old labels stay until the new versions are there.
+                    model.config = dataclasses.replace(config, labels=kept)
+            for name, model in removed:
+                self._unload(name, model, model.available())
+            failed = []
+            for config in configs:
+                model = self._models[config.name]
+                try:
+                    if not model.available():
+                        require_versions(config.base_path)
+                    self._reconcile(config.name, model)
+                    if not model.available():
+                        failed.append(self._why_not(config.name, model))
+                except ServingError as error:
+                    failed.append(str(error))
+            if failed:
+                raise ServingError("; ".join(failed))
+            with self._lock:
+                for config in configs:
+                    self._check_labels(config, before.get(config.name, {}), allow_unavailable_labels)
+                for config in configs:
+                    self._models[config.name].config = config
+
+    def _check_labels(self, config: ModelConfig, before: dict[str, int], allow_unavailable: bool) -> None:
+        available = self._models[config.name].available()
+        for label, version in config.labels.items():
+            allowed = allow_unavailable and before.get(label, version) == version
+            if version not in available and not allowed:
+                raise Refusal(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"Request to assign label to version {version} of model {config.name}, "
+                    "which is not currently available for inference",
+                )
+
+    def _why_not(self, name: str, model: _Model) -> str:
+        failed = {number: version.error for number, version in model.versions.items() if version.error}
+        if failed:
+            return failed[max(failed)]
+        return f"expected versions of {name} that are wanted. Received: none of them in {model.config.base_path}"
+
+    def watch(self, poll_seconds: float) -> None:
+        """Look for versions every so often, in a thread."""
+        thread = threading.Thread(target=self._watch, args=(poll_seconds,), name="versions", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _watch(self, poll_seconds: float) -> None:
+        while not self._stopping.wait(poll_seconds):
+            self.poll()
+
+    def poll(self) -> None:
+        """Look for versions once."""
+        with self._working:
+            for name, model in list(self._models.items()):
+                try:
+                    self._reconcile(name, model)
+                except Exception as error:
+                    # As a folder that cannot be listed just now: what is served stays. Told once, not at every poll.
+                    if str(error) != model.listing_error:
+                        log.warning("versions not found", model=name, error=str(error))
+                    model.listing_error = str(error)
+
+    def _reconcile(self, name: str, model: _Model) -> None:
+        folders = find_versions(model.config.base_path)
+        model.listing_error = ""
+        while not self._stopping.is_set():
+            loadable = [number for number in folders if self._may_serve(model, number, folders[number])]
+            wanted = model.config.policy.wanted(loadable)
+            missing = [number for number in wanted if not model.serves(number, folders[number])]
+            if not missing:
+                break
+            # The highest first, as it is what most requests want; after a failure others may be wanted.
+            self._load_version(name, model, missing[-1], folders[missing[-1]])
+        available = model.available()
+        surplus = [number for number in available if number not in wanted]
+        # What is served stays as long as nothing that is wanted can take its place.
+        if surplus and (len(surplus) < len(available) or not folders):
+            self._unload(name, model, surplus)
+        self._forget(model, folders)
+
+    def _may_serve(self, model: _Model, number: int, folder: str) -> bool:
+        version = model.versions.get(number)
+        return version is None or model.serves(number, folder) or version.may_load(folder, self._retries)
+
+    def _load_version(self, name: str, model: _Model, number: int, folder: str) -> None:
+        with self._lock:
+            before = model.versions.get(number)
+            # One that still answers requests keeps its own entry, until the new one is there.
+            version = _Version() if before is None or before.servable is not None else before
+            if before is None or before.state != AVAILABLE:
+                model.versions[number] = version
+            tried = fingerprint(folder)
+            if tried != version.tried:
+                version.failures = 0
+            version.folder, version.state, version.tried = folder, LOADING, tried
+        started = time.monotonic()
+        try:
+            servable = self._load(name, folder, number)
+        except Exception as error:
+            text = str(error) if isinstance(error, ServingError) else f"{type(error).__name__}: {error}"
+            with self._lock:
+                version.state, version.error = END, text
+                model.versions.setdefault(number, version)
+                version.failures += 1
+                version.next_try = time.monotonic() + self._interval
+            log.error("version not loaded", model=name, version=number, path=folder, reason=text)
+            return
+        with self._lock:
+            version.state, version.servable, version.error, version.failures = AVAILABLE, servable, "", 0
+            model.versions[number] = version
+            if before is not None and before is not version and before.state == AVAILABLE:
+                self._start_drain(name, number, before)
+        seconds = round(time.monotonic() - started, 3)
+        log.info("version loaded", model=name, version=number, path=folder, seconds=seconds)
+        self._on_change()
+
+    def _unload(self, name: str, model: _Model, numbers: Sequence[int]) -> None:
+        with self._lock:
+            for number in numbers:
+                self._start_drain(name, number, model.versions[number])
+        self._on_change()
+
+    def _start_drain(self, name: str, number: int, version: _Version) -> None:
+        version.state = UNLOADING
+        # In a thread: a long request on an old version does not hold up the next version.
+        thread = threading.Thread(target=self._drain, args=(name, number, version), daemon=True)
+        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+        thread.start()
+
+    def _drain(self, name: str, number: int, version: _Version) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: version.leases == 0)
+            servable, version.servable, version.state = version.servable, None, END
+        if servable is not None:
+            servable.close()
+        log.info("version unloaded", model=name, version=number)
+
+    def _forget(self, model: _Model, folders: dict[int, str]) -> None:
+        with self._lock:
+            gone = [n for n, version in model.versions.items() if version.state == END and n not in folders]
+            for number in gone:
+                # A version that comes back under the number of a failed one is a new one.
+                model.versions[number].failures, model.versions[number].tried = 0, ()
+            for number in sorted(gone)[: max(len(gone) - MAX_ENDED, 0)]:
+                del model.versions[number]
+
+    @contextlib.contextmanager
+    def lease(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+        """The servable that a request asks for; it stays loaded as long as the block runs."""
+        with self._lock:
+            version = self._find(spec)
+            version.leases += 1
+            servable = version.servable
+        assert servable is not None
+        try:
+            yield servable
+        finally:
+            with self._lock:
+                version.leases -= 1
+                self._lock.notify_all()
+
+    def _find(self, spec: model_pb2.ModelSpec) -> _Version:
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        model = self._models.get(spec.name)
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            labels = model.config.labels if model else {}
+            if spec.version_label not in labels:
+                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+            number: int | None = labels[spec.version_label]
+        elif choice == "version":
+            number = spec.version.value
+        else:
+            number = highest(model.available()) if model else None
+        version = model.versions.get(number) if model and number is not None else None
+        if version is None or version.state != AVAILABLE:
+            wanted = f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {number})"
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
+        return version
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name."""
+        return name in self._models
+
+    def latest(self, name: str) -> int | None:
+        """The version that requests without a version get."""
+        with self._lock:
+            model = self._models.get(name)
+            return highest(model.available()) if model else None
+
+    def names(self) -> list[str]:
+        """The models."""
+        return list(self._models)
+
+    def ready(self) -> bool:
+        """Whether every model can be asked."""
+        with self._lock:
+            return bool(self._models) and all(model.available() for model in self._models.values())
+
+    def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+        """The states of a model's versions, the highest first; or of one."""
+        response = get_model_status_pb2.GetModelStatusResponse()
+        with self._lock:
+            model = self._models.get(spec.name)
+            versions = dict(model.versions) if model else {}
+            wanted = sorted(versions, reverse=True)
+            what = "any versions"
+            if spec.WhichOneof("version_choice") == "version_label":
+                labels = model.config.labels if model else {}
+                if spec.version_label not in labels:
+                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                wanted, what = [labels[spec.version_label]], f"version {labels[spec.version_label]}"
+            elif spec.HasField("version"):
+                wanted, what = [spec.version.value], f"version {spec.version.value}"
+            if not wanted or any(number not in versions for number in wanted):
+                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
+            for number in wanted:
+                added = response.model_version_status.add(version=number, state=versions[number].state)
+                added.status.SetInParent()
+                if versions[number].error:
+                    added.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
+                    added.status.error_message = cut(versions[number].error)
+        return response
+
+    def close(self) -> bool:
+        """Stop looking for versions, and unload all; whether their last requests ended."""
+        self._stopping.set()
+        with self._working, self._lock:
+            models = dict(self._models)
+            self._models.clear()
+        for name, model in models.items():
+            self._unload(name, model, model.available())
+        for thread in self._threads:
+            thread.join(CLOSE_SECONDS)
+        return not any(thread.is_alive() for thread in self._threads)

@@ -1,0 +1,68 @@
+"""How a request is refused: a status and one text, the same over gRPC and REST; and an error of TensorFlow as one."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+
+MAX_TEXT_BYTES = 1024
+
+# tensorflow_serving::model_servers/http_server.cc
+HTTP_STATUS: dict[grpc.StatusCode, int] = {
+    grpc.StatusCode.OK: 200,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+
+# What TensorFlow adds to an error of a graph: the node, the functions it is in, where it was made.
+_GRAPH_NOTES = re.compile(r"\s*\[\[\{\{.*|\s*\n\s*\[\[.*|\{\{(function_)?node [^}]*\}\} ?|\s*\[Op:\w+\].*", re.DOTALL)
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
+
+
+class Refusal(Exception):  # noqa: N818  (a reply, not a failure of the server)
+    """A request that is answered with a status other than OK."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def invalid(text: str) -> Refusal:
+    """A refusal with INVALID_ARGUMENT."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def too_late() -> Refusal:
+    """A refusal of a request whose deadline passed before it was run."""
+    return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
+
+
+def of_graph(number: int, message: str) -> Refusal:
+    """A refusal with the code of a TensorFlow error and its text without what it says of the graph."""
+    text = _GRAPH_NOTES.sub("", message).strip()
+    # Assert writes each of its parts in brackets.
+    if found := _ASSERTION.fullmatch(text):
+        text = found.group(1).replace("] [", " ")
+    return Refusal(_CODE_OF_NUMBER.get(number, grpc.StatusCode.UNKNOWN), text or "The model refused the request.")
+
+
+def cut(text: str) -> str:
+    """An error text as TensorFlow Serving cuts it, and without what cannot be written as UTF-8."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return data.decode()
+    return data[:MAX_TEXT_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"

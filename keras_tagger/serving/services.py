@@ -1,0 +1,105 @@
+"""The gRPC services of TensorFlow Serving over `Handling`: bytes in, bytes out, every error a status without a stack.
+
+Requests are parsed here and not by gRPC, which would log a stack for each one that is malformed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, EncodeError
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from keras_tagger.serving.handling import Handling, internal
+from keras_tagger.serving.refusal import Refusal, cut, invalid, too_late
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+
+def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
+    """Handlers of PredictionService and ModelService."""
+    prediction = {
+        "Predict": (predict_pb2.PredictRequest, handling.predict),
+        "Classify": (classification_pb2.ClassificationRequest, handling.classify),
+        "Regress": (regression_pb2.RegressionRequest, handling.regress),
+        "MultiInference": (inference_pb2.MultiInferenceRequest, handling.multi_inference),
+        "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest, handling.metadata),
+    }
+    model = {
+        "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, handling.status),
+        "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, handling.reload),
+    }
+    counted = ("Predict", "Classify", "Regress", "MultiInference")
+    return [
+        grpc.method_handlers_generic_handler(
+            service,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    _answering(name, kind, method, handling if name in counted else None)
+                )
+                for name, (kind, method) in methods.items()
+            },
+        )
+        for service, methods in ((PREDICTION_SERVICE, prediction), (MODEL_SERVICE, model))
+    ]
+
+
+def _answering(
+    name: str, kind: Any, method: Callable[[Any, float | None], Any], counted: Handling | None
+) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+    def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
+        started = time.monotonic()
+        remaining = context.time_remaining()
+        request, refusal, reply = None, None, b""
+        try:
+            if remaining is not None and remaining <= 0:
+                raise too_late()
+            request = _parsed(kind, data)
+            response = method(request, None if remaining is None else started + remaining)
+            reply = _serialized(response)
+        except Refusal as caught:
+            refusal = caught
+        except Exception:
+            refusal = internal(name)
+        if counted is not None:
+            status = refusal.code.name if refusal else "OK"
+            counted.count(_model_name(request), status, name, "GRPC", time.monotonic() - started)
+        if refusal is not None:
+            context.abort(refusal.code, cut(refusal.text))
+        return reply
+
+    return answer
+
+
+def _parsed(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise invalid(f"expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that are none.") from None
+
+
+def _serialized(response: Any) -> bytes:
+    try:
+        return response.SerializeToString()
+    except (EncodeError, ValueError):
+        text = "expected a reply below 2 GiB, the most that a message holds; ask for less at a time."
+        raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
+
+
+def _model_name(request: Any) -> str:
+    if request is None:
+        return ""
+    spec = request.tasks[0].model_spec if hasattr(request, "tasks") and request.tasks else None
+    return spec.name if spec is not None else getattr(getattr(request, "model_spec", None), "name", "")
