@@ -153,7 +153,7 @@ def _won2021(repo: str, small: bool, n_samples: int) -> tuple[Any, Any]:
     sys.path.insert(0, str(Path(repo) / "src"))
     from models import MusicTaggingTransformer
 
-    sizes = {"conv_ndim": 4, "attention_ndim": 16, "attention_nlayers": 2, "attention_max_len": 40, "n_seq_cls": 5}
+    sizes = {"conv_ndim": 4, "attention_ndim": 16, "attention_nlayers": 2, "attention_max_len": 120, "n_seq_cls": 5}
     model = MusicTaggingTransformer(**(sizes if small else {"conv_ndim": 128, "n_seq_cls": 50}))
     return model, functools.partial(_through, model.spec, model.amplitude_to_db)
 

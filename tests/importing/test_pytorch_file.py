@@ -1,0 +1,175 @@
+"""Files of `torch.save`: what is read, what is refused, and that nothing in them runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pickled
+import pytest
+
+from keras_tagger.errors import ModelError, ModelNotFoundError
+from keras_tagger.importing.pytorch_file import read_tensors, state_dict
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_zip_and_old_format_have_the_same_names() -> None:
+    """won2019 was written behind DataParallel by the format before 1.6, won2019_raw as a zip archive."""
+    old = state_dict(read_tensors(DATA / "won2019.pth"), "")
+    new = state_dict(read_tensors(DATA / "won2019_raw.pth"), "")
+    assert not zipfile.is_zipfile(DATA / "won2019.pth")
+    assert zipfile.is_zipfile(DATA / "won2019_raw.pth")
+    back_end = {name.removeprefix("module.") for name in old if "back_end" in name}
+    assert back_end == {name for name in new if "back_end" in name}
+    assert old["module.back_end.pooler.dense.weight"].shape == (16, 16)
+    assert old["module.front_end.input_bn.num_batches_tracked"].dtype == np.int64
+    assert all(np.isfinite(value).all() for value in old.values())
+
+
+def test_values_shapes_and_types(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    given = {
+        "a": rng.standard_normal((3, 4)).astype(np.float32),
+        "b": np.array(7, np.int64),
+        "c": rng.standard_normal((2, 3, 2)),
+        "d": rng.standard_normal(5).astype(np.float16),
+        "empty": np.zeros((0,), np.float32),
+    }
+    found = state_dict(read_tensors(pickled.write(tmp_path / "a.pth", given)), "")
+    assert list(found) == list(given)
+    for name, value in given.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+
+
+def test_tensors_that_share_a_storage_or_are_transposed(tmp_path: Path) -> None:
+    stored = pickled._Storage("0", "FloatStorage", 12)
+    rebuild = ("torch._utils", "_rebuild_tensor_v2")
+    views = {
+        "whole": np.arange(12, dtype=np.float32).reshape(3, 4),
+        "turned": pickled.call(*rebuild, stored, 0, (4, 3), (1, 4), False, None),
+        "part": pickled.call(*rebuild, stored, 5, (2,), (2,), False, None),
+    }
+    found = state_dict(read_tensors(pickled.write(tmp_path / "a.pth", views)), "")
+    np.testing.assert_array_equal(found["turned"], found["whole"].T)
+    np.testing.assert_array_equal(found["part"], [5.0, 7.0])
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    # 1.5 and -2 in bfloat16 are the upper halves of their float32.
+    halves = (np.array([1.5, -2.0], np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    stored = pickled._Storage("0", "BFloat16Storage", 2)
+    tensor = pickled.call("torch._utils", "_rebuild_tensor_v2", stored, 0, (2,), (1,), False, None)
+    path = pickled.write(tmp_path / "a.pth", {"a": tensor})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data/0", halves.tobytes())
+    np.testing.assert_array_equal(read_tensors(path)["a"], [1.5, -2.0])
+
+
+def test_what_lightning_notes_of_itself_is_passed_over(tmp_path: Path) -> None:
+    notes = {
+        "epoch": 3,
+        "pytorch-lightning_version": "1.2.8",
+        "callbacks": {pickled.named("pytorch_lightning.callbacks.early_stopping", "EarlyStopping"): {"patience": 40}},
+        "hyper_parameters": pickled.call("pytorch_lightning.utilities.parsing", "AttributeDict"),
+    }
+    found = read_tensors(pickled.write(tmp_path / "a.ckpt", {"a": np.ones(2, np.float32)}, notes))
+    assert found["epoch"] == 3
+    np.testing.assert_array_equal(state_dict(found, "")["a"], [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "system"),
+        ("posix", "system"),
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("subprocess", "Popen"),
+        ("torch", "load"),
+        ("torch.serialization", "load"),
+        ("torch.storage", "_load_from_bytes"),
+        ("numpy", "load"),
+        ("models", "MusicTaggingTransformer"),
+    ],
+)
+def test_a_pickle_that_would_run_code_is_refused(module: str, name: str, tmp_path: Path) -> None:
+    trace = tmp_path / "it_ran"
+    harm = pickled.call(module, name, f"touch {trace}")
+    path = pickled.write(tmp_path / "evil.pth", {"a": np.ones(2, np.float32), "b": harm})
+    with pytest.raises(ModelError, match=rf"its pickle names {module}\.{name}, which is not data") as caught:
+        read_tensors(path)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
+
+
+class _Harm:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("place", [0, 2, 3, 4])
+def test_old_files_run_nothing_either(place: int, tmp_path: Path) -> None:
+    """In any of the pickles of the format before 1.6."""
+    trace = tmp_path / "it_ran"
+    parts: list[Any] = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, []]
+    parts[place] = _Harm(f"touch {trace}")
+    path = tmp_path / "evil.pth"
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
+    with pytest.raises(ModelError, match=r"its pickle names \w+\.system"):
+        read_tensors(path)
+    assert not trace.exists()
+    # The same bytes do run where a pickle is simply loaded, so the test would notice.
+    pickle.loads(pickle.dumps(parts[place]))
+    assert trace.exists()
+
+
+REBUILD = ("torch._utils", "_rebuild_tensor_v2")
+STORED = pickled._Storage("0", "FloatStorage", 4)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pickled.call(*REBUILD, STORED, 0, (5,), (1,), False, None),
+        pickled.call(*REBUILD, STORED, 2, (3,), (1,), False, None),
+        pickled.call(*REBUILD, STORED, 0, (2, 2), (3, 1), False, None),
+        pickled.call(*REBUILD, STORED, -1, (2,), (1,), False, None),
+        pickled.call(*REBUILD, STORED, 3, (2,), (-1,), False, None),
+        pickled.call(*REBUILD, STORED, 0, (-2,), (1,), False, None),
+        pickled.call(*REBUILD, STORED, 0, (10**6, 10**6), (0, 0), False, None),
+        pickled.call(*REBUILD, pickled._Storage("0", "FloatStorage", 10**12), 0, (10**12,), (1,), False, None),
+        pickled.call(*REBUILD, pickled._Storage("9", "FloatStorage", 4), 0, (4,), (1,), False, None),
+        pickled.call(*REBUILD, pickled._Storage("0", "QuantizedStorage", 4), 0, (4,), (1,), False, None),
+        pickled.call(*REBUILD, "0", 0, (4,), (1,), False, None),
+    ],
+)
+def test_tensors_beyond_their_storage_are_refused(tensor: Any, tmp_path: Path) -> None:
+    path = pickled.write(tmp_path / "a.pth", {"whole": np.ones(4, np.float32), "b": tensor})
+    with pytest.raises(ModelError, match=r"expected a PyTorch checkpoint\. Received: .*a\.pth \("):
+        read_tensors(path)
+
+
+def test_no_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"none\.pth, which does not exist"):
+        read_tensors(tmp_path / "none.pth")
+    whole = (DATA / "won2019.pth").read_bytes()
+    zipped = (DATA / "won2019_raw.pth").read_bytes()
+    for content in (b"", b"hello", whole[:1000], whole[:-5], zipped[:-200], b"PK\x03\x04" + bytes(100)):
+        (tmp_path / "a.pth").write_bytes(content)
+        with pytest.raises(ModelError, match=r"expected a PyTorch checkpoint") as caught:
+            read_tensors(tmp_path / "a.pth")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="expected a PyTorch checkpoint"):
+        read_tensors(tmp_path)
+    lone = pickled.write(tmp_path / "b.pth", {}, None)
+    with pytest.raises(ModelError, match="which holds none"):
+        state_dict(read_tensors(lone), lone)
