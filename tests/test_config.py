@@ -81,6 +81,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"front_end": {"channels": 8}}}, "model.front_end.channels: expected a list. Received: 8."),
     ({"model": {"front_end": {"kind": "timbral"}}}, "model.front_end.channels: expected one number (c)"),
     (
+        {"model": {"front_end": {"kind": "pooled", "channels": [8]}}},
+        "model.front_end.channels: expected at least three",
+    ),
+    (
+        {"model": {"front_end": {"kind": "residual", "channels": [8, 8, 8]}}},
+        "model.encoder.width: expected the last of model.front_end.channels (8), whose channels are the tokens.",
+    ),
+    (
+        {"model": {"front_end": {"kind": "sample", "channels": [8]}}, "training": {"augment": {"n_time_masks": 1}}},
+        "training.augment: expected no masks for the sample front-end",
+    ),
+    ({"model": {"spectrogram": {"top_db": 80}}}, "model.spectrogram.top_db: expected 0 where compression is log1p."),
+    ({"model": {"spectrogram": {"top_db": -1}}}, "model.spectrogram.top_db: expected 0 or more. Received: -1.0."),
+    ({"model": {"spectrogram": {"framing": "left"}}}, "model.spectrogram.framing: expected one of owned, centered."),
+    ({"model": {"attention": {"kind": "sparse"}}}, "model.attention.kind: expected one of absolute, relative, rotary,"),
+    ({"model": {"attention": {"window": 0}}}, "model.attention.window: expected at least 1. Received: 0."),
+    (
+        {"model": {"attention": {"kind": "rotary"}, "encoder": {"width": 36, "n_heads": 4}}},
+        "model.encoder.width: expected a multiple of twice n_heads (8), for rotary attention. Received: 36.",
+    ),
+    ({"training": {"decay": "l2"}}, "training.decay: expected one of decoupled, coupled. Received: 'l2'."),
+    (
         {"model": {"attention": {"positions": 1}}},
         "model.attention.positions: expected one of sinusoidal, learned, none.",
     ),
@@ -166,6 +188,36 @@ def test_presets_round_trip(name: str, tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
     assert config_from_dict(config.to_dict()) == config
     assert yaml.safe_load(config.to_yaml()) == config.to_dict()
+
+
+def test_authors_presets_are_as_published() -> None:
+    raw, won2020, won2021 = (presets()[name] for name in ("won2019_raw", "won2020", "won2021"))
+    assert (raw.model.front_end.kind, raw.audio.window_seconds * raw.audio.sample_rate) == ("sample", 65610)
+    assert raw.model.encoder == presets()["won2019"].model.encoder
+    assert (won2020.audio.sample_rate, won2020.audio.window_seconds) == (16000, 15.0)
+    assert (won2020.model.front_end.channels, won2020.model.spectrogram.n_mels) == ((128, 128, *[256] * 5), 128)
+    assert (won2020.model.encoder.width, won2020.model.encoder.attention_dropout) == (256, 0.5)
+    assert (won2020.model.attention.positions, won2020.training.decay) == ("none", "coupled")
+    assert [phase.from_epoch for phase in won2020.training.phases] == [80, 100, 120]
+    assert (won2021.audio.sample_rate, won2021.audio.window_seconds) == (22050, 10.0)
+    assert (won2021.model.attention.positions, won2021.model.attention.max_positions) == ("learned", 513)
+    assert (won2021.model.encoder.n_layers, won2021.model.encoder.attention_bias) == (4, False)
+    assert (won2021.model.encoder.norm, won2021.model.head.pooler) == ("pre", False)
+    assert (won2021.training.batch_size, won2021.training.early_stopping_epochs) == (32, 40)
+    # Only the first model's decibels are relative to the clip, as librosa's are.
+    tops = {name: presets()[name].model.spectrogram.top_db for name in AUTHORS}
+    assert tops == {"won2019": 80.0, "won2019_raw": 0.0, "won2020": 0.0, "won2021": 0.0}
+    scales = {(c.model.spectrogram.mel_scale, c.model.spectrogram.mel_norm) for c in (won2020, won2021)}
+    assert scales == {("htk", "none")}
+
+
+def test_attention_that_knows_distances_has_no_positions_unless_asked() -> None:
+    def positions(**attention: Any) -> str:
+        return config_from_dict({"preset": "compact", "model": {"attention": attention}}).model.attention.positions
+
+    assert [positions(kind=kind) for kind in ("absolute", "local", "linear")] == ["sinusoidal"] * 3
+    assert [positions(kind=kind) for kind in ("relative", "rotary", "alibi")] == ["none"] * 3
+    assert positions(kind="rotary", positions="learned") == "learned"
 
 
 def test_presets_are_as_published() -> None:
@@ -262,9 +314,34 @@ def test_sections_alone() -> None:
         section_from_dict(ModelConfig, {"encoder": {"wide": 64}}, "model")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def what_a_step_depends_on(path: Path) -> tuple[Any, ...]:
+    config = load_config(path)
+    return config.audio, config.model, config.training
+
+
+# The authors' models come as a file per data set; a step on tones is the same for all of a model.
+DISTINCT = list({what_a_step_depends_on(path): path for path in reversed(CONFIGS)}.values())
+
+
+def test_one_file_per_model_and_data_set() -> None:
+    found = {path.stem for path in CONFIGS if load_config(path).preset in AUTHORS}
+    assert found == {f"{name}_{data}" for name in AUTHORS for data in ("mtat", "msd", "jamendo")}
+    for name in AUTHORS:
+        values = [load_config(path) for path in CONFIGS if path.stem.startswith(f"{name}_") and name in path.stem]
+        values = [config for config in values if config.preset == name]
+        assert {(config.audio, config.model, config.training) for config in values} == {
+            (presets()[name].audio, presets()[name].model, presets()[name].training)
+        }
+        assert {config.data.dataset for config in values} == {"mtat", "msd", "mtg_jamendo"}
+        assert {config.data.n_chunks for config in values} == {16}
+
+
+@pytest.mark.parametrize("path", DISTINCT, ids=lambda path: path.stem)
 def test_config_files_take_a_training_step(path: Path, tmp_path: Path) -> None:
-    """The model of the file itself, on a few tones: a step that moves weights, and its report."""
+    """The model of the file itself, on a few tones: a step that moves weights, and its report.
+
+    tools/check_configs.py does so with whole windows, and exports.
+    """
     from keras_tagger.train.fit import fit
 
     manifest = tiny.write_tones(tmp_path / "tones", {"train": 1}, seconds=(1.0, 1.1))

@@ -151,8 +151,8 @@ class _ResidualBlock(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.channels = channels
-        self.strides = tuple(strides)
-        self.pool = tuple(pool)
+        self.strides = (strides[0], strides[1])
+        self.pool = (pool[0], pool[1])
         policy = {"padding": "half", "dtype": self.dtype_policy}
         self.first = ConvNorm(channels, (3, 3), strides, name="first", **policy)
         self.second = ConvNorm(channels, (3, 3), relu=False, name="second", **policy)

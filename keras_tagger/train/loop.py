@@ -24,7 +24,7 @@ from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
-from keras_tagger.train.schedule import phase_of, phase_optimizer
+from keras_tagger.train.schedule import coupled_decay, phase_of, phase_optimizer
 
 HISTORY = (
     *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
@@ -64,7 +64,7 @@ class Loop:
         self.progress = Progress(data=prepared.fingerprint)
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
-        self.steps_per_epoch = n_batches(prepared, "train", model.window_samples, config.training.batch_size)
+        self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
         self._exclusive = model.model.head.activation == "softmax"
         self._spec_augment = spec_augment_layer(config.training.augment, config.training.seed)
         self._start_phase(0)
@@ -130,7 +130,7 @@ class Loop:
     def _make_step(self) -> Any:
         model, optimizer, training = self.model, self.optimizer, self.config.training
         scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        exclusive = self._exclusive
+        exclusive, decay = self._exclusive, coupled_decay(training, self.phase)
 
         @tf.function(jit_compile=False)
         def train_step(step: tf.Tensor, waveform: tf.Tensor, labels: tf.Tensor, *dense: tf.Tensor) -> tf.Tensor:
@@ -154,6 +154,10 @@ class Loop:
                     loss = tag_loss(labels, found, training.temperature)
                 target = optimizer.scale_loss(loss) if scaled else loss
             gradients = tape.gradient(target, model.trainable_variables)
+            if decay:
+                pulls = [decay * tf.convert_to_tensor(weight) for weight in model.trainable_variables]
+                pulls = [optimizer.scale_loss(pull) if scaled else pull for pull in pulls]
+                gradients = [gradient + pull for gradient, pull in zip(gradients, pulls, strict=True)]
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             return loss
 
@@ -164,7 +168,7 @@ class Loop:
         dataset = training_dataset(
             self.prepared,
             "train",
-            self.model.window_samples,
+            self.model.crop_samples,
             training.batch_size,
             seed=training.seed,
             epoch=progress.epoch,
@@ -249,7 +253,7 @@ class Loop:
         self.on_epoch(progress.epoch, row, self.tagger)
 
     def _audio_speed(self, steps: int, seconds: float) -> float:
-        audio = steps * self.config.training.batch_size * self.model.window_samples
+        audio = steps * self.config.training.batch_size * self.model.crop_samples
         return audio / self.model.audio.sample_rate / seconds if seconds else 0.0
 
     def _should_stop(self) -> bool:

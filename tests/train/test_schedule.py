@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_tagger.config import PhaseConfig, TrainingConfig, presets
-from keras_tagger.train.schedule import WarmupSchedule, phase_of, phase_optimizer
+from keras_tagger.config import PhaseConfig, TrainingConfig, config_from_dict, presets
+from keras_tagger.train.schedule import WarmupSchedule, coupled_decay, phase_of, phase_optimizer
 
 
 def rates(schedule: WarmupSchedule, steps: int) -> np.ndarray:
@@ -124,3 +124,19 @@ def test_loss_scale_for_half_precision() -> None:
 def test_warm_up_is_in_epochs(warmup_epochs: float) -> None:
     optimizer = phase_optimizer(TrainingConfig(warmup_epochs=warmup_epochs), 0, 8)
     assert optimizer._learning_rate.warmup_steps == 8 * warmup_epochs
+
+
+def test_coupled_decay_is_in_the_gradient_and_not_in_the_optimiser() -> None:
+    """As PyTorch's weight_decay: a step of SGD from w with gradient g is that from gradient g + decay * w."""
+    values = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.5, "schedule": "constant", "warmup_epochs": 0}
+    coupled = config_from_dict({"training": {**values, "decay": "coupled"}}).training
+    decoupled = config_from_dict({"training": values}).training
+    assert (coupled_decay(coupled, 0), coupled_decay(decoupled, 0)) == (0.5, 0.0)
+    weight = keras.Variable([2.0], name="kernel")
+    optimizer = phase_optimizer(coupled, 0, steps_per_epoch=10)
+    optimizer.apply([keras.ops.convert_to_tensor([1.0 + coupled_decay(coupled, 0) * 2.0])], [weight])
+    # Nesterov's first step: (1 + momentum) * rate * gradient.
+    np.testing.assert_allclose(weight.numpy(), [2.0 - 1.9 * 0.1 * 2.0], rtol=1e-6)
+    phases = [{"from_epoch": 3, "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.2, "decay": "coupled"}]
+    later = config_from_dict({"training": {**values, "phases": phases}}).training
+    assert (coupled_decay(later, 0), coupled_decay(later, 1)) == (0.0, 0.2)
