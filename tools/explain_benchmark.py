@@ -9,8 +9,8 @@ Where a map points (localisation): on real clips of two tracks joined in the mid
 Whether it says what the model does (faithfulness): on real clips, for the tag with the highest score. Whether it looks
 at the weights at all: cascading randomisation. What it costs: milliseconds of one tag and window.
 
-Methods that take dozens of passes are measured on the first --n_slow cases. What is measured is kept in --work_dir, and
-not measured again unless the weights or the numbers of cases change. --quick takes few cases.
+Methods that take dozens of passes are measured on the first --n_slow cases. What is measured is kept in --work_dir for
+the model's weights, and not measured again: delete it where a method has changed. --quick takes few cases.
 --write replaces the text between `<!-- explain NAME -->` and `<!-- end -->`; without it tables go to the terminal.
 """
 
@@ -54,9 +54,9 @@ def define_flags() -> None:
     flags.DEFINE_string("write", None, "A Markdown file with marks to put tables between.")
     flags.DEFINE_integer("n_pairs", 200, "Joined clips.", lower_bound=1)
     flags.DEFINE_integer("n_solos", 240, "Rendered clips.", lower_bound=1)
-    flags.DEFINE_integer("n_slow", 50, "Of each, for methods that take dozens of passes.", lower_bound=1)
+    flags.DEFINE_integer("n_slow", 24, "Of each, for methods that take dozens of passes.", lower_bound=1)
     flags.DEFINE_integer("n_clips", 40, "Clips for faithfulness.", lower_bound=1)
-    flags.DEFINE_integer("n_sanity", 8, "Clips for cascading randomisation.", lower_bound=1)
+    flags.DEFINE_integer("n_sanity", 4, "Clips for cascading randomisation.", lower_bound=1)
     flags.DEFINE_bool("quick", False, "A twentieth of the cases, to see whether all works.")
 
 
@@ -83,37 +83,49 @@ def main(argv: Sequence[str]) -> None:
 def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts: dict[str, int]) -> dict[str, str]:
     """All tables as Markdown, by name."""
     model, rate = tagger.model, tagger.model.audio.sample_rate
-    kept = _Kept(work_dir, tagger, counts)
+    kept = _Kept(work_dir, tagger)
+    n_pairs = counts["n_pairs"]
     sets: dict[str, Callable[[], list[Case]]] = {
-        "pairs": lambda: pairs(labels, tagger.tags, rate, counts["n_pairs"]),
+        "pairs": lambda: pairs(labels, tagger.tags, rate, n_pairs),
+        "loose": lambda: pairs(labels, tagger.tags, rate, n_pairs, strict=False),
         "solos": lambda: solos(rendered, tagger.tags, rate, counts["n_solos"]),
     }
-    where = {name: localize(tagger, functools.cache(make), kept, name, counts["n_slow"]) for name, make in sets.items()}
-    # The looser rule of what a pair is, for the methods that it is about.
-    loose = localize(
-        tagger,
-        functools.cache(lambda: pairs(labels, tagger.tags, rate, counts["n_pairs"], strict=False)),
-        kept,
-        "loose",
-        counts["n_slow"],
-        SHOWN,
-    )
-    seconds = model.window_samples / rate
-    clips = functools.cache(lambda: excerpts(labels, rate, seconds, counts["n_clips"]))
+    where: dict[str, Rows] = {}
+    for name, make in sets.items():
+        cases = functools.cache(make)
+        most = counts["n_solos"] if name == "solos" else n_pairs
+        where[name] = {
+            method: kept.rows(
+                f"{name} {method}",
+                min(counts["n_slow"], most) if method in SLOW else most,
+                lambda index, method=method, cases=cases: localized(tagger, cases()[index], method),
+            )
+            # The looser rule is about these.
+            for method in (SHOWN if name == "loose" else METHODS)
+        }
+    clips = functools.cache(lambda: excerpts(labels, rate, model.window_samples / rate, counts["n_clips"]))
     faithful = {
-        name: kept.get(f"faithful {name}", lambda name=name: faithful_rows(tagger, clips(), name)) for name in METHODS
+        method: kept.rows(
+            f"faithful {method}",
+            min(counts["n_slow"], counts["n_clips"]) if method in SLOW else counts["n_clips"],
+            lambda index, method=method: faithful_row(tagger, clips()[index], method),
+        )
+        for method in METHODS
     }
-    n_sane = counts["n_sanity"]
     sane = {
-        name: kept.get(f"sane {name}", lambda name=name: [sanity(tagger, clips()[:n_sane], name)])
-        for name in METHODS
-        if name not in ("random", "taggram")
+        method: kept.rows(
+            f"sane {method} {counts['n_sanity']}",
+            1,
+            lambda _, method=method: sanity(tagger, clips()[: counts["n_sanity"]], method),
+        )
+        for method in METHODS
+        if method not in ("random", "taggram")
     }
-    costs = kept.get("cost", lambda: [cost(tagger, clips()[0])])[0]
+    costs = kept.rows("cost", 1, lambda _: cost(tagger, clips()[0]))[0]
     return {
         "choice": choice_text(where),
         "pairs": where_table(where["pairs"]),
-        "loose": where_table(loose),
+        "loose": where_table(where["loose"]),
         "solos": where_table(where["solos"]),
         "instruments": instruments_table(where["solos"]),
         "faithfulness": faithful_table(faithful),
@@ -124,38 +136,24 @@ def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts
 
 
 class _Kept:
-    """What was measured, in one JSON file per part, for these weights and counts."""
+    """What was measured, in a folder for these weights: a JSON file a part, with the numbers of its first cases."""
 
-    def __init__(self, folder: Path, tagger: Tagger, counts: dict[str, int]) -> None:
-        digest = hashlib.sha256(json.dumps(sorted(counts.items())).encode())
+    def __init__(self, folder: Path, tagger: Tagger) -> None:
+        digest = hashlib.sha256()
         for weight in tagger.model.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
         self._folder = folder / digest.hexdigest()[:16]
 
-    def get(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def rows(self, name: str, count: int, one: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
+        """The first `count` cases' numbers; those that are missing are measured, and written every ten."""
         path = self._folder / f"{name.replace(' ', '_')}.json"
-        if not path.exists():
-            rows = make()
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(rows), "utf-8")
-        return json.loads(path.read_text("utf-8"))
-
-
-def localize(
-    tagger: Tagger,
-    cases: Callable[[], list[Case]],
-    kept: _Kept,
-    name: str,
-    n_slow: int,
-    methods: Sequence[str] = tuple(METHODS),
-) -> Rows:
-    """Each method's numbers of each case."""
-
-    def rows(method: str) -> list[dict[str, Any]]:
-        chosen = cases()[: n_slow if method in SLOW else None]
-        return [localized(tagger, case, method) for case in tqdm(chosen, desc=f"{name}: {method}", unit="clip")]
-
-    return {method: kept.get(f"{name} {method}", lambda method=method: rows(method)) for method in methods}
+        found = json.loads(path.read_text("utf-8")) if path.exists() else []
+        for index in tqdm(range(len(found), count), desc=name, unit="clip", disable=len(found) >= count):
+            found.append(one(index))
+            if index + 1 == count or index % 10 == 9:
+                with replacing(path) as temporary:
+                    temporary.write_text(json.dumps(found), "utf-8")
+        return found[:count]
 
 
 def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
@@ -166,31 +164,26 @@ def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
     return {"tag": case.tag, **localization.localization(heat, case.tag, case.intervals, times)}
 
 
-def faithful_rows(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> list[dict[str, Any]]:
-    """Faithfulness of a method on each clip of one window, for the tag with the highest score, by tokens."""
+def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any]:
+    """Faithfulness of a method on a clip of one window, for the tag with the highest score, by tokens."""
     model = tagger.model
-    found = []
-    for clip in tqdm(clips, desc=f"faithfulness: {method}", unit="clip"):
-        audio = (clip, model.audio.sample_rate)
-        row = int(np.argmax(tagger.scores(audio)))
-        heat = tagger.explain(audio, method, tagger.tags[row])
-        times = model.token_times(model.n_tokens(len(clip)))
-        curve = localization.at_times(localization.time_curve(heat, heat.tags[0]), heat.times, times)
-        score = faithfulness.Perturbed(model, clip, row)
-        least = np.argsort(np.argsort(curve, kind="stable")) < round((1 - KEPT_SHARE) * len(curve))
-        whole, part = score(np.stack([np.zeros_like(least), least]))
-        found.append(
-            {
-                "deletion": faithfulness.deletion(curve, score).area,
-                "insertion": faithfulness.insertion(curve, score).area,
-                "removal": faithfulness.faithfulness_on_removal(curve, score),
-                "whole": float(whole),
-                "part": float(part),
-                "gini": faithfulness.sparseness(heat.values[0]),
-                "entropy": faithfulness.complexity(heat.values[0]) / np.log(heat.values[0].size),
-            }
-        )
-    return found
+    audio = (clip, model.audio.sample_rate)
+    row = int(np.argmax(tagger.scores(audio)))
+    heat = tagger.explain(audio, method, tagger.tags[row])
+    times = model.token_times(model.n_tokens(len(clip)))
+    curve = localization.at_times(localization.time_curve(heat, heat.tags[0]), heat.times, times)
+    score = faithfulness.Perturbed(model, clip, row)
+    least = np.argsort(np.argsort(curve, kind="stable")) < round((1 - KEPT_SHARE) * len(curve))
+    whole, part = score(np.stack([np.zeros_like(least), least]))
+    return {
+        "deletion": faithfulness.deletion(curve, score).area,
+        "insertion": faithfulness.insertion(curve, score).area,
+        "removal": faithfulness.faithfulness_on_removal(curve, score),
+        "whole": float(whole),
+        "part": float(part),
+        "gini": faithfulness.sparseness(heat.values[0]),
+        "entropy": faithfulness.complexity(heat.values[0]) / np.log(heat.values[0].size),
+    }
 
 
 def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str, float]:
@@ -205,7 +198,6 @@ def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str
             for clip, row in zip(clips, rows, strict=True)
         ]
 
-    logging.info("sanity: %s", method)
     return faithfulness.cascading_randomisation(tagger.model, maps)
 
 
@@ -308,7 +300,8 @@ def faithful_table(found: Rows) -> str:
     for method in sorted(found, key=lambda name: -gap(found[name]).mean()):
         rows = found[method]
         part = faithfulness.averages([row["whole"] for row in rows], [row["part"] for row in rows])
-        wins = "-" if method == "random" else f"{(gap(rows) > gap(found['random'])).sum()} of {len(rows)}"
+        chance = gap(found["random"])[: len(rows)]
+        wins = "-" if method == "random" else f"{(gap(rows) > chance).sum()} of {len(rows)}"
         lines.append(
             f"| {method} | {_mean(rows, 'deletion'):.3f} | {_mean(rows, 'insertion'):.3f} | {wins} | "
             f"{_mean(rows, 'removal'):.3f} | {part.drop:.3f} | {part.increase:.3f} | {part.gain:.3f} | "

@@ -48,6 +48,7 @@ def explain(
         AudioError, AudioNotFoundError: audio that cannot be used.
     """
     found, values = find_method(method, options)
+    _check(tagger, found, values)
     rows = tagger.rows(tags)
     if found.name == "taggram":
         every = tagger.taggram(audio, values["window_seconds"])
@@ -56,7 +57,6 @@ def explain(
     stitched = _Stitched(tagger)
     for batch in _batches(_windows(tagger, audio)):
         waveforms = np.stack([window.waveform for window in batch])
-        _check(tagger, found, values)
         maps = found.function(tagger.model, waveforms, rows, **values)
         stitched.add(batch, maps, tagger.model.analyze(waveforms, ("tags",))["tags"].numpy()[:, rows])
     return stitched.heatmap(tuple(tagger.tags[i] for i in rows), method)

@@ -171,7 +171,7 @@ def solos(scores: Sequence[Line], seconds: float, rng: np.random.Generator) -> l
     while start < seconds:
         end = min(start + float(rng.uniform(*SOLO_SECONDS)), seconds)
         others = [i for i in range(1, len(scores)) if i != before]
-        turn = 0 if before != 0 and rng.random() < 0.6 else int(rng.choice(others))
+        turn = 0 if not others or (before != 0 and rng.random() < 0.6) else int(rng.choice(others))
         kept[turn] += within(scores[turn], start, end)
         start, before = end, turn
     return kept

@@ -1,0 +1,207 @@
+"""tools/explain_benchmark.py and explain_cases.py: what is measured, on models and clips whose answer is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import explain_benchmark as benchmark
+import numpy as np
+import pytest
+import soundfile
+from explain_cases import Case, excerpts, pairs, solos
+
+from keras_tagger import audio
+from keras_tagger.errors import ManifestError
+from keras_tagger.explain import DEFAULT_METHOD, METHODS
+from tiny import RATE, noise, tone
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tracks of 16 s with dense labels, "low" in two, once with an unsure patch; and one that is too short."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = []
+    for index, (low, worst, seconds) in enumerate(((0.9, 0.9, 16), (0.9, 0.3, 16), (0.02, 0.02, 16), (0.9, 0.9, 9))):
+        soundfile.write(folder / f"{index}.wav", noise(seconds * RATE, seed=index), RATE)
+        values = np.full((9, 2), 0.5, np.float32)
+        values[:, 0] = low
+        values[4, 0] = worst
+        np.savez(
+            folder / f"{index}.npz",
+            values=values,
+            tags=["low", "high"],
+            hop_seconds=1.5,
+            length_seconds=3.0,
+            pool="mean",
+        )
+        name = {"path": f"{index}.wav", "labels": f"{index}.npz", "tags": {}, "split": "test", "group": f"g{index}"}
+        rows.append(name)
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+def test_pairs_have_the_tag_in_every_moment_of_one_half(labelled: Path) -> None:
+    cases = pairs(labelled, ("low", "high"), RATE, 4)
+    with_tag, without = (audio.load(labelled.parent / f"{index}.wav", RATE, 4.0, 14.0) for index in (0, 2))
+    for number, case in enumerate(cases):
+        first = number % 2 == 0
+        assert case.tag == "low"
+        assert case.intervals == [(0.0, 10.0) if first else (10.0, 20.0)]
+        expected = np.concatenate((with_tag, without) if first else (without, with_tag))
+        np.testing.assert_allclose(case.waveform, expected, atol=1e-4)
+    # By the means the unsure track counts too: 0.78 over the five patches within.
+    loose = pairs(labelled, ("low", "high"), RATE, 12, strict=False)
+    assert len({case.waveform[:RATE].tobytes() for case in loose}) == 3
+    with pytest.raises(ManifestError, match="expected 1 pairs with and without a tag. Received: 0"):
+        pairs(labelled, ("high",), RATE, 1)
+    with pytest.raises(ManifestError, match="expected clips of the split train with dense labels. Received: none"):
+        pairs(labelled, ("low",), RATE, 1, split="train")
+    assert [len(clip) for clip in excerpts(labelled, RATE, 2.0, 3)] == [2 * RATE] * 3
+    with pytest.raises(ManifestError, match="expected 4 tracks of the split test. Received: 3"):
+        excerpts(labelled, RATE, 6.0, 4)
+
+
+def test_solos_of_tags_that_the_model_has(tmp_path: Path) -> None:
+    rows = []
+    for index, target in enumerate(("sitar", "low")):
+        soundfile.write(tmp_path / f"{index}.flac", noise(RATE, seed=index), RATE)
+        (tmp_path / f"{index}.json").write_text(json.dumps({"tags": {target: [[0.25, 0.5]]}}))
+        rows.append({"path": f"{index}.flac", "labels": f"{index}.json", "tags": {}, "target": target})
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (case,) = solos(tmp_path / "manifest.jsonl", ("low", "mid"), RATE, 1)
+    assert (case.tag, case.intervals, case.waveform.shape) == ("low", [[0.25, 0.5]], (RATE,))
+    with pytest.raises(ManifestError, match="expected 2 clips of solos. Received: 1"):
+        solos(tmp_path / "manifest.jsonl", ("low", "mid"), RATE, 2)
+
+
+def test_a_model_that_knows_its_tones_is_found_to_point_at_them(tiny_run: Any) -> None:
+    cases = [
+        Case(np.concatenate([tone(150.0, 2.0, seed), tone(3000.0, 2.0, seed + 9)]), "low", [(0.0, 2.0)])
+        for seed in range(3)
+    ]
+    for method in ("contributions", "taggram"):
+        rows = [benchmark.localized(tiny_run.tagger, case, method) for case in cases]
+        assert {row["tag"] for row in rows} == {"low"}
+        if method == "contributions":
+            # The token at the boundary hears both.
+            assert np.mean([row["roc_auc"] for row in rows]) > 0.9
+            assert np.mean([row["pointing"] for row in rows]) == 1.0
+        else:
+            # The first window of 3 s holds the whole tone and as much of the other as fits.
+            assert all(row["roc_auc"] == pytest.approx(1 - 0.5 * 8 / 16, abs=0.05) for row in rows)
+
+
+def test_faithfulness_of_a_model_that_knows_its_tones(tiny_run: Any) -> None:
+    n_samples = tiny_run.tagger.model.window_samples
+    clips = [np.concatenate([tone(150.0, 0.2, seed), noise(n_samples, seed)])[:n_samples] for seed in range(3)]
+    for clip in clips:
+        row = benchmark.faithful_row(tiny_run.tagger, clip, "contributions")
+        assert 0 <= row["deletion"] <= 1
+        assert 0 <= row["insertion"] <= 1
+        assert row["whole"] == pytest.approx(max(tiny_run.tagger.scores((clip, RATE))), abs=1e-5)
+        assert 0 <= row["gini"] <= 1
+        assert 0 <= row["entropy"] <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("which", ["tagger", "post_norm_tagger"])
+def test_contributions_are_whole_passes_with_a_masked_last_layer(which: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(which).model
+    wave = noise(6000, batch=2)
+    every = benchmark.brute_force(model)
+    found = model.analyze(wave, ("contributions",))["contributions"].numpy()
+    expected = np.stack([every(wave, token) for token in range(found.shape[2] + 1)], axis=-1)[..., 1:]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(found, axis=-1).max() > 1e-3
+
+
+def rows(area: float, count: int = 4, tag: str = "low") -> list[dict[str, Any]]:
+    return [{"tag": tag, "pointing": 1.0, "iou": 0.5, "roc_auc": area} for _ in range(count)]
+
+
+def test_tables_by_hand() -> None:
+    where = {name: {method: rows(0.5) for method in METHODS} for name in ("pairs", "solos")}
+    where["pairs"]["rollout"], where["solos"]["relevance"] = rows(0.9), rows(0.99)
+    text = benchmark.choice_text(where)
+    assert "the best method is `relevance` (0.745: 0.500 on joined clips, 0.990 on solos)" in text
+    assert "`rollout` is best on joined clips (0.900)" in text
+    assert f"The default of `explain` is `{DEFAULT_METHOD}` (0.500)." in text
+    lines = benchmark.where_table(where["pairs"]).splitlines()
+    assert lines[2] == "| rollout | 4 | 1.000 | 0.500 | 0.900 |"
+    assert len(lines) == 2 + len(METHODS)
+    assert benchmark.instruments_table(where["solos"]).splitlines()[2] == "| low | 4 | 0.500 | 0.500 | 0.500 |"
+    faithful = {
+        name: [
+            {
+                "deletion": 0.2,
+                "insertion": high,
+                "removal": 0.1,
+                "whole": 0.5,
+                "part": 0.25,
+                "gini": 0.3,
+                "entropy": 0.9,
+            }
+        ]
+        * 2
+        for name, high in (("random", 0.3), ("contributions", 0.6))
+    }
+    assert benchmark.faithful_table(faithful).splitlines()[2:] == [
+        "| contributions | 0.200 | 0.600 | 2 of 2 | 0.100 | 0.500 | 0.000 | 0.000 | 0.300 | 0.900 |",
+        "| random | 0.200 | 0.300 | - | 0.100 | 0.500 | 0.000 | 0.000 | 0.300 | 0.900 |",
+    ]
+    sanity = benchmark.sanity_table({"rollout": [{"head": 1.0, "front-end": 0.123}]})
+    assert sanity.splitlines() == ["| method | head | front-end |", "|---|---|---|", "| rollout | 1.00 | 0.12 |"]
+    cost = {"methods": {"a": 0.02, "b": 0.01}, "pass": 0.005, "contributions": 0.006, "passes": 0.42, "tokens": 80}
+    assert benchmark.cost_table(cost).splitlines()[2:] == ["| b | 10.0 | 2.0 |", "| a | 20.0 | 4.0 |"]
+    assert "81 forward passes with a masked last layer 420 ms: 70 times" in benchmark.contributions_text(
+        {**cost, "apart": 0}
+    )
+
+
+def test_what_is_measured_is_kept_for_the_weights(tagger: Any, post_norm_tagger: Any, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def one(index: int) -> dict[str, Any]:
+        calls.append(index)
+        return {"number": index}
+
+    kept = benchmark._Kept(tmp_path, tagger)
+    assert kept.rows("a b", 3, one) == [{"number": 0}, {"number": 1}, {"number": 2}]
+    assert benchmark._Kept(tmp_path, tagger).rows("a b", 2, one) == [{"number": 0}, {"number": 1}]
+    assert len(kept.rows("a b", 4, one)) == 4
+    assert calls == [0, 1, 2, 3]  # only what was missing
+    benchmark._Kept(tmp_path, post_norm_tagger).rows("a b", 1, one)
+    assert calls == [0, 1, 2, 3, 0]
+
+    def fails(index: int) -> dict[str, Any]:
+        if index == 14:
+            raise ManifestError("stopped")
+        return {"number": index}
+
+    with pytest.raises(ManifestError):
+        kept.rows("c", 20, fails)
+    assert len(kept.rows("c", 20, one)) == 20
+    assert calls[5:] == list(range(10, 20))  # ten of the fourteen were written
+
+
+def test_tables_go_between_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- explain pairs -->\nold\n<!-- end -->\nb\n<!-- explain solos -->\n<!-- end -->\n")
+    benchmark._write(page, "pairs", r"| new \1 |")
+    assert page.read_text() == (
+        "a\n<!-- explain pairs -->\n| new \\1 |\n<!-- end -->\nb\n<!-- explain solos -->\n<!-- end -->\n"
+    )
+    with pytest.raises(ManifestError, match="expected the mark <!-- explain cost --> once. Received: it 0 times"):
+        benchmark._write(page, "cost", "")
+
+
+def test_the_page_has_every_mark() -> None:
+    text = (Path(benchmark.__file__).parents[1] / "docs/explanations.md").read_text("utf-8")
+    names = ("choice", "pairs", "loose", "solos", "instruments", "faithfulness", "sanity", "cost", "contributions")
+    for name in names:
+        assert text.count(f"<!-- explain {name} -->") == 1
+    assert text.count("<!-- explain ") == text.count("<!-- end -->") == len(names)
+    for method in METHODS:
+        assert f"`{method}`" in text
