@@ -98,7 +98,8 @@ def free_port() -> int:
 
 
 def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> subprocess.Popen:
-    code = "import sys; from keras_tagger.serving.server import serve; serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 'm')"
+    arguments = "sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 'm'"
+    code = f"import sys; from keras_tagger.serving.server import serve; serve({arguments})"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
     return subprocess.Popen(
         [sys.executable, "-c", code, str(base), str(port), str(rest_api_port)],
