@@ -80,7 +80,7 @@ class Report:
     accuracy: float | None = None
     n_chunks: int = 0
     intervals: Mapping[str, Any] = field(default_factory=dict)
-    clip_scores: ClipScores | None = None
+    clip_scores: ClipScores | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; numbers that do not exist are None."""
