@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from keras_tagger.serving.services import MODEL_SERVICE, PREDICTION_SERVICE
+from keras_tagger.serving.services import METHODS, MODEL_SERVICE, PREDICTION_SERVICE
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
 REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -105,7 +105,7 @@ def health_handler(ready: Callable[[], bool], stopping: threading.Event) -> grpc
 
 def reflection_handlers(services: list[str], stopping: threading.Event) -> list[grpc.GenericRpcHandler]:
     """ServerReflectionInfo of both versions, over the descriptors of tensorflow-serving-api."""
-    pool = descriptor_pool.Default()
+    pool = _described()
     streams = threading.Semaphore(MAX_STREAMS)
 
     def answer(request: Any) -> Any:
@@ -174,6 +174,33 @@ def _add_files(reply: Any, file: Any) -> None:
     # The file asked for comes first.
     ordered = [seen.pop(file.name), *reversed(seen.values())]
     reply.file_descriptor_response.file_descriptor_proto.extend(ordered)
+
+
+def _described() -> descriptor_pool.DescriptorPool:
+    """A pool with the services of TensorFlow Serving and the files of their messages."""
+    pool = descriptor_pool.DescriptorPool()
+    added: set[str] = set()
+
+    def add(file: Any) -> None:
+        if file.name not in added:
+            added.add(file.name)
+            for other in file.dependencies:
+                add(other)
+            pool.AddSerializedFile(file.serialized_pb)
+
+    for service, methods in METHODS.items():
+        package, _, name = service.rpartition(".")
+        file = descriptor_pb2.FileDescriptorProto(name=f"{service}.proto", package=package, syntax="proto3")
+        described = file.service.add(name=name)
+        for method, messages in methods.items():
+            sent, replied = (message.DESCRIPTOR for message in messages)
+            described.method.add(name=method, input_type=f".{sent.full_name}", output_type=f".{replied.full_name}")
+            for one in (sent.file, replied.file):
+                add(one)
+                if one.name not in file.dependency:
+                    file.dependency.append(one.name)
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
 
 
 def _reader(name: str) -> Callable[[bytes], Any]:

@@ -17,31 +17,48 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2,
     predict_pb2,
-    prediction_service_pb2,
     regression_pb2,
 )
 
 from keras_tagger.serving.handling import Handling, internal
 from keras_tagger.serving.refusal import Refusal, cut, invalid, too_late
 
-PREDICTION_SERVICE = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+# Request and reply by method; the modules of tensorflow-serving-api that would have them cannot be imported with the
+# protobuf of today.
+METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
+    PREDICTION_SERVICE: {
+        "Classify": (classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse),
+        "Regress": (regression_pb2.RegressionRequest, regression_pb2.RegressionResponse),
+        "Predict": (predict_pb2.PredictRequest, predict_pb2.PredictResponse),
+        "MultiInference": (inference_pb2.MultiInferenceRequest, inference_pb2.MultiInferenceResponse),
+        "GetModelMetadata": (
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            get_model_metadata_pb2.GetModelMetadataResponse,
+        ),
+    },
+    MODEL_SERVICE: {
+        "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, get_model_status_pb2.GetModelStatusResponse),
+        "HandleReloadConfigRequest": (
+            model_management_pb2.ReloadConfigRequest,
+            model_management_pb2.ReloadConfigResponse,
+        ),
+    },
+}
 
 
 def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
     """Handlers of PredictionService and ModelService."""
-    prediction = {
-        "Predict": (predict_pb2.PredictRequest, handling.predict),
-        "Classify": (classification_pb2.ClassificationRequest, handling.classify),
-        "Regress": (regression_pb2.RegressionRequest, handling.regress),
-        "MultiInference": (inference_pb2.MultiInferenceRequest, handling.multi_inference),
-        "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest, handling.metadata),
-    }
-    model = {
-        "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, handling.status),
-        "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, handling.reload),
+    answers: dict[str, Callable[[Any, float | None], Any]] = {
+        "Predict": handling.predict,
+        "Classify": handling.classify,
+        "Regress": handling.regress,
+        "MultiInference": handling.multi_inference,
+        "GetModelMetadata": handling.metadata,
+        "GetModelStatus": handling.status,
+        "HandleReloadConfigRequest": handling.reload,
     }
     counted = ("Predict", "Classify", "Regress", "MultiInference")
     return [
@@ -49,12 +66,12 @@ def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
             service,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    _answering(name, kind, method, handling if name in counted else None)
+                    _answering(name, request, answers[name], handling if name in counted else None)
                 )
-                for name, (kind, method) in methods.items()
+                for name, (request, _) in methods.items()
             },
         )
-        for service, methods in ((PREDICTION_SERVICE, prediction), (MODEL_SERVICE, model))
+        for service, methods in METHODS.items()
     ]
 
 
