@@ -128,7 +128,8 @@ def test_warm_up_is_in_epochs(warmup_epochs: float) -> None:
 
 def test_coupled_decay_is_in_the_gradient_and_not_in_the_optimiser() -> None:
     """As PyTorch's weight_decay: a step of SGD from w with gradient g is that from gradient g + decay * w."""
-    values = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.5, "schedule": "constant", "warmup_epochs": 0}
+    values = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.5, "schedule": "constant"}
+    values.update(warmup_epochs=0, clip_norm=0)
     coupled = config_from_dict({"training": {**values, "decay": "coupled"}}).training
     decoupled = config_from_dict({"training": values}).training
     assert (coupled_decay(coupled, 0), coupled_decay(decoupled, 0)) == (0.5, 0.0)
