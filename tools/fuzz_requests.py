@@ -168,7 +168,7 @@ class Corpus:
             case 4:
                 request.inputs[odd].CopyFrom(request.inputs[alias])
             case 5:
-                request.output_filter.extend([odd] * int(rng.integers(1, 2000)))
+                request.output_filter.extend([odd] * int(rng.integers(1, max(2, 2_000_000 // (1000 + len(odd))))))
             case _:
                 request.ClearField(["model_spec", "inputs"][int(rng.integers(2))])
         return Attack("odd names and versions", request.SerializeToString(), "Predict")

@@ -87,7 +87,9 @@ class Report:
     Attributes:
         answers: for each kind of attack, statuses to counts.
         examples: for each kind and status, one text that was answered.
-        bytes_before: memory after the warm-up; `bytes_after`: at the end.
+        bytes_before: memory after the warm-up.
+        bytes_meanwhile: memory every 500 requests.
+        bytes_after: memory at the end.
         seconds: how long the attacks took.
         problems: what must not be, in sentences.
     """
@@ -95,6 +97,7 @@ class Report:
     answers: dict[str, dict[str, int]] = field(default_factory=lambda: collections.defaultdict(collections.Counter))
     examples: dict[str, str] = field(default_factory=dict)
     bytes_before: int = 0
+    bytes_meanwhile: list[int] = field(default_factory=list)
     bytes_after: int = 0
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -111,9 +114,12 @@ class Report:
             found = ", ".join(f"{status} {count}" for status, count in sorted(statuses.items()))
             lines.append(f"{kind:<28} {sum(statuses.values()):>6}  {found}")
         total = sum(sum(statuses.values()) for statuses in self.answers.values())
-        before, after = self.bytes_before / 2**20, self.bytes_after / 2**20
         lines.append(f"{total} requests in {self.seconds:.0f} s")
-        lines.append(f"memory {before:.0f} MiB before, {after:.0f} MiB after ({self.growth:+.1%})")
+        before, *meanwhile, after = (
+            f"{size / 2**20:.0f}" for size in (self.bytes_before, *self.bytes_meanwhile, self.bytes_after)
+        )
+        lines.append(f"memory {before} MiB before, {after} MiB after ({self.growth:+.1%})")
+        lines.append(f"memory every {CHECK_EVERY} requests, MiB: {' '.join(meanwhile)}")
         return "\n".join(lines)
 
 
@@ -209,6 +215,7 @@ def attack(
                 batch = [corpus.attack(rng, bool(server.rest_port)) for _ in range(min(CHECK_EVERY, count - start))]
                 list(pool.map(attacker.send, batch))
                 attacker.check()
+                report.bytes_meanwhile.append(server.resident_bytes() if server.alive() else 0)
         report.seconds = time.monotonic() - begin
         list(pool.map(lambda _: attacker.check(), range(20)))
     report.bytes_after = server.resident_bytes() if server.alive() else 0
