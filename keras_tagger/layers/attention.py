@@ -117,12 +117,13 @@ class Attention(keras.layers.Layer):
     def call(
         self,
         queries: tf.Tensor,
-        context: tf.Tensor,
+        context: tf.Tensor | None = None,
         attention_mask: tf.Tensor | None = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
     ) -> Any:
-        """Let the queries attend to the context."""
+        """Let the queries attend to the context; without one, to themselves."""
+        context = queries if context is None else context
         query, key, value = self.query_dense(queries), self.key_dense(context), self.value_dense(context)
         if self.kind == "linear" and attention_mask is None and not return_attention_scores:
             return self.output_dense(_linear(_feature(query), _feature(key), value))

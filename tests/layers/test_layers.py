@@ -34,6 +34,24 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         True,
         (1, 500),
     ),
+    "spectrogram_centered": (
+        layers.Spectrogram,
+        {"power": 2, "compression": "amplitude_decibel", "top_db": 60.0, "framing": "centered", "stored": True},
+        WAVES,
+        (2, 16, 96),
+        (0, 2),
+        True,
+        (300, 512),
+    ),
+    "conv_norm_half": (
+        layers.ConvNorm,
+        {"filters": 3, "kernel_size": (3, 3), "strides": (2, 2), "padding": "half"},
+        np.random.default_rng(4).standard_normal((2, 8, 6, 4)).astype(np.float32),
+        (2, 4, 3, 3),
+        (3, 2),
+        False,
+        (),
+    ),
     "conv_norm": (
         layers.ConvNorm,
         {
@@ -66,6 +84,48 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         False,
         (1, 200),
     ),
+    # Six convolutions, a norm each.
+    "sample": (
+        layers.SampleFrontEnd,
+        {"width": 6, "channels": 2},
+        20 * WAVES,
+        (2, 17, 6),
+        (24, 12),
+        False,
+        (1, 243, 9000),
+    ),
+    # Per block three convolutions without bias and three batch norms; input norm.
+    "residual": (
+        layers.ResidualFrontEnd,
+        {"width": 6, "channels": (3, 4, 4, 5, 6)},
+        SPECTROGRAMS,
+        (2, 5, 6),
+        (5 * 9 + 2, 5 * 6 + 2),
+        False,
+        (1, 8, 9, 80),
+    ),
+    # The last block changes nothing of its input's shape and so has no convolution beside it; dense.
+    "pooled": (
+        layers.PooledFrontEnd,
+        {"width": 6, "channels": (3, 4, 4)},
+        SPECTROGRAMS,
+        (2, 9, 6),
+        (9 + 9 + 6 + 2 + 2, 6 + 6 + 4 + 2),
+        False,
+        (1, 3, 4, 80),
+    ),
+    "attention": (
+        layers.Attention,
+        {
+            **{"n_heads": 2, "width": 8, "kind": "relative", "dropout": 0.1},
+            **{"bias": True, "max_distance": 3, "window": 2},
+        },
+        TOKENS,
+        (2, 9, 8),
+        (9, 0),
+        False,
+        (1, 30),
+    ),
     "class_token_learned": (layers.ClassToken, {}, TOKENS, (2, 10, 8), (1, 0), False, (1, 30)),
     "class_token_fixed": (layers.ClassToken, {"kind": "fixed"}, TOKENS, (2, 10, 8), (0, 1), False, (1, 30)),
     "sinusoidal": (layers.SinusoidalPositions, {}, TOKENS, (2, 9, 8), (0, 0), False, (1, 50)),
@@ -81,6 +141,25 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         (1, 30),
     ),
     "encoder_pre": (layers.TransformerEncoder, ENCODER, TOKENS, (2, 8), (34, 0), False, (1, 30)),
+    "encoder_of_the_authors": (
+        layers.TransformerEncoder,
+        {
+            **{
+                **ENCODER,
+                "dropout": 0.01,
+                "attention_dropout": 0.0,
+                "feed_forward_dropout": 0.01,
+                "attention_bias": False,
+            },
+            **{"attention_kind": "linear", "max_distance": 5, "window": 2, "input_dropout": False},
+        },
+        TOKENS,
+        (2, 8),
+        # Without biases of queries, keys and values.
+        (34 - 2 * 3, 0),
+        False,
+        (1, 30),
+    ),
     "encoder_post": (
         layers.TransformerEncoder,
         {**ENCODER, "norm": "post", "dropout": 0.1, "attention_dropout": 0.2, "epsilon": 1e-5},
