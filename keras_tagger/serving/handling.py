@@ -43,6 +43,8 @@ class Handling:
         self.manager = manager
         self.metrics = metrics
         self._batcher = batcher
+        # When a request over gRPC last came or was answered, as `time.monotonic`.
+        self.last_seen = 0.0
 
     def predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> predict_pb2.PredictResponse:
         """PredictionService.Predict."""

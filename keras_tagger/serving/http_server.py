@@ -152,7 +152,9 @@ class HttpServer:
         self._open += 1
         if self._open > MAX_CONNECTIONS and self._waiting:
             # The one that has been silent longest gives way.
-            next(iter(self._waiting)).transport.abort()
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.transport.abort()
         try:
             while await self._exchange(reader, writer):
                 pass

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from concurrent import futures
 from queue import Empty, SimpleQueue
@@ -45,6 +46,9 @@ from keras_tagger.serving.warmup import warm_up
 from keras_tagger.serving_flags import OWN, Flags
 
 MODEL_SERVER = "tensorflow_model_server"
+# When the server stops: requests that are on their way are taken for so long, and then refused for so long.
+ARRIVING_SECONDS = 0.1
+REFUSING_SECONDS = 0.15
 
 
 class Server:
@@ -84,9 +88,11 @@ class Server:
         self.rest_api_port = self.flags.rest_api_port
         self.metrics = Metrics()
         self._stopping = threading.Event()
+        self._closed = threading.Event()
         self._grpc: grpc.Server | None = None
         self._http: HttpServer | None = None
         self._batcher: Batcher | None = None
+        self._handling: Handling | None = None
         self._manager: Manager | None = None
         self._polling: threading.Thread | None = None
         # After `stop`: whether every request that was running has ended.
@@ -127,7 +133,7 @@ class Server:
             except Refusal as refusal:
                 raise ServingError(refusal.text) from None
             self._batcher = Batcher(batching) if flags.enable_batching else None
-            handling = Handling(self._manager, self.metrics, self._batcher)
+            handling = self._handling = Handling(self._manager, self.metrics, self._batcher)
             self._grpc = self._grpc_server(handling, self._manager, arguments, tls)
             if flags.rest_api_port:
                 self._http = self._http_server(handling, prometheus)
@@ -156,7 +162,7 @@ class Server:
             ],
         )
         services = [PREDICTION_SERVICE, MODEL_SERVICE]
-        added = handlers(handling)
+        added = handlers(handling, self._closed)
         if self.flags.enable_grpc_healthcheck_service:
             services.append(HEALTH_SERVICE)
             added.append(health_handler(manager.ready, self._stopping))
@@ -214,6 +220,11 @@ class Server:
         """Refuses new requests, lets running ones finish for at most `grace_seconds`, and frees the models."""
         grace = self.flags.grace_seconds if grace_seconds is None else grace_seconds
         self._stopping.set()
+        if self._handling is not None and time.monotonic() - self._handling.last_seen < ARRIVING_SECONDS:
+            # gRPC cancels calls that have arrived and are not yet begun: let those begin, and tell new ones to go.
+            time.sleep(ARRIVING_SECONDS)
+            self._closed.set()
+            time.sleep(REFUSING_SECONDS)
         ended = self._grpc.stop(grace) if self._grpc is not None else None
         if self._http is not None:
             self._http.stop(grace)

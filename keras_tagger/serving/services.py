@@ -5,6 +5,7 @@ Requests are parsed here and not by gRPC, which would log a stack for each one t
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -49,8 +50,8 @@ METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
 }
 
 
-def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
-    """Handlers of PredictionService and ModelService."""
+def handlers(handling: Handling, closed: threading.Event) -> list[grpc.GenericRpcHandler]:
+    """Handlers of PredictionService and ModelService; UNAVAILABLE is what is told when `closed` is set."""
     answers: dict[str, Callable[[Any, float | None], Any]] = {
         "Predict": handling.predict,
         "Classify": handling.classify,
@@ -66,7 +67,7 @@ def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
             service,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    _answering(name, request, answers[name], handling if name in counted else None)
+                    _answering(name, request, answers[name], handling, name in counted, closed)
                 )
                 for name, (request, _) in methods.items()
             },
@@ -76,15 +77,22 @@ def handlers(handling: Handling) -> list[grpc.GenericRpcHandler]:
 
 
 def _answering(
-    name: str, kind: Any, method: Callable[[Any, float | None], Any], counted: Handling | None
+    name: str,
+    kind: Any,
+    method: Callable[[Any, float | None], Any],
+    handling: Handling,
+    counted: bool,
+    closed: threading.Event,
 ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
-        started = time.monotonic()
+        started = handling.last_seen = time.monotonic()
         remaining = context.time_remaining()
         request, refusal, reply = None, None, b""
         try:
             if remaining is not None and remaining <= 0:
                 raise too_late()
+            if closed.is_set():
+                raise Refusal(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             request = _parsed(kind, data)
             response = method(request, None if remaining is None else started + remaining)
             reply = _serialized(response)
@@ -92,9 +100,10 @@ def _answering(
             refusal = caught
         except Exception:
             refusal = internal(name)
-        if counted is not None:
+        handling.last_seen = time.monotonic()
+        if counted:
             status = refusal.code.name if refusal else "OK"
-            counted.count(_model_name(request), status, name, "GRPC", time.monotonic() - started)
+            handling.count(_model_name(request), status, name, "GRPC", time.monotonic() - started)
         if refusal is not None:
             context.abort(refusal.code, cut(refusal.text))
         return reply

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -109,8 +110,34 @@ def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> 
     )
 
 
+class Load:
+    """Eight clients that ask until they fail; `failures` are (asked at, code)."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.answered = 0
+        self.failures: list[tuple[float, str]] = []
+        self._raw = raw
+        self._threads = [threading.Thread(target=self._run) for _ in range(8)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while True:
+            begun = time.monotonic()
+            try:
+                self._raw.predict({"x": np.ones((64, 64), np.float32)}, "square")
+                self.answered += 1
+            except grpc.RpcError as error:
+                self.failures.append((begun, error.code().name))
+                return
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_finishes_what_runs_and_exits_0_on_a_signal(tagger_base, number, tmp_path):
+def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base, number, tmp_path):
     port = free_port()
     with start_serve(tagger_base, port, free_port(), PATH=str(tmp_path)) as process:
         lines = []
@@ -119,22 +146,30 @@ def test_serve_finishes_what_runs_and_exits_0_on_a_signal(tagger_base, number, t
             if "serving m version 1 on" in line:
                 break
         assert f"serving m version 1 on 127.0.0.1:{port}" in lines[-1]
-        assert all(json.loads(line)["message"] for line in lines)
         raw = Raw(port)
         results = []
         request = {"path": str(tmp_path / "go")}
         busy = threading.Thread(target=lambda: results.append(raw.predict(request, "wait")))
         busy.start()
-        time.sleep(0.5)
+        load = Load(raw)
+        time.sleep(1.0)
+        sent = time.monotonic()
         process.send_signal(number)
         time.sleep(0.5)
+        # One request still runs; new ones are refused.
         assert process.poll() is None
         (tmp_path / "go").touch()
-        _, rest = process.communicate(timeout=30)
+        _, rest = process.communicate(timeout=60)
         busy.join()
-        assert process.returncode == 0
-        assert as_numpy(results[0])["looks"] > 1
-        assert "Traceback" not in "".join(lines) + rest
+        load.join()
+    assert process.returncode == 0
+    assert as_numpy(results[0])["looks"] > 1
+    assert load.answered > 8
+    # Whatever had been asked before the signal was answered.
+    assert [(begun - sent, code) for begun, code in load.failures if begun < sent or code != "UNAVAILABLE"] == []
+    assert len(load.failures) == 8
+    for line in [*lines, *rest.splitlines()]:
+        assert json.loads(line)["message"]
 
 
 def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tmp_path):

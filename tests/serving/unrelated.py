@@ -68,8 +68,14 @@ class Unrelated(tf.Module):
     def same_bytes(self, s):
         return {"s_bytes": s}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def gathered(self, x):
+        """How many rows were run together; refuses them all if one is negative."""
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x >= 0), ["a negative row"])]):
+            return {"rows": tf.fill([tf.shape(x)[0]], tf.shape(x)[0]), "sum": tf.reduce_sum(x, axis=1)}
 
-SIGNATURES = ("regress", "classify", "scores_only", "raw", "total", "kinds", "mean", "same_bytes")
+
+SIGNATURES = ("regress", "classify", "scores_only", "raw", "total", "kinds", "mean", "same_bytes", "gathered")
 
 
 def save(base: Path, version: int) -> Path:

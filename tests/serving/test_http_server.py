@@ -1,0 +1,242 @@
+"""HTTP itself: slow, odd and many connections; TLS and other files that flags name; limits."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from keras_tagger.errors import ServingError
+from keras_tagger.serving import http_server
+from keras_tagger.serving.server import Server
+from raw_requests import Raw, as_numpy, refusal
+from rest_requests import ask
+
+PATH = "/v1/models/m:predict"
+BODY = json.dumps({"inputs": {"words": ["a"], "counts": [3]}}).encode()
+ANSWER = {"outputs": {"joined": ["a:3"], "product": [9]}}
+WORDS = {"words": np.array([b"a"], object), "counts": np.array([3], np.int32)}
+
+
+@pytest.fixture(scope="module")
+def server(words_base: Path) -> Any:
+    with Server(words_base, "m", port=0, rest_api_port=-1) as server:
+        yield server
+
+
+def exchange(port: int, *parts: bytes, seconds: float = 20.0) -> bytes:
+    """All that comes back for what is sent, until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        for part in parts:
+            connection.sendall(part)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join([f"POST {PATH} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]).encode()
+
+
+IN_CHUNKS = head("Transfer-Encoding: chunked")
+CHUNKED = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:])) + b"0\r\n\r\n"
+ODD = {
+    "chunks": (IN_CHUNKS + CHUNKED, 200, ANSWER),
+    "HTTP/1.0": (b"GET /v1/models/m HTTP/1.0\r\n\r\n", 200, None),
+    "a query": (b"GET /v1/models/m?x=1 HTTP/1.1\r\nConnection: close\r\n\r\n", 200, None),
+    "no request": (b"rubbish\r\n\r\n", 400, "expected an HTTP/1.1 request"),
+    "TLS": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "expected an HTTP/1.1 request"),
+    "a header without a colon": (head("nonsense"), 400, "expected headers of the form"),
+    "two lengths": (head("Content-Length: 1", "Content-Length: 2"), 400, "one header content-length"),
+    "length and chunks": (head("Content-Length: 1", "Transfer-Encoding: chunked"), 400, "expected Content-Length, or"),
+    "a length that is none": (head("Content-Length: -1"), 400, "expected a number as Content-Length"),
+    "an announced terabyte": (head(f"Content-Length: {10**12}"), 413, "expected a body of at most"),
+    "a chunk of a terabyte": (
+        IN_CHUNKS + b"ffffffffff\r\n",
+        413,
+        "expected a body of at most",
+    ),
+    "a chunk that is none": (IN_CHUNKS + b"xyz\r\n", 400, "size of a chunk"),
+    "long headers": (head("X: " + "x" * 100_000), 431, "bytes of headers"),
+    "an unknown encoding": (
+        head("Content-Encoding: br", "Content-Length: 1") + b"x",
+        415,
+        "expected Content-Encoding gzip",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_requests(server: Any, case: str) -> None:
+    sent, status, expected = ODD[case]
+    received = exchange(server.rest_api_port, sent)
+    first, _, body = received.partition(b"\r\n\r\n")
+    assert first.split(b"\r\n")[0].split(b" ")[1] == str(status).encode(), received
+    reply = json.loads(body)
+    if isinstance(expected, str):
+        assert expected in reply["error"]
+    elif expected is not None:
+        assert reply == expected
+
+
+def test_a_compressed_terabyte_is_not_unpacked(server: Any) -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(80)) + packer.flush()
+    assert len(bomb) < 100_000
+    status, reply = ask(server.rest_api_port, "POST", PATH, bomb, {"Content-Encoding": "gzip"})
+    assert (status, reply["error"]) == (413, f"expected a compressed body of at most {2**26} bytes. Received: more.")
+
+
+def test_a_connection_is_kept_and_told_to_go_on(server: Any) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=20)
+    for _ in range(3):
+        connection.request("POST", PATH, BODY)
+        assert json.loads(connection.getresponse().read()) == ANSWER
+    first = connection.sock
+    connection.request("GET", "/v1/models/m")
+    connection.getresponse().read()
+    assert connection.sock is first
+    connection.close()
+    received = exchange(server.rest_api_port, head(f"Content-Length: {len(BODY)}", "Expect: 100-continue"), BODY)
+    assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+def test_connections_that_say_nothing_or_little_take_no_place(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there are places: the longest silent gives way, and requests are answered all the while."""
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 50)
+    beginnings = (b"", b"POST /v1/mo", head("Content-Length: 1000")[:-2], head("Content-Length: 1000") + b"{")
+    slow = []
+    for index in range(120):
+        connection = socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=20)
+        connection.sendall(beginnings[index % 4])
+        slow.append(connection)
+        if index % 20 == 19:
+            begun = time.monotonic()
+            assert ask(server.rest_api_port, "POST", PATH, BODY) == (200, ANSWER)
+            assert time.monotonic() - begun < 5
+    closed = sum(1 for connection in slow if is_closed(connection))
+    assert closed >= 60
+    for connection in slow:
+        connection.close()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_request_that_does_not_come_whole_is_ended(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
+    for sent in (b"POST /v1", head("Content-Length: 1000") + b"{"):
+        received = exchange(server.rest_api_port, sent)
+        assert b" 408 " in received.split(b"\r\n")[0]
+        assert b"expected a whole request in time" in received
+
+
+def test_a_request_that_takes_too_long(tagger_base: Path, tmp_path: Path) -> None:
+    with Server(tagger_base, "m", port=0, rest_api_port=-1, rest_api_timeout_in_ms=300, workers=1) as server:
+        body = {"signature_name": "wait", "inputs": {"path": str(tmp_path / "go")}}
+        status, reply = ask(server.rest_api_port, "POST", PATH, body)
+        assert (status, set(reply)) == (504, {"error"})
+        # It keeps the one place; what waits for that is told in time too.
+        status, _ = ask(server.rest_api_port, "POST", PATH, {"instances": [[1.0]]})
+        assert status == 504
+        (tmp_path / "go").touch()
+        end = time.monotonic() + 20
+        while ask(server.rest_api_port, "POST", PATH, {"instances": [[1.0]]})[0] != 200:
+            assert time.monotonic() < end
+
+
+def test_cors(words_base: Path) -> None:
+    with Server(words_base, "m", port=0, rest_api_port=-1, rest_api_enable_cors_support=True) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=20)
+        connection.request("OPTIONS", PATH, headers={"Origin": "https://example.org"})
+        reply = connection.getresponse()
+        reply.read()
+        assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, "*")
+
+
+def test_a_limit_of_messages(words_base: Path) -> None:
+    with Server(words_base, "m", port=0, rest_api_port=-1, max_message_bytes=1000) as server:
+        long = {"words": np.array([b"a" * 2000], object), "counts": np.array([3], np.int32)}
+        assert refusal(Raw(server.port).predict, long)[0] == "RESOURCE_EXHAUSTED"
+        assert as_numpy(Raw(server.port).predict(WORDS))["product"].tolist() == [9]
+        assert ask(server.rest_api_port, "POST", PATH, b" " * 2000 + BODY)[0] == 413
+
+
+@pytest.mark.parametrize(("text", "path"), [("prometheus_config { enable: true path: '/m' }", "/m"), ("", None)])
+def test_monitoring_config(words_base: Path, tmp_path: Path, text: str, path: str | None) -> None:
+    config = tmp_path / "monitoring.config"
+    config.write_text(text)
+    with Server(words_base, "m", port=0, rest_api_port=-1, monitoring_config_file=str(config)) as server:
+        assert ask(server.rest_api_port, "GET", "/monitoring/prometheus/metrics", raw=True)[0] == 404
+        if path:
+            assert ask(server.rest_api_port, "GET", path, raw=True)[0] == 200
+
+
+def test_tls(words_base: Path, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("expected openssl on PATH to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *files, *subject]
+    subprocess.run(command, check=True, capture_output=True)
+    config = tmp_path / "ssl.config"
+
+    def write(**fields: Any) -> str:
+        config.write_text("\n".join(f"{name}: {json.dumps(value)}" for name, value in fields.items()))
+        return str(config)
+
+    def product(port: int, own: bool = False) -> list[int]:
+        pair = (key.read_bytes(), certificate.read_bytes()) if own else (None, None)
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes(), *pair)
+        with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+            raw = Raw(port)
+            raw.prediction.Predict = channel.unary_unary(
+                "/tensorflow.serving.PredictionService/Predict",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=predict_response,
+            )
+            return as_numpy(raw.predict(WORDS, timeout=10))["product"].tolist()
+
+    pem = {"server_key": key.read_text(), "server_cert": certificate.read_text()}
+    with Server(words_base, "m", port=0, ssl_config_file=write(**pem)) as server:
+        assert product(server.port) == [9]
+        assert refusal(Raw(server.port).predict, WORDS, timeout=5)[0] == "UNAVAILABLE"
+    both = write(**pem, custom_ca=certificate.read_text(), client_verify=True)
+    with Server(words_base, "m", port=0, ssl_config_file=both) as server:
+        assert product(server.port, own=True) == [9]
+        assert refusal(product, server.port)[0] == "UNAVAILABLE"
+    for fields, text in [
+        ({"server_key": "x", "server_cert": "y"}, "expected the text of a PEM file as server_key"),
+        ({**pem, "client_verify": True}, "expected a custom_ca with client_verify"),
+        ({"nonsense": "x"}, "expected a SSLConfig as text"),
+    ]:
+        with pytest.raises(ServingError, match=text):
+            Server(words_base, "m", port=0, ssl_config_file=write(**fields)).start()
+    with pytest.raises(ServingError, match="ssl_config_file: expected a file that can be read"):
+        Server(words_base, "m", port=0, ssl_config_file=str(tmp_path / "none")).start()
+
+
+def predict_response(data: bytes) -> Any:
+    from tensorflow_serving.apis import predict_pb2
+
+    return predict_pb2.PredictResponse.FromString(data)
