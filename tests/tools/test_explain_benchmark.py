@@ -90,8 +90,10 @@ def test_a_model_that_knows_its_tones_is_found_to_point_at_them(tiny_run: Any) -
             assert np.mean([row["roc_auc"] for row in rows]) > 0.9
             assert np.mean([row["pointing"] for row in rows]) == 1.0
         else:
-            # The first window of 3 s holds the whole tone and as much of the other as fits.
-            assert all(row["roc_auc"] == pytest.approx(1 - 0.5 * 8 / 16, abs=0.05) for row in rows)
+            # Columns centred on 1.472 and 3.472 s meet at 2.472 s: three of the other tone's 16 tokens are in the
+            # first. Either column may be the higher one, as the second window begins at 1.152 s.
+            area = (13 + 0.5 * 3) / 16
+            assert all(min(row["roc_auc"], 1 - row["roc_auc"]) == pytest.approx(1 - area) for row in rows)
 
 
 def test_faithfulness_of_a_model_that_knows_its_tones(tiny_run: Any) -> None:
