@@ -14,7 +14,9 @@ import pytest
 import public_sets as sets
 from keras_tagger import audio
 from keras_tagger.config import config_from_dict
+from keras_tagger.config.data import SUBSETS
 from keras_tagger.data.datasets import count_dataset, msd, mtat, mtg_jamendo, open_dataset
+from keras_tagger.data.datasets.opening import _READERS
 from keras_tagger.data.datasets.pickles import read_pickle
 from keras_tagger.data.datasets.vocabularies import CALS_50, GTZAN_10, JAMENDO_50, MSD_50, MTAT_50
 from keras_tagger.data.manifest import Manifest
@@ -323,3 +325,12 @@ def test_published_counts_add_up():
             assert published.train + published.valid + published.test == total
     whole = mtat.published("all")
     assert whole.train + whole.valid + whole.test == 25_863
+
+
+def test_the_documentation_has_the_published_counts():
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for name, subsets in SUBSETS.items():
+        for subset in subsets:
+            if (name, subset) != ("mtg_jamendo", "all"):
+                of = _READERS[name].published(subset)
+                assert f"{of.train:,} / {of.valid:,} / {of.test:,}" in text
