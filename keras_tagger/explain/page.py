@@ -28,6 +28,7 @@ _PAGE = """<!doctype html>
   #map img {{ width: 100%; display: block; }}
   #now {{ position: absolute; top: 0; bottom: 0; width: 2px; background: #d33; left: {left}%; pointer-events: none; }}
   audio {{ width: 100%; max-width: 420px; vertical-align: middle; }}
+  td audio {{ width: 300px; }}
   table {{ border-collapse: collapse; }}
   td, th {{ padding: .3rem .8rem .3rem 0; text-align: left; font-weight: normal; }}
   th {{ color: #555; }}
