@@ -3,7 +3,7 @@ r"""One training step and one export for every file in configs/: full width, who
     python tools/check_configs.py --out_dir /tmp/configs
     python tools/check_configs.py --out_dir /tmp/configs --only won2020_mtat,won2021_msd
 
-For each file: `fit` for one step of the file's optimiser on a batch of two, the SavedModel, and the answer of its default
+For each file: `fit` for one step of its optimiser on a batch of two, the SavedModel, and the answer of its default
 signature to one window of silence beside the tagger's own. Files that differ in nothing but their data set are done
 once. Results go to OUT_DIR/checked.csv as they come; a file that is there already is not done again.
 """
