@@ -28,7 +28,7 @@ def tagger():
 def served(tagger, tmp_path_factory):
     base = tmp_path_factory.mktemp("windows")
     tagger.export(base)
-    with Server(base, port=0) as server:
+    with Server(base, port=0, enable_model_warmup=False) as server:
         yield f"127.0.0.1:{server.port}"
 
 

@@ -34,7 +34,7 @@ def tagger():
 def server(tagger, tmp_path_factory):
     base = tmp_path_factory.mktemp("examples")
     tagger.export(base)
-    with served.serving(base) as server:
+    with served.serving(base, ["--enable_model_warmup=false"]) as server:
         yield server
 
 
