@@ -102,7 +102,7 @@ _HELP = {
     "tensorflow_intra_op_parallelism": "threads of one operation",
     "tensorflow_inter_op_parallelism": "operations at a time",
     "max_message_bytes": "largest message taken and sent; -1 for no limit",
-    "workers": "requests that the model runs at a time; 0 for one per core",
+    "workers": "requests that the model runs at a time; 0 for two per core",
     "grace_seconds": "on SIGTERM, how long running requests may take",
     "model_base_path": "the same as DIR",
 }

@@ -22,7 +22,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 class Gate:
-    """Lets as many runs through at a time as there are cores: more would only make all of them later."""
+    """Lets a few runs through at a time: more than the cores can take would only make all of them later."""
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)

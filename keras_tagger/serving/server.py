@@ -61,7 +61,7 @@ class Server:
         port: TCP port of gRPC; 0 takes a free one, and `port` then says which.
         host: address to listen on. Nobody is asked who they are: the default is this machine alone.
         max_message_bytes: largest message taken and sent; -1 is without limit.
-        workers: requests that run at one time; more wait. 0 is one per core.
+        workers: requests that run at one time; more wait. 0 is two per core.
         flags: further fields of `Flags`; `rest_api_port` -1 takes a free port.
     """
 
@@ -257,7 +257,8 @@ class _Loader:
 
     def __init__(self, flags: Flags, metrics: Metrics) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._gate = Gate(flags.workers or cores)
+        # Two per core: while the request and reply of one are read and written, another runs.
+        self._gate = Gate(flags.workers or 2 * cores)
         self._warm_up = flags.enable_model_warmup
         self._metrics = metrics
         threads = flags.tensorflow_session_parallelism
