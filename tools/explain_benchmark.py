@@ -39,6 +39,7 @@ from keras_tagger.tagger import Tagger, load
 SLOW = ("integrated_gradients", "smooth_grad", "occlusion")
 SHOWN = (DEFAULT_METHOD, "contributions", "taggram")
 KEPT_SHARE = 0.25
+STEPS = 10
 RUNS = 5
 
 FLAGS = flags.FLAGS
@@ -176,9 +177,9 @@ def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any
     least = np.argsort(np.argsort(curve, kind="stable")) < round((1 - KEPT_SHARE) * len(curve))
     whole, part = score(np.stack([np.zeros_like(least), least]))
     return {
-        "deletion": faithfulness.deletion(curve, score).area,
-        "insertion": faithfulness.insertion(curve, score).area,
-        "removal": faithfulness.faithfulness_on_removal(curve, score),
+        "deletion": faithfulness.deletion(curve, score, STEPS).area,
+        "insertion": faithfulness.insertion(curve, score, STEPS).area,
+        "removal": faithfulness.faithfulness_on_removal(curve, score, STEPS),
         "whole": float(whole),
         "part": float(part),
         "gini": faithfulness.sparseness(heat.values[0]),

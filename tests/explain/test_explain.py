@@ -115,6 +115,7 @@ def test_the_default_and_all_tags(tagger: Any) -> None:
     ("arguments", "sentence"),
     [
         ({"method": "gradcam"}, r"method: expected one of attention, rollout, .*\. Received: 'gradcam'\."),
+        ({"tags": []}, r"tags: expected at least one of high, low, mid\. Received: none\."),
         ({"tags": ["low", "guitar"]}, r"tags: expected some of high, low, mid\. Received: 'guitar'\."),
         (
             {"method": "occlusion", "steps": 3},
