@@ -138,7 +138,7 @@ def test_of_what_is_not_fit_every_reason_is_told(odd: Path, tmp_path: Path) -> N
         "py_function",
         "DT_HALF, half precision",
         "IO>AudioResample",
-        "which TensorFlow does not",
+        "which is tensorflow-io's",
     ):
         assert part in text
     assert "signature doubled: expected TensorFlow's own ops alone. Received: the op IO>AudioResample" in text
