@@ -18,6 +18,7 @@ from keras_tagger.data.datasets.vocabularies import CALS_50, JAMENDO_50, MSD_50,
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.importing.checkpoint import import_checkpoint
 from keras_tagger.importing.pytorch_file import read_tensors, state_dict
+from keras_tagger.models.windowed import analyze_windows
 from tiny import noise
 
 DATA = Path(__file__).parent / "data"
@@ -227,3 +228,17 @@ def test_pytorch_is_not_needed() -> None:
 
     import_checkpoint(DATA / "won2019_raw.pth", "won2019_raw", TAGS)
     assert "torch" not in sys.modules
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("windows", [0.31, 1.27])
+def test_windows_in_the_graph_are_those_of_the_tagger(architecture: str, windows: float) -> None:
+    """As an export has them, also where a clip ends within a token."""
+    tagger = import_checkpoint(DATA / f"{architecture}.pth", architecture, TAGS)
+    model = tagger.model
+    wave = noise(int(windows * model.window_samples) + 11, seed=6)
+    found = analyze_windows(model, tf.constant(wave[None]), ("tags", "contributions"))
+    expected = tagger.contributions((wave, model.audio.sample_rate))
+    assert found["contributions"].shape[1:] == expected.values.shape
+    np.testing.assert_allclose(found["contributions"][0], expected.values, atol=1e-4)
+    np.testing.assert_allclose(found["tags"][0], expected.scores, atol=1e-4)
