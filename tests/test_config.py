@@ -130,7 +130,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"training": {"seed": -1}}, "training.seed: expected 0 or more. Received: -1."),
     ({"training": {"optimizer": "lion"}}, "training.optimizer: expected one of adamw, adam, sgd."),
     ({"training": {"precision": "float16"}}, "training.precision: expected one of float32, mixed_bfloat16"),
-    ({"training": {"freeze": "head"}}, "training.freeze: expected one of none, front_end, all_but_head."),
+    ({"training": {"freeze": "head"}}, "training.freeze: expected one of none, statistics, front_end, all_but_head."),
     ({"training": {"freeze": "front_end"}}, "training.freeze: expected none where training.init is empty."),
     ({"training": {"init": "nothing"}}, "training.init: expected a pretrained name"),
     ({"training": {"augment": {"gain_db": -1}}}, "training.augment.gain_db: expected 0 or more."),

@@ -313,7 +313,8 @@ class TrainingConfig:
         init: the model to start from: a pretrained name, a run directory or a `.keras` file; empty is random weights.
             Its body is taken, and of its head the tags that the data have too. Without a preset, what the
             configuration does not set of `audio` and `model` is the init's.
-        freeze: parts of the init that keep their weights: "none", "front_end", or "all_but_head".
+        freeze: parts of the init that stay as they are: "none", "statistics" (of batch normalisation), "front_end", or
+            "all_but_head".
         seed: of weights, order, crops, augmentation and dropout.
         augment: see `AugmentConfig`.
     """
@@ -334,7 +335,7 @@ class TrainingConfig:
     checkpoint_steps: int = 100
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     init: str = ""
-    freeze: Literal["none", "front_end", "all_but_head"] = "none"
+    freeze: Literal["none", "statistics", "front_end", "all_but_head"] = "none"
     seed: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

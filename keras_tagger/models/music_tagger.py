@@ -81,6 +81,8 @@ class MusicTagger(keras.Model):
                 f"model.attention.max_positions: expected at least {needed}, the tokens of a window with [CLS]. "
                 f"Received: {attention.max_positions}."
             )
+        # Whether the front-end's batch normalisation uses and updates the batch's statistics in training.
+        self._front_end_learns = True
         self._analyzers: dict[tuple[str, ...], Any] = {}
 
     @property
@@ -147,14 +149,16 @@ class MusicTagger(keras.Model):
         """Take parts out of training: they keep their weights, and are in inference mode even in training.
 
         Args:
-            parts: "none", "front_end", or "all_but_head" (front-end, [CLS], positions and encoder).
+            parts: "none", "statistics" (of the front-end's batch normalisation; its weights are trained), "front_end",
+                or "all_but_head" (front-end, [CLS], positions and encoder).
 
         Raises:
             ValueError: something else.
         """
-        if parts not in ("none", "front_end", "all_but_head"):
-            raise ValueError(f"parts: expected none, front_end or all_but_head. Received: {parts!r}.")
-        self.front_end.trainable = parts == "none"
+        if parts not in ("none", "statistics", "front_end", "all_but_head"):
+            raise ValueError(f"parts: expected none, statistics, front_end or all_but_head. Received: {parts!r}.")
+        self.front_end.trainable = parts in ("none", "statistics")
+        self._front_end_learns = parts == "none"
         for layer in (self.class_token, self.positions, self.encoder):
             if layer is not None:
                 layer.trainable = parts != "all_but_head"
@@ -275,7 +279,7 @@ class MusicTagger(keras.Model):
         return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
 
     def _embed(self, seen: tf.Tensor, training: bool | None) -> tf.Tensor:
-        return self._place(self.front_end(seen, training=_mode(self.front_end, training)))
+        return self._place(self.front_end(seen, training=training if self._front_end_learns else False))
 
     def _place(self, tokens: tf.Tensor) -> tf.Tensor:
         tokens = self.class_token(tokens)

@@ -72,7 +72,7 @@ def test_a_new_head_learns_on_a_frozen_body(tiny_run: Any, other_tags: Path, tmp
 
 def test_a_frozen_front_end_keeps_its_statistics(tiny_run: Any, tones: Path, tmp_path: Path) -> None:
     old = tiny_run.tagger.model
-    for freeze in ("front_end", "none"):
+    for freeze in ("front_end", "statistics", "none"):
         run = fit(
             STILL,
             tones,
@@ -81,6 +81,7 @@ def test_a_frozen_front_end_keeps_its_statistics(tiny_run: Any, tones: Path, tmp
             **{"training.freeze": freeze, "training.learning_rate": 1e-4},
         )
         new = run.tagger.model
+        assert np.array_equal(old.front_end.project.kernel, new.front_end.project.kernel) == (freeze == "front_end")
         assert same(old.front_end, new.front_end) == (freeze == "front_end")
         assert not same(old.encoder, new.encoder)
         moved = np.abs(
@@ -104,7 +105,7 @@ def test_frozen_parts_do_not_drop_out() -> None:
     model.freeze("front_end")
     assert not model.front_end.trainable_variables
     assert model.encoder.trainable_variables
-    with pytest.raises(ValueError, match="parts: expected none, front_end or all_but_head. Received: 'head'"):
+    with pytest.raises(ValueError, match="parts: expected none, statistics, front_end or all_but_head. Received: 'head'"):
         model.freeze("head")
 
 
