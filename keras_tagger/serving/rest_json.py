@@ -18,6 +18,7 @@ from tensorflow_serving.apis import classification_pb2, input_pb2, predict_pb2, 
 from keras_tagger.serving.refusal import Refusal, invalid
 
 MAX_SHOWN = 256
+_PIECE = 2**16
 
 _INTEGERS: dict[int, Any] = {
     types_pb2.DT_INT8: np.int8,
@@ -359,8 +360,12 @@ def _written(array: Any, name: str) -> str:
     """An array as JSON; strings as {"b64": ...} where the output's name ends in _bytes."""
     array = np.asarray(array, object) if isinstance(array, bytes | str) else np.asarray(array)
     if array.dtype.kind == "f":
-        # The fewest digits that give the same float32 back, as the C++ server writes.
-        texts = array.reshape(-1).astype(str).tolist()
+        # The fewest digits that give the same float32 back, as the C++ server writes. In pieces, as numpy takes 128
+        # bytes a number.
+        flat = array.reshape(-1)
+        texts = []
+        for start in range(0, flat.size, _PIECE):
+            texts += flat[start : start + _PIECE].astype(str).tolist()
         if not np.isfinite(array.astype(np.float64)).all():
             special = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
             texts = [special.get(text, text) for text in texts]
