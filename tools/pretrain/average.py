@@ -1,0 +1,79 @@
+"""Average the weights of runs that began from one another: better on unseen music than the last of them.
+
+    PYTHONPATH=tools python -m pretrain.average --out runs/mean.keras runs/compact-maps=0.3 runs/varied=0.7
+
+As fine-tuned weights stay in the valley of the weights they began from, their mean is a model too, and one that has
+kept more of what both know ("Robust fine-tuning of zero-shot models", Wortsman et al. 2022, arXiv 2109.01903; "Model
+soups", the same, arXiv 2203.05482). The statistics of batch normalisation have to be the same in all of them
+(`training.freeze: statistics`): the mean of two models' statistics are those of neither.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags
+
+from keras_tagger.errors import KerasTaggerError, ModelError
+from keras_tagger.tagger import Tagger, load
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags; other programs that import this module have flags of their own."""
+    flags.DEFINE_string("out", None, "The .keras file to write.", required=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Average the runs named on the command line, each with its share after "=" (equal shares without)."""
+    if len(argv) < 3:
+        raise app.UsageError(f"expected at least two runs to average. Received: {', '.join(argv[1:]) or 'none'}")
+    try:
+        names, shares = zip(*(_parsed(text, len(argv) - 1) for text in argv[1:]), strict=True)
+        average([load(name) for name in names], shares).save(FLAGS.out)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(FLAGS.out)
+
+
+def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
+    """The weighted mean of taggers, in place of the last one, whose configuration it keeps.
+
+    Raises:
+        ModelError: shares do not add up to 1, or the taggers differ in tags, shapes or batch statistics.
+    """
+    if not np.isclose(sum(shares), 1.0) or min(shares) < 0:
+        raise ModelError(f"expected shares in 0..1 that add up to 1. Received: {', '.join(map(str, shares))}.")
+    last = taggers[-1]
+    for tagger in taggers:
+        if tagger.tags != last.tags:
+            raise ModelError("expected runs with the same tags. Received: others.")
+        if [weight.shape for weight in tagger.model.weights] != [weight.shape for weight in last.model.weights]:
+            raise ModelError("expected runs of the same model. Received: weights of other shapes.")
+    for weights in zip(*(tagger.model.weights for tagger in taggers), strict=True):
+        values = [weight.numpy() for weight in weights]
+        if "moving_" in weights[-1].path and not all(np.array_equal(value, values[-1]) for value in values):
+            raise ModelError(
+                "expected runs with the same batch statistics (training.freeze: statistics). "
+                f"Received: {weights[-1].path} that differs."
+            )
+        weights[-1].assign(np.tensordot(shares, np.stack(values), 1).astype(values[-1].dtype))
+    return last
+
+
+def _parsed(text: str, count: int) -> tuple[str, float]:
+    name, mark, share = text.rpartition("=")
+    if not mark:
+        return text, 1.0 / count
+    try:
+        return name, float(share)
+    except ValueError:
+        raise ModelError(f"expected RUN=SHARE. Received: {text!r}.") from None
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
