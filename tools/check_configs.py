@@ -59,7 +59,7 @@ def check(path: Path, out: Path) -> dict[str, str]:
     started = time.perf_counter()
     run = kt.fit(
         path,
-        data=two_clips(kt.load_config(path).audio.window_seconds),
+        data=two_clips(kt.load_config(path)),
         run_dir=out / path.stem,
         **{"training.epochs": 1, "training.batch_size": 2, "board.preview_clips": 0, "data.n_chunks": 1},
     )
@@ -86,14 +86,16 @@ def check(path: Path, out: Path) -> dict[str, str]:
     }
 
 
-def two_clips(seconds: float) -> Manifest:
-    """A crop of each of the first two of the shipped clips, both in training."""
-    shipped = open_source("demo")
-    clips = tuple(
-        dataclasses.replace(clip, start_seconds=3.0, end_seconds=3.0 + seconds, split="train")
-        for clip in shipped.clips[:2]
-    )
-    return Manifest(clips, tuple(sorted({tag for clip in clips for tag in clip.tags})))
+def two_clips(settings: kt.ExperimentConfig) -> Manifest:
+    """A crop of each of the first two of the shipped clips, both in training; with softmax, of one tag each."""
+    clips = []
+    for clip in open_source("demo").clips[:2]:
+        tags = clip.tags
+        if settings.model.head.activation == "softmax":
+            tags = {f"of clip {len(clips)}": 1.0}
+        end = 3.0 + settings.audio.window_seconds
+        clips.append(dataclasses.replace(clip, tags=tags, start_seconds=3.0, end_seconds=end, split="train"))
+    return Manifest(tuple(clips), tuple(sorted({tag for clip in clips for tag in clip.tags})))
 
 
 if __name__ == "__main__":
