@@ -97,7 +97,9 @@ def _answering(
             response = method(request, None if remaining is None else started + remaining)
             reply = _serialized(response)
         except Refusal as caught:
-            refusal = caught
+            # The frames of its traceback hold the request, and hold it: memory that waits for the garbage collector.
+            caught.__traceback__ = caught.__cause__ = caught.__context__ = None
+            refusal = Refusal(caught.code, caught.text)
         except Exception:
             refusal = internal(name)
         handling.last_seen = time.monotonic()
