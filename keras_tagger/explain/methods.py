@@ -103,7 +103,7 @@ METHODS = {
         ),
         Method(
             "two_scale_contributions",
-            "contributions of the whole window and of short contexts, joined",
+            "the window's score, its contributions and those of short contexts, joined",
             "token_maps",
             options={"context_seconds": Option(1.0, "a time above 0", _number(0, above=True))},
         ),

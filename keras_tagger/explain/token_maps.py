@@ -54,12 +54,15 @@ def short_contributions(model: MusicTagger, waveforms: np.ndarray, rows: list[in
 def two_scale_contributions(
     model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, context_seconds: float
 ) -> Maps:
-    """Contributions in the whole window and in short contexts, joined: the mean of their logits, as a probability.
+    """What the window's score, its contributions and those of short contexts say together: the mean of their logits.
 
-    The whole window knows better whether a tag is there, the short contexts when.
+    The whole window knows better whether a tag is there, which counts between windows, the short contexts know better
+    when. As a probability.
     """
-    window = contributions(model, waveforms, rows).values
-    return of_tokens(model, _expit((_logit(window) + _in_contexts(model, waveforms, rows, context_seconds)) / 2))
+    found = model.analyze(waveforms, ("tags", "contributions"))
+    score, window = (found[name].numpy()[:, rows] for name in ("tags", "contributions"))
+    short = _in_contexts(model, waveforms, rows, context_seconds)
+    return of_tokens(model, _expit((_logit(score)[..., np.newaxis] + _logit(window) + short) / 3))
 
 
 def _in_contexts(model: MusicTagger, waveforms: np.ndarray, rows: list[int], seconds: float) -> np.ndarray:

@@ -56,7 +56,8 @@ def test_short_contexts_are_seen_by_themselves(tagger: Any) -> None:
     found = short_contributions(tagger.model, wave, [0, 1, 2], context_seconds=4 * 0.128).values
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-mean)), atol=1e-5)
     whole = contributions(tagger.model, wave, [0, 1, 2]).values
-    joined = 1 / (1 + np.exp(-(mean + np.log(whole / (1 - whole))) / 2))
+    score = tagger.model.analyze(wave, ("tags",))["tags"].numpy()[..., np.newaxis]
+    joined = 1 / (1 + np.exp(-(mean + np.log(whole / (1 - whole)) + np.log(score / (1 - score))) / 3))
     found = two_scale_contributions(tagger.model, wave, [0, 1, 2], context_seconds=4 * 0.128).values
     np.testing.assert_allclose(found, joined, atol=1e-5)
 
