@@ -135,17 +135,17 @@ def seconds(tagger: kt.Tagger, windows: int) -> float:
 
 
 def joined(data: Prepared, split: str, tagger: kt.Tagger, pairs: int) -> Iterator[dict[str, float]]:
-    """Localisation of a tag in halves of a window, of two clips of which one has it (labels above 0.5, below 0.1)."""
+    """Localisation of a tag in halves of a window, of two clips: one has it (over `data.positive`), one not (< 0.1)."""
     model = tagger.model
     half = model.window_samples // model.token_samples // 2 * model.token_samples
     clips = [(clip.tags, wave[:half]) for clip, wave in data.iter_clips(split) if len(wave) >= half]
     rng = np.random.default_rng(0)
-    rate = data.sample_rate
+    rate, present = data.sample_rate, tagger.config.data.positive
     for _ in range(pairs * 20):
         if pairs == 0 or len(clips) < 2:
             return
         first, second = (clips[index] for index in rng.choice(len(clips), 2, replace=False))
-        only = [tag for tag in tagger.tags if first[0].get(tag, 0.0) > 0.5 and second[0].get(tag, 0.0) < 0.1]
+        only = [tag for tag in tagger.tags if first[0].get(tag, 0.0) > present and second[0].get(tag, 0.0) < 0.1]
         if not only:
             continue
         tag, swapped = str(rng.choice(only)), bool(rng.integers(2))
