@@ -9,11 +9,11 @@ import os
 import re
 from pathlib import Path
 
-import benchmark
 import numpy as np
 import pytest
 import soundfile
 
+import benchmark
 import tiny
 from keras_tagger import audio
 from pretrain import teacher

@@ -105,7 +105,7 @@ def test_frozen_parts_do_not_drop_out() -> None:
     model.freeze("front_end")
     assert not model.front_end.trainable_variables
     assert model.encoder.trainable_variables
-    with pytest.raises(ValueError, match="parts: expected none, statistics, front_end or all_but_head. Received: 'head'"):
+    with pytest.raises(ValueError, match="expected none, statistics, front_end or all_but_head. Received: 'head'"):
         model.freeze("head")
 
 
