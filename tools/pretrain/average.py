@@ -55,7 +55,7 @@ def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
             raise ModelError("expected runs of the same model. Received: weights of other shapes.")
     for weights in zip(*(tagger.model.weights for tagger in taggers), strict=True):
         values = [weight.numpy() for weight in weights]
-        if "moving_" in weights[-1].path and not all(np.array_equal(value, values[-1]) for value in values):
+        if "moving_" in weights[-1].path and not all(np.allclose(value, values[-1], rtol=1e-5) for value in values):
             raise ModelError(
                 "expected runs with the same batch statistics (training.freeze: statistics). "
                 f"Received: {weights[-1].path} that differs."
