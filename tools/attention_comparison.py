@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,6 @@ from keras_tagger.explain.localization import localization
 from keras_tagger.files import replacing
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data", None, "A manifest, a folder per tag or a prepared folder.", required=True)
-flags.DEFINE_string("out_dir", None, "Where runs and results go.", required=True)
-flags.DEFINE_integer("epochs", 4, "Of every run.", lower_bound=1)
-flags.DEFINE_list("seeds", ["0", "1"], "Of weights, order and crops.")
-flags.DEFINE_list("kinds", [], "Some of the names in VARIANTS; all where empty.")
-flags.DEFINE_multi_string("set", [], "KEY=VALUE of the configuration, for all runs.")
-flags.DEFINE_integer("pairs", 200, "Joined clips to localise in.", lower_bound=1)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "absolute, sinusoidal": {"kind": "absolute", "positions": "sinusoidal"},
@@ -70,21 +63,41 @@ MEASURES = (
 LONG = 8
 
 
+def define_flags() -> None:
+    """Define the program's flags; a test that imports this module has none."""
+    flags.DEFINE_string("data", None, "A manifest, a folder per tag or a prepared folder.", required=True)
+    flags.DEFINE_string("out_dir", None, "Where runs and results go.", required=True)
+    flags.DEFINE_integer("epochs", 4, "Of every run.", lower_bound=1)
+    flags.DEFINE_list("seeds", ["0", "1"], "Of weights, order and crops.")
+    flags.DEFINE_list("kinds", [], "Some of the names in VARIANTS; all where empty.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE of the configuration, for all runs.")
+    flags.DEFINE_integer("pairs", 200, "Joined clips to localise in.", lower_bound=1)
+
+
 def main(_: list[str]) -> None:
     """The program."""
-    out = Path(FLAGS.out_dir)
     unknown = [name for name in FLAGS.kinds if name not in VARIANTS]
     if unknown:
         raise app.UsageError(f"--kinds: expected some of {'; '.join(VARIANTS)}. Received: {unknown[0]}.")
-    settings = load_config(BASE, dict(parse_override(text) for text in FLAGS.set))
-    data = opened(FLAGS.data, out, settings)
-    rows = read(out / "results.csv")
-    for seed in FLAGS.seeds:
-        for name in FLAGS.kinds or VARIANTS:
-            if not any(row["attention"] == name and row["seed"] == seed for row in rows):
-                rows.append({"attention": name, "seed": seed, **measure(name, int(seed), data, out)})
-                write(out / "results.csv", rows)
+    overrides = dict(parse_override(text) for text in FLAGS.set)
+    overrides["training.epochs"] = FLAGS.epochs
+    rows = compare(FLAGS.data, Path(FLAGS.out_dir), FLAGS.kinds or list(VARIANTS), FLAGS.seeds, overrides, FLAGS.pairs)
     print(table(rows))
+
+
+def compare(
+    source: str, out: Path, kinds: Sequence[str], seeds: Sequence[str], overrides: Mapping[str, Any], pairs: int
+) -> list[dict[str, Any]]:
+    """Measure all kinds with all seeds that are not in `out/results.csv`; return its rows."""
+    data = opened(source, out, load_config(BASE, overrides))
+    rows = read(out / "results.csv")
+    for seed in seeds:
+        for name in kinds:
+            if not any(row["attention"] == name and row["seed"] == seed for row in rows):
+                measured = measure(name, int(seed), data, out, overrides, pairs)
+                rows.append({"attention": name, "seed": seed, **measured})
+                write(out / "results.csv", rows)
+    return rows
 
 
 def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
@@ -97,15 +110,16 @@ def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
     return found
 
 
-def measure(name: str, seed: int, data: Prepared, out: Path) -> dict[str, Any]:
+def measure(
+    name: str, seed: int, data: Prepared, out: Path, overrides: Mapping[str, Any], pairs: int
+) -> dict[str, Any]:
     """Train one kind with one seed, or go on with it, and measure."""
-    overrides = dict(parse_override(text) for text in FLAGS.set)
-    overrides.update({f"model.attention.{key}": value for key, value in VARIANTS[name].items()})
-    overrides.update({"training.epochs": FLAGS.epochs, "training.seed": seed})
+    variant = {f"model.attention.{key}": value for key, value in VARIANTS[name].items()}
+    overrides = {**overrides, **variant, "training.seed": seed}
     folder = out / f"{name.replace(', ', '_')}_{seed}"
     run = kt.fit(BASE, data=data, run_dir=folder, resume=True, **overrides)
     split = next(split for split in ("test", "valid", "train") if split in data.splits)
-    heard = list(joined(data, split, run.tagger, FLAGS.pairs))
+    heard = list(joined(data, split, run.tagger, pairs))
     return {
         "roc_auc": run.report.roc_auc,
         "pr_auc": run.report.pr_auc,
@@ -187,4 +201,5 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

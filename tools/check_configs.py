@@ -23,11 +23,15 @@ import keras_tagger as kt
 from keras_tagger.data.manifest import Manifest, open_source
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out_dir", None, "Where runs and exports go.", required=True)
-flags.DEFINE_string("configs", "configs", "The folder of YAML files.")
-flags.DEFINE_list("only", [], "Names of files without .yaml; all where empty.")
 
 COLUMNS = ("config", "same_as", "parameters", "crop_seconds", "loss", "step_seconds", "export_seconds", "difference")
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_string("out_dir", None, "Where runs and exports go.", required=True)
+    flags.DEFINE_string("configs", "configs", "The folder of YAML files.")
+    flags.DEFINE_list("only", [], "Names of files without .yaml; all where empty.")
 
 
 def main(_: list[str]) -> None:
@@ -99,4 +103,5 @@ def two_clips(settings: kt.ExperimentConfig) -> Manifest:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -25,14 +25,6 @@ from keras_tagger.importing.checkpoint import import_checkpoint
 from keras_tagger.models.music_tagger import MusicTagger
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("architecture", None, ["won2019", "won2019_raw", "won2020", "won2021"], "Which model.", required=True)
-flags.DEFINE_string("repo", None, "The authors' checkout.", required=True)
-flags.DEFINE_string("torch_python", None, "A Python with PyTorch, torchaudio, einops and librosa.", required=True)
-flags.DEFINE_string("clips", None, "Audio files, as a pattern.", required=True)
-flags.DEFINE_integer("n_clips", 20, "How many of them.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the random weights.")
-flags.DEFINE_bool("double", False, "Let the authors' code compute in float64.")
-flags.DEFINE_float("tolerance", 1e-5, "Largest allowed difference of a probability.")
 
 
 def middles(architecture: str, pattern: str, n_clips: int) -> np.ndarray:
@@ -54,6 +46,20 @@ def middles(architecture: str, pattern: str, n_clips: int) -> np.ndarray:
             f"clips: expected {n_clips} of {settings.audio.window_seconds} s. Received: {len(found)}."
         )
     return np.stack(found)
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_enum(
+        "architecture", None, ["won2019", "won2019_raw", "won2020", "won2021"], "Which model.", required=True
+    )
+    flags.DEFINE_string("repo", None, "The authors' checkout.", required=True)
+    flags.DEFINE_string("torch_python", None, "A Python with PyTorch, torchaudio, einops and librosa.", required=True)
+    flags.DEFINE_string("clips", None, "Audio files, as a pattern.", required=True)
+    flags.DEFINE_integer("n_clips", 20, "How many of them.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of the random weights.")
+    flags.DEFINE_bool("double", False, "Let the authors' code compute in float64.")
+    flags.DEFINE_float("tolerance", 1e-5, "Largest allowed difference of a probability.")
 
 
 def main(_: list[str]) -> int:
@@ -90,4 +96,5 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

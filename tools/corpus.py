@@ -58,10 +58,6 @@ COLLECTIONS: dict[str, dict[str, list[str]]] = {
 }
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out_dir", None, "Folder of the corpus.", required=True)
-flags.DEFINE_enum("collection", None, sorted(COLLECTIONS), "A named set of packages and tags.")
-flags.DEFINE_string("debs", None, "Take NAME_*.deb from this folder instead of downloading.")
-flags.DEFINE_float("min_seconds", 30.0, "Leave out shorter files: effects and jingles.", lower_bound=0.0)
 
 COLUMNS = ("path", "tags", "group", "package", "track", "licence", "seconds")
 
@@ -86,6 +82,14 @@ _LICENCE_TEXTS = (
 
 class CorpusError(Exception):
     """What the user can do something about, in one sentence."""
+
+
+def define_flags() -> None:
+    """Define the program's flags; a test that imports this module has none."""
+    flags.DEFINE_string("out_dir", None, "Folder of the corpus.", required=True)
+    flags.DEFINE_enum("collection", None, sorted(COLLECTIONS), "A named set of packages and tags.")
+    flags.DEFINE_string("debs", None, "Take NAME_*.deb from this folder instead of downloading.")
+    flags.DEFINE_float("min_seconds", 30.0, "Leave out shorter files: effects and jingles.", lower_bound=0.0)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -350,4 +354,5 @@ def _table(states: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

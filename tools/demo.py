@@ -22,11 +22,15 @@ import keras_tagger as kt
 from keras_tagger.config import load_config
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out_dir", "demo", "Directory for what is made; an earlier demo in it is replaced.")
-flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "What to train.")
 
 CLIP = "flute_solo.ogg"
 PRETRAINED = "compact"
+
+
+def define_flags() -> None:
+    """Define the program's flags; a test that imports this module has none."""
+    flags.DEFINE_string("out_dir", "demo", "Directory for what is made; an earlier demo in it is replaced.")
+    flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "What to train.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -157,4 +161,5 @@ def shown(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -58,7 +58,8 @@ def test_directory_loads_and_tags(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(tagger.scores((wave, 22050)), expected, atol=1e-6)
     origin = json.loads((folder / "imported.json").read_text(encoding="utf-8"))
     assert (origin["architecture"], origin["file"], origin["tensors"]) == ("won2021", "won2021.pth", 86)
-    assert {name.split(".")[-1] for name in origin["without_use"]} == {"num_batches_tracked"}
+    # Counters, and the spectrogram's window and filterbank, which are computed here.
+    assert {name.split(".")[-1] for name in origin["without_use"]} == {"num_batches_tracked", "window", "fb"}
 
 
 def test_explains_and_exports(folder: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import attention_comparison
-import pytest
-from absl import flags
+
+from keras_tagger.config import parse_override
 
 TINY = (
     *("audio.window_seconds=0.5", "model.spectrogram.n_mels=32", "model.front_end.channels=[8, 16, 16]"),
@@ -16,11 +16,10 @@ TINY = (
 )
 
 
-def test_one_kind(tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--data", str(tones), "--out_dir", str(tmp_path), "--epochs", "6", "--seeds", "5", "--pairs", "12"]
-    given += ["--kinds=rotary", *(f"--set={setting}" for setting in TINY)]
-    flags.FLAGS(["attention_comparison", *given])
-    attention_comparison.main([])
+def test_one_kind(tones: Path, tmp_path: Path) -> None:
+    overrides = {**dict(parse_override(setting) for setting in TINY), "training.epochs": 6}
+    given = (str(tones), tmp_path, ["rotary"], ["5"], overrides, 12)
+    made = attention_comparison.compare(*given)
     rows = attention_comparison.read(tmp_path / "results.csv")
     assert [(row["attention"], row["seed"]) for row in rows] == [("rotary", "5")]
     # Tones of three pitches are told apart in a few epochs, also in halves of a window.
@@ -29,12 +28,11 @@ def test_one_kind(tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert 0.6 < float(rows[0]["localisation_pointing"]) <= 1.0
     assert 0 < float(rows[0]["window_ms"]) < 10_000
     assert float(rows[0]["train_speed"]) > 0
-    printed = capsys.readouterr().out.splitlines()
+    printed = attention_comparison.table(made).splitlines()
     assert printed[0].startswith("| attention | seeds | roc auc | pr auc | train speed |")
     assert [line.split(" | ")[0] for line in printed[2:]] == ["| rotary"]
     # Started again, it finds everything done.
-    attention_comparison.main([])
-    assert attention_comparison.read(tmp_path / "results.csv") == rows
+    assert attention_comparison.compare(*given) == rows
 
 
 def test_table_has_means_and_deviations() -> None:
