@@ -25,6 +25,7 @@ from raw_requests import Raw, as_numpy
 from served_modules import Tagger
 
 # What TensorFlow says of the machine while it is loaded, whatever its log level.
+ON_THE_WAY_SECONDS = 0.05
 TENSORFLOW_ITSELF = re.compile(r"WARNING: All log messages|[EWIF]0000 |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [EWI] ")
 
 
@@ -169,8 +170,9 @@ def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base
     assert process.returncode == 0
     assert as_numpy(results[0])["looks"] > 1
     assert load.answered > 8
-    # Whatever had been asked before the signal was answered.
-    assert [(begun - sent, code) for begun, code in load.failures if begun < sent or code != "UNAVAILABLE"] == []
+    # Whatever had reached the server before the signal was answered; a request begun just before it may come after it.
+    early = sent - ON_THE_WAY_SECONDS
+    assert [(begun - sent, code) for begun, code in load.failures if begun < early or code != "UNAVAILABLE"] == []
     assert len(load.failures) == 8
     ours = [line for line in [*lines, *rest.splitlines()] if not TENSORFLOW_ITSELF.match(line)]
     assert [json.loads(line)["message"] for line in ours][-1] == "stopped"
