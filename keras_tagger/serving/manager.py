@@ -46,7 +46,7 @@ class _Version:
     error: str = ""
     failures: int = 0
     next_try: float = 0.0
-    tried: tuple[float, ...] = ()
+    tried: tuple[int, ...] = ()
 
     def may_load(self, folder: str, retries: int) -> bool:
         """Whether there is a point in loading it (again)."""

@@ -63,16 +63,22 @@ def require_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
     return found
 
 
-def fingerprint(folder: str) -> tuple[float, ...]:
+def fingerprint(folder: str) -> tuple[int, ...]:
     """Changes when a version's folder is written to: a version that failed to load is then tried again."""
-    paths = (folder, os.path.join(folder, "saved_model.pb"))
-    times: list[float] = []
-    for path in paths:
-        try:
-            times.append(float(tf.io.gfile.stat(path).mtime_nsec))
-        except tf.errors.OpError:
-            times.append(0.0)
-    return tuple(times)
+    return (*_stamp(folder), *_stamp(os.path.join(folder, "saved_model.pb")))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Time of the last change and size; zeros where there is nothing."""
+    try:
+        if "://" not in path:
+            # tf.io.gfile knows whole seconds only.
+            found = os.stat(path)
+            return found.st_mtime_ns, found.st_size
+        stat = tf.io.gfile.stat(path)
+        return int(stat.mtime_nsec), int(stat.length)
+    except (OSError, tf.errors.OpError):
+        return 0, 0
 
 
 def highest(versions: Collection[int]) -> int | None:
