@@ -13,7 +13,7 @@ demo: $(VENV)/$(DONE)
 	$(VENV)/bin/python tools/demo.py --out_dir demo
 
 # A process per core: tracing graphs, which is most of the time, keeps one busy.
-TEST := -m pytest -n auto --dist loadfile --no-loadscope-reorder
+TEST := -m pytest -n auto --dist loadfile
 
 test: $(VENV)/$(DONE)
 	$(VENV)/bin/python $(TEST)
