@@ -54,8 +54,3 @@ def post_norm_tagger() -> Any:
 def exported(tagger: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first exported version of `tagger`."""
     return tagger.export(tmp_path_factory.mktemp("exported"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: it would keep one core waiting at the end."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
