@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,9 +28,10 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 from explain_cases import Case, excerpts, pairs, solos
+from pages import replace_marked
 from tqdm import tqdm
 
-from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.errors import KerasTaggerError
 from keras_tagger.explain import DEFAULT_METHOD, METHODS, faithfulness, localization
 from keras_tagger.files import replacing
 from keras_tagger.tagger import Tagger, load
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         for name, text in tables.items():
             print(f"{text}\n")
             if FLAGS.write:
-                _write(Path(FLAGS.write), name, text)
+                replace_marked(Path(FLAGS.write), f"explain {name}", text)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     logging.info("%.0f s", time.perf_counter() - started)
@@ -339,18 +339,6 @@ def contributions_text(found: dict[str, Any]) -> str:
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
     return float(np.mean([row[key] for row in rows])) if rows else float("nan")
-
-
-def _write(path: Path, mark: str, text: str) -> None:
-    content = path.read_text("utf-8")
-    begin = f"<!-- explain {mark} -->"
-    changed, count = re.subn(
-        rf"({re.escape(begin)}\n).*?(<!-- end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.S
-    )
-    if count != 1:
-        raise ManifestError(f"{path}: expected the mark {begin} once. Received: it {count} times")
-    with replacing(path) as temporary:
-        temporary.write_text(changed, "utf-8")
 
 
 if __name__ == "__main__":

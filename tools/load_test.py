@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -36,17 +35,17 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
+from pages import replace_marked
 from tqdm import tqdm
 
 import served
 from keras_tagger import audio
 from keras_tagger.errors import KerasTaggerError
-from keras_tagger.files import replacing
 from load_report import Loop, Round, Settings, page, shortfalls
 
 RATE = 16000
 CLIENT = Path(__file__).with_name("load_client.py")
-MARKS = ("<!-- load_test -->", "<!-- end -->")
+MARK = "load_test"
 # Signature, seconds, how many of ten.
 MIX = (
     ("serving_default", 4.0, 6),
@@ -92,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
         text = page(rounds, settings, command_line())
         print(text)
         if FLAGS.write:
-            write(Path(FLAGS.write), text)
+            replace_marked(Path(FLAGS.write), MARK, text)
     except (KerasTaggerError, OSError, served.ServerError, LoadError) as error:
         sys.exit(f"error: {error}")
     missed = shortfalls(rounds)
@@ -293,19 +292,6 @@ def command_line() -> str:
             values = FLAGS[name].value if isinstance(FLAGS[name].value, list) else [FLAGS[name].value]
             words += [f"--{name}={Path(value).name if isinstance(value, str) else value}" for value in values]
     return shlex.join(words)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace what stands between the page's marks."""
-    begin, end = MARKS
-    content = path.read_text("utf-8")
-    changed, count = re.subn(
-        rf"({re.escape(begin)}\n).*?({re.escape(end)})", lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.S
-    )
-    if count != 1:
-        raise LoadError(f"{path}: expected the mark {begin} once. Received: it {count} times")
-    with replacing(path) as temporary:
-        temporary.write_text(changed, "utf-8")
 
 
 if __name__ == "__main__":

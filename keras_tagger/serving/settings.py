@@ -121,7 +121,7 @@ def _policy(model: model_server_config_pb2.ModelConfig) -> Policy:
 
 def read_tls(path: str) -> Tls:
     """The SSLConfig of an --ssl_config_file: PEM texts, not paths."""
-    config = _parse(path, _CLASSES["SSLConfig"](), "ssl_config_file")
+    config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
     for field in ("server_key", "server_cert"):
         if "-----BEGIN " not in getattr(config, field):
             raise ServingError(f"ssl_config_file {path}: expected the text of a PEM file as {field}. Received: none.")
@@ -133,7 +133,7 @@ def read_tls(path: str) -> Tls:
 
 def read_monitoring(path: str) -> str | None:
     """The path of the Prometheus page in a --monitoring_config_file; None where it is not enabled."""
-    config = _parse(path, _CLASSES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
+    config = _parse(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     return (config.path or PROMETHEUS_PATH) if config.enable else None
 
 
@@ -142,7 +142,7 @@ PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 def read_batching(path: str) -> Batching:
     """The BatchingParameters of a --batching_parameters_file."""
-    config = _parse(path, _CLASSES["BatchingParameters"](), "batching_parameters_file")
+    config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
     if config.pad_variable_length_inputs:
         raise ServingError(
             f"batching_parameters_file {path}: expected pad_variable_length_inputs to be off, as padding changes what "
@@ -211,4 +211,5 @@ def _classes() -> dict[str, Any]:
     }
 
 
-_CLASSES = _classes()
+MESSAGES = _classes()
+"""The messages of the files that `tensorflow-serving-api` lacks, by name."""

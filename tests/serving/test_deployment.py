@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from config_protos import BatchingParameters, MonitoringConfig, SSLConfig
+from keras_tagger.serving.settings import MESSAGES
 
 SERVING = Path(__file__).parents[2] / "serving"
 NAME = "keras_tagger"
@@ -99,7 +99,7 @@ def test_models_config(file, labels, versions):
 
 
 def test_batching_parameters():
-    batching = text_format.Parse(text("config/batching_parameters.config"), BatchingParameters())
+    batching = text_format.Parse(text("config/batching_parameters.config"), MESSAGES["BatchingParameters"]())
     assert batching.max_batch_size.value == 16
     assert batching.batch_timeout_micros.value == 2000
     assert batching.num_batch_threads.value == 2
@@ -109,11 +109,11 @@ def test_batching_parameters():
 
 
 def test_monitoring_config():
-    prometheus = text_format.Parse(text("config/monitoring.config"), MonitoringConfig()).prometheus_config
+    prometheus = text_format.Parse(text("config/monitoring.config"), MESSAGES["MonitoringConfig"]()).prometheus_config
     assert (prometheus.enable, prometheus.path) == (True, METRICS_PATH)
 
 
-@pytest.mark.parametrize("proto", [BatchingParameters, MonitoringConfig, SSLConfig])
+@pytest.mark.parametrize("proto", [MESSAGES[name] for name in ("BatchingParameters", "MonitoringConfig", "SSLConfig")])
 def test_a_field_that_does_not_exist_is_found(proto):
     with pytest.raises(text_format.ParseError):
         text_format.Parse("no_such_field: 1", proto())
@@ -347,7 +347,7 @@ def test_the_readmes_ssl_config_is_one(tmp_path):
         (tmp_path / name).write_text(content, encoding="utf-8")
     code = re.sub(r"^    ", "", snippet, flags=re.MULTILINE)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    config = text_format.Parse(done.stdout, SSLConfig())
+    config = text_format.Parse(done.stdout, MESSAGES["SSLConfig"]())
     assert (config.server_key, config.server_cert, config.client_verify) == (
         pems["server.key"],
         pems["server.pem"],

@@ -189,17 +189,6 @@ def test_what_is_measured_is_kept_for_the_weights(tagger: Any, post_norm_tagger:
     assert calls[5:] == list(range(10, 20))  # ten of the fourteen were written
 
 
-def test_tables_go_between_marks(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- explain pairs -->\nold\n<!-- end -->\nb\n<!-- explain solos -->\n<!-- end -->\n")
-    benchmark._write(page, "pairs", r"| new \1 |")
-    assert page.read_text() == (
-        "a\n<!-- explain pairs -->\n| new \\1 |\n<!-- end -->\nb\n<!-- explain solos -->\n<!-- end -->\n"
-    )
-    with pytest.raises(ManifestError, match="expected the mark <!-- explain cost --> once. Received: it 0 times"):
-        benchmark._write(page, "cost", "")
-
-
 def test_the_page_has_every_mark() -> None:
     text = (Path(benchmark.__file__).parents[1] / "docs/explanations.md").read_text("utf-8")
     names = ("choice", "pairs", "loose", "solos", "instruments", "faithfulness", "sanity", "cost", "contributions")

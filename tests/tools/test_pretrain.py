@@ -12,7 +12,6 @@ import soundfile
 import tiny
 from keras_tagger import audio
 from keras_tagger.data.manifest import read_manifest
-from keras_tagger.errors import ManifestError
 from pretrain import clips, join, measure
 
 
@@ -77,18 +76,6 @@ def test_manifests_are_joined_without_the_test_split(tmp_path):
 
 def test_ranks_of_equals_are_averaged():
     np.testing.assert_array_equal(measure._ranks(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
-
-
-def test_tables_replace_what_stands_between_marks(tmp_path):
-    page = tmp_path / "card.md"
-    page.write_text(
-        "before\n<!-- measure x real -->\nold\n<!-- end -->\nbetween\n<!-- measure x where -->\n<!-- end -->\n"
-    )
-    measure._write(page, "x real", "| new |")
-    measure._write(page, "x real", "| newer |")
-    assert page.read_text().startswith("before\n<!-- measure x real -->\n| newer |\n<!-- end -->\nbetween\n")
-    with pytest.raises(ManifestError, match="expected the mark <!-- measure y real --> once. Received: it 0 times"):
-        measure._write(page, "y real", "")
 
 
 def test_a_tagger_measured_against_itself_is_perfect(tmp_path):

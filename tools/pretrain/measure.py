@@ -22,20 +22,19 @@ clips (--score_labels: what `teacher.py --split test` made of them).
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
+from pages import replace_marked
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import Manifest, label_matrix, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.train.evaluate import score_clips
 from keras_tagger.train.report import TagTable, macro, score
@@ -82,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
         for name, text in found.items():
             print(f"{text}\n")
             if FLAGS.write:
-                _write(Path(FLAGS.write), f"{Path(FLAGS.model).name} {name}", text)
+                replace_marked(Path(FLAGS.write), f"measure {Path(FLAGS.model).name} {name}", text)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -195,18 +194,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks, those of equals averaged."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
-def _write(path: Path, mark: str, text: str) -> None:
-    content = path.read_text("utf-8")
-    begin = f"<!-- measure {mark} -->"
-    changed, count = re.subn(
-        rf"({re.escape(begin)}\n).*?(<!-- end -->)", lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.S
-    )
-    if count != 1:
-        raise ManifestError(f"{path}: expected the mark {begin} once. Received: it {count} times")
-    with replacing(path) as temporary:
-        temporary.write_text(changed, "utf-8")
 
 
 if __name__ == "__main__":
