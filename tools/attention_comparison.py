@@ -3,21 +3,23 @@ r"""The kinds of attention at equal budget: one data set, the same crops, steps 
     python tools/attention_comparison.py --data data/albums/manifest.csv --out_dir runs/attention --epochs 4 --seeds 0,1
 
 trains every kind with every seed, one after the other, and prints a table (docs/attention.md has one). It can be
-stopped and started again: a run goes on from its checkpoint, and OUT_DIR/results.csv keeps what is done. Measured are
+stopped and started again: a run goes on from its checkpoint, and its measured.json keeps what is done. Processes with
+different seeds may share OUT_DIR. Measured are
 
 - ROC-AUC and PR-AUC, macro, on the split that was held out;
-- speed: seconds of audio per second in training, and of inference on one window and on one eight times as long;
 - localisation: halves of two held-out clips joined, and for a tag that only one of them has, how the columns of the
   tag-wise contributions within that half rank above the others (ROC-AUC, 0.5 is chance) and how often the largest lies
-  in it (pointing game).
+  in it (pointing game);
+- speed, at the end, all kinds in turn in every round: a step of training, inference on one window, and on one eight
+  times as long, as ratios to the first kind (above 1 is slower; median over rounds, and the range).
 """
 
 from __future__ import annotations
 
-import csv
+import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,7 @@ from keras_tagger.data.prepared import Prepared
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.explain.localization import localization
 from keras_tagger.files import replacing
-
-FLAGS = flags.FLAGS
+from keras_tagger.train.losses import tag_loss
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "absolute, sinusoidal": {"kind": "absolute", "positions": "sinusoidal"},
@@ -56,11 +57,12 @@ BASE: dict[str, Any] = {
     "training": {"batch_size": 16, "learning_rate": 0.001, "warmup_epochs": 0.5},
     "board": {"preview_clips": 0},
 }
-MEASURES = (
-    *("roc_auc", "pr_auc", "train_speed", "window_ms", "long_window_ms"),
-    *("localisation_roc_auc", "localisation_pointing"),
-)
+MEASURES = ("roc_auc", "pr_auc", "localisation_roc_auc", "localisation_pointing")
+SPEEDS = ("training_step", "one_window", "eight_windows")
 LONG = 8
+ROUNDS = 7
+
+FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
@@ -81,23 +83,32 @@ def main(_: list[str]) -> None:
         raise app.UsageError(f"--kinds: expected some of {'; '.join(VARIANTS)}. Received: {unknown[0]}.")
     overrides = dict(parse_override(text) for text in FLAGS.set)
     overrides["training.epochs"] = FLAGS.epochs
-    rows = compare(FLAGS.data, Path(FLAGS.out_dir), FLAGS.kinds or list(VARIANTS), FLAGS.seeds, overrides, FLAGS.pairs)
-    print(table(rows))
+    kinds, out = FLAGS.kinds or list(VARIANTS), Path(FLAGS.out_dir)
+    measured = compare(FLAGS.data, out, kinds, FLAGS.seeds, overrides, FLAGS.pairs)
+    times = speeds({name: kt.load(folder(out, name, FLAGS.seeds[0])) for name in kinds}, ROUNDS)
+    print(table(measured, times))
 
 
 def compare(
     source: str, out: Path, kinds: Sequence[str], seeds: Sequence[str], overrides: Mapping[str, Any], pairs: int
-) -> list[dict[str, Any]]:
-    """Measure all kinds with all seeds that are not in `out/results.csv`; return its rows."""
+) -> dict[str, list[dict[str, float]]]:
+    """Train and measure all kinds with all seeds, but for those that are done; return measures by kind, per seed."""
     data = opened(source, out, load_config(BASE, overrides))
-    rows = read(out / "results.csv")
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     for seed in seeds:
         for name in kinds:
-            if not any(row["attention"] == name and row["seed"] == seed for row in rows):
-                measured = measure(name, int(seed), data, out, overrides, pairs)
-                rows.append({"attention": name, "seed": seed, **measured})
-                write(out / "results.csv", rows)
-    return rows
+            path = folder(out, name, seed) / "measured.json"
+            if not path.exists():
+                found = measure(name, int(seed), data, path.parent, overrides, pairs)
+                with replacing(path) as temporary:
+                    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            measured[name].append(json.loads(path.read_text("utf-8")))
+    return measured
+
+
+def folder(out: Path, name: str, seed: str) -> Path:
+    """The run directory of a kind and a seed."""
+    return out / f"{name.replace(', ', '_')}_{seed}"
 
 
 def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
@@ -111,41 +122,52 @@ def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
 
 
 def measure(
-    name: str, seed: int, data: Prepared, out: Path, overrides: Mapping[str, Any], pairs: int
-) -> dict[str, Any]:
+    name: str, seed: int, data: Prepared, run_dir: Path, overrides: Mapping[str, Any], pairs: int
+) -> dict[str, float]:
     """Train one kind with one seed, or go on with it, and measure."""
     variant = {f"model.attention.{key}": value for key, value in VARIANTS[name].items()}
-    overrides = {**overrides, **variant, "training.seed": seed}
-    folder = out / f"{name.replace(', ', '_')}_{seed}"
-    run = kt.fit(BASE, data=data, run_dir=folder, resume=True, **overrides)
+    settings: dict[str, Any] = {**overrides, **variant, "training.seed": seed}
+    run = kt.fit(BASE, data=data, run_dir=run_dir, resume=True, **settings)
     split = next(split for split in ("test", "valid", "train") if split in data.splits)
     heard = list(joined(data, split, run.tagger, pairs))
     return {
         "roc_auc": run.report.roc_auc,
         "pr_auc": run.report.pr_auc,
-        "train_speed": run.report.training["audio_seconds_per_second"],
-        "window_ms": 1000 * seconds(run.tagger, 1),
-        "long_window_ms": 1000 * seconds(run.tagger, LONG),
         "localisation_roc_auc": float(np.mean([one["roc_auc"] for one in heard])) if heard else float("nan"),
         "localisation_pointing": float(np.mean([one["pointing"] for one in heard])) if heard else float("nan"),
     }
 
 
-def seconds(tagger: kt.Tagger, windows: int) -> float:
-    """Median time of a pass over a clip of that many windows, seen at once."""
+def speeds(taggers: Mapping[str, kt.Tagger], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds per kind and work, one for each round; the kinds take turns, and a first round is not counted."""
+    work = {name: _work(tagger) for name, tagger in taggers.items()}
+    times: dict[str, dict[str, list[float]]] = {name: {speed: [] for speed in SPEEDS} for name in taggers}
+    for _ in range(rounds + 1):
+        for name, by_speed in work.items():
+            for speed, call in by_speed.items():
+                started = time.perf_counter()
+                call()
+                times[name][speed].append(time.perf_counter() - started)
+    return {name: {speed: found[1:] for speed, found in by_speed.items()} for name, by_speed in times.items()}
+
+
+def _work(tagger: kt.Tagger) -> dict[str, Callable[[], Any]]:
     model = tagger.model
-    if model.positions is not None and windows * model.window_samples // model.token_samples >= getattr(
-        model.positions, "max_positions", 1 << 30
-    ):
-        return float("nan")
-    waveform = tf.random.stateless_normal([1, windows * model.window_samples], [0, 0], stddev=0.1)
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        model.analyze(waveform, ("tags",))["tags"].numpy()
-        times.append(time.perf_counter() - started)
-    # The first traces the function.
-    return statistics.median(times[1:])
+    noise = tf.random.stateless_normal([16, model.window_samples], [0, 0], stddev=0.1)
+    long = tf.reshape(noise[:LONG], [1, -1])
+    labels = tf.zeros([16, len(tagger.tags)])
+
+    @tf.function
+    def gradients() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tag_loss(labels, model(noise, training=True))
+        return tape.gradient(loss, model.trainable_variables)
+
+    return {
+        "training_step": lambda: gradients()[-1].numpy(),
+        "one_window": lambda: model.analyze(noise[:1], ("tags",))["tags"].numpy(),
+        "eight_windows": lambda: model.analyze(long, ("tags",))["tags"].numpy(),
+    }
 
 
 def joined(data: Prepared, split: str, tagger: kt.Tagger, pairs: int) -> Iterator[dict[str, float]]:
@@ -170,33 +192,21 @@ def joined(data: Prepared, split: str, tagger: kt.Tagger, pairs: int) -> Iterato
         yield localization(heat, tag, [(begin, begin + half / rate)], heat.times)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of an earlier call."""
-    return list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """All rows, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ("attention", "seed", *MEASURES), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds with the standard deviation, as a Markdown table."""
-    heads = ("attention", "seeds", *(name.replace("_", " ") for name in MEASURES))
+def table(measured: Mapping[str, list[dict[str, float]]], times: Mapping[str, Mapping[str, list[float]]]) -> str:
+    """Means over seeds with the standard deviation, and speeds as ratios to the first kind, as Markdown."""
+    heads = ("attention", "seeds", *(name.replace("_", " ") for name in (*MEASURES, *SPEEDS)))
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for name in VARIANTS:
-        runs = [row for row in rows if row["attention"] == name]
-        if runs:
-            cells = []
-            for measured in MEASURES:
-                values = [float(row[measured]) for row in runs]
-                digits = 1 if measured in ("train_speed", "window_ms", "long_window_ms") else 3
-                spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-                cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
-            lines.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + " |")
+    first = next(iter(times.values()))
+    for name, runs in measured.items():
+        cells = []
+        for measure_name in MEASURES:
+            values = [run[measure_name] for run in runs]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread}")
+        for speed in SPEEDS:
+            ratios = [one / base for one, base in zip(times[name][speed], first[speed], strict=True)]
+            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+        lines.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

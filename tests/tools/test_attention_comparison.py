@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attention_comparison
 
+import keras_tagger as kt
 from keras_tagger.config import parse_override
 
 TINY = (
@@ -20,27 +21,37 @@ def test_one_kind(tones: Path, tmp_path: Path) -> None:
     overrides = {**dict(parse_override(setting) for setting in TINY), "training.epochs": 6}
     given = (str(tones), tmp_path, ["rotary"], ["5"], overrides, 12)
     made = attention_comparison.compare(*given)
-    rows = attention_comparison.read(tmp_path / "results.csv")
-    assert [(row["attention"], row["seed"]) for row in rows] == [("rotary", "5")]
+    (found,) = made["rotary"]
     # Tones of three pitches are told apart in a few epochs, also in halves of a window.
-    assert 0.7 < float(rows[0]["roc_auc"]) <= 1.0
-    assert 0.6 < float(rows[0]["localisation_roc_auc"]) <= 1.0
-    assert 0.6 < float(rows[0]["localisation_pointing"]) <= 1.0
-    assert 0 < float(rows[0]["window_ms"]) < 10_000
-    assert float(rows[0]["train_speed"]) > 0
-    printed = attention_comparison.table(made).splitlines()
-    assert printed[0].startswith("| attention | seeds | roc auc | pr auc | train speed |")
-    assert [line.split(" | ")[0] for line in printed[2:]] == ["| rotary"]
+    assert 0.7 < found["roc_auc"] <= 1.0
+    assert 0.6 < found["localisation_roc_auc"] <= 1.0
+    assert 0.6 < found["localisation_pointing"] <= 1.0
     # Started again, it finds everything done.
-    assert attention_comparison.compare(*given) == rows
+    written = (tmp_path / "rotary_5" / "measured.json").stat().st_mtime_ns
+    assert attention_comparison.compare(*given) == made
+    assert (tmp_path / "rotary_5" / "measured.json").stat().st_mtime_ns == written
+    tagger = kt.load(tmp_path / "rotary_5")
+    times = attention_comparison.speeds({"rotary": tagger, "again": tagger}, 2)
+    assert list(times) == ["rotary", "again"]
+    for by_speed in times.values():
+        assert set(by_speed) == set(attention_comparison.SPEEDS)
+        assert all(len(found) == 2 and min(found) > 0 for found in by_speed.values())
 
 
 def test_table_has_means_and_deviations() -> None:
-    rows = [
-        {"attention": "alibi", "seed": seed, **dict.fromkeys(attention_comparison.MEASURES, value)}
-        for seed, value in (("0", "0.5"), ("1", "0.7"))
-    ]
-    cells = attention_comparison.table(rows).splitlines()[2].split(" | ")
+    measured = {
+        "alibi": [dict.fromkeys(attention_comparison.MEASURES, value) for value in (0.5, 0.7)],
+        "local": [dict.fromkeys(attention_comparison.MEASURES, 0.25)],
+    }
+    times = {
+        "alibi": {key: [1.0, 2.0, 4.0] for key in attention_comparison.SPEEDS},
+        "local": {key: [2.0, 2.0, 2.0] for key in attention_comparison.SPEEDS},
+    }
+    head, _, alibi, local = attention_comparison.table(measured, times).splitlines()
+    assert head.startswith("| attention | seeds | roc auc | pr auc | localisation roc auc |")
     # Sample deviation of 0.5 and 0.7: sqrt(0.02).
-    assert cells[:3] == ["| alibi", "2", "0.600 ± 0.141"]
-    assert cells[4] == "0.6 ± 0.1"
+    assert alibi.split(" | ")[:3] == ["| alibi", "2", "0.600 ± 0.141"]
+    assert alibi.split(" | ")[-1] == "1.00 (1.00-1.00) |"
+    # Ratios within each round, then their median.
+    assert local.split(" | ")[1:3] == ["1", "0.250"]
+    assert local.split(" | ")[-1] == "1.00 (0.50-2.00) |"
