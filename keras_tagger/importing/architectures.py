@@ -39,9 +39,10 @@ def _size(values: Values, name: str, axis: int, default: int) -> int:
 
 
 def _count(values: Values, prefix: str, default: int) -> int:
-    """Number of layers numbered in names as prefix0., prefix1., ..."""
-    numbers = {name[len(prefix) :].split(".")[0] for name in values if name.startswith(prefix)}
-    return max((int(number) + 1 for number in numbers if number.isdecimal()), default=default)
+    """Number of layers numbered in names as prefix0., prefix1., ...; a large number alone makes no layers."""
+    names = {name[len(prefix) :].split(".")[0] for name in values if name.startswith(prefix)}
+    numbers = [int(name) for name in names if name.isdecimal()]
+    return min(max(numbers) + 1, 2 * len(numbers)) if numbers else default
 
 
 def _encoder_2019(values: Values, prefix: str, width: int) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _configure_2020(values: Values) -> dict[str, Any]:
 def _configure_2021(values: Values) -> dict[str, Any]:
     width = _size(values, "cls_token", 0, 256)
     channels = _size(values, "frontend.layer1.conv_1.weight", 0, 128)
-    n_mels = 8 * (_size(values, "frontend.fc.weight", 1, 16 * channels) // channels)
+    n_mels = 8 * (_size(values, "frontend.fc.weight", 1, 16 * channels) // max(channels, 1))
     return {
         "spectrogram": {"n_mels": n_mels},
         "front_end": {"channels": [channels] * 3},

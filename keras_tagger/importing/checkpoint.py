@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from keras_tagger.importing.tensors import Tensors
 from keras_tagger.tags import info_to_json
 
 if TYPE_CHECKING:
+    from keras_tagger.config.sections import EncoderConfig
     from keras_tagger.tagger import Tagger
 
 # Wrappers put these before all names: DataParallel, Lightning modules of the authors and of others, torch.compile.
@@ -31,7 +33,9 @@ _TEACHERS = ("teacher_network.", "teacher.")
 # What torchaudio keeps of its spectrogram: constants, which its old versions left empty.
 _SPECTROGRAM = ("spec.spectrogram.window", "spec.mel_scale.fb")
 _ROUNDING = 1e-3
-_MOST_NAMES = 4
+# So many weights are made to say which of them are missing, whatever a checkpoint holds.
+_MOST_WEIGHTS = 100_000_000
+_MOST_NAMES, _MOST_LETTERS = 4, 120
 
 
 def import_checkpoint(
@@ -47,7 +51,8 @@ def import_checkpoint(
     filterbank of a spectrogram are taken where they are the preset's but for rounding.
 
     Args:
-        path: a file of `torch.save` (.pth, .pt, .ckpt): the named tensors, or those below "state_dict" or "model".
+        path: a file of `torch.save` (.pth, .pt, .ckpt): the named tensors, or those below "state_dict",
+            "model_state_dict" or "model".
         architecture: "won2019", "won2019_raw", "won2020" or "won2021" (teacher or student).
         tags: names of the outputs in order, a file with one per line, or "mtat", "msd" (for won2021 the 50 of CALS) or
             "jamendo".
@@ -79,15 +84,24 @@ def _vocabulary(tags: str | os.PathLike[str] | Sequence[str], architecture: str)
         names = tuple(tags)
     else:
         try:
-            text = Path(tags).read_text(encoding="utf-8")
+            text = Path(tags).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise ModelNotFoundError(
                 f"tags: expected {', '.join(named)} or a file of one tag per line. Received: {str(tags)!r} ({reason})."
             ) from None
         names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not names or len(set(names)) != len(names):
-        raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names) or 'none'}.")
+    wrong = next(
+        (name for name in names if not isinstance(name, str) or not name.strip() or _printable(name) != name), ""
+    )
+    if wrong or not all(names):
+        raise ModelError(f"tags: expected names, each in a line of its own. Received: {wrong!r}.")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated or not names:
+        raise ModelError(
+            "tags: expected at least one name, each once. "
+            f"Received: {f'{_some(repeated)} more than once' if repeated else 'none'}."
+        )
     return names
 
 
@@ -122,6 +136,7 @@ def _build(
         if all(values.get(name, np.empty(0)).size for name in _SPECTROGRAM):
             model_changes["spectrogram"] = {**model_changes.get("spectrogram", {}), "stored": True}
         config = config_from_dict({"name": kind.preset, "preset": kind.preset, "model": model_changes})
+        _check_size(config.model.encoder, values)
         model = MusicTagger(names, config.audio, config.model)
         model.build()
     except (ConfigError, ValueError) as error:
@@ -147,6 +162,17 @@ def _build(
     return Tagger(model, config), unused
 
 
+def _check_size(encoder: EncoderConfig, values: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError where a few tensors ask for a Transformer far larger than all: it is not worth the memory."""
+    needed = encoder.n_layers * encoder.width * (4 * encoder.width + 2 * encoder.feed_forward)
+    held = sum(value.size for value in values.values())
+    if needed > max(_MOST_WEIGHTS, 10 * held):
+        raise ValueError(
+            f"{encoder.n_layers} layers of width {encoder.width} and {encoder.feed_forward} have {needed:,} weights, "
+            f"and it holds {held:,} numbers"
+        )
+
+
 def _fill_spectrogram(tensors: Tensors, spectrogram: Any, path: str | os.PathLike[str]) -> None:
     """Window and filterbank, where the checkpoint has both; they must be the preset's but for rounding."""
     if not spectrogram.stored:
@@ -162,7 +188,12 @@ def _fill_spectrogram(tensors: Tensors, spectrogram: Any, path: str | os.PathLik
 
 def _some(names: Sequence[str]) -> str:
     more = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
-    return ", ".join([*names[:_MOST_NAMES], *more])
+    return ", ".join([*(_printable(name)[:_MOST_LETTERS] for name in names[:_MOST_NAMES]), *more])
+
+
+def _printable(name: str) -> str:
+    """Without line ends and the like, which a file's names may have."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _check_free(out: Path) -> None:

@@ -2,8 +2,10 @@
 
 Both formats are read: the zip archive (PyTorch 1.6 and later: `NAME/data.pkl` and the raw storages `NAME/data/KEY`) and
 the one before (four pickles: magic number, protocol, system, object; the keys of the storages; and the storages, each
-after its length). A pickle may name tensors, storages, ordered dictionaries and what PyTorch Lightning notes of itself;
-nothing that it names is imported or called, and any other name refuses the file.
+after its length). A pickle may name tensors, storages, ordered dictionaries, what PyTorch Lightning notes of itself and
+plain data (numpy's numbers, sets, types, paths). Nothing that it names is imported or called, and any other name
+refuses the file. Small files that would fill the memory or never end are refused too: places in a memo that is nearly
+empty, containers that hold themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import io
 import math
 import os
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -35,9 +38,38 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+# Where trainers put the tensors beside other things.
+BELOW = ("state_dict", "model_state_dict", "model")
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+# Plain data that trainers keep beside the tensors. A stand-in takes its place, and what it would hold is passed over.
+_BUILTINS = (
+    "set",
+    "frozenset",
+    "bytearray",
+    "complex",
+    "slice",
+    "dict",
+    "list",
+    "tuple",
+    "int",
+    "float",
+    "str",
+    "bool",
+)
+_NUMPY = ("scalar", "_reconstruct")
+_DATA = {
+    *((module, name) for module in ("builtins", "__builtin__") for name in _BUILTINS),
+    *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in _NUMPY),
+    *(("numpy", name) for name in ("dtype", "ndarray")),
+    *(("collections", name) for name in ("defaultdict", "Counter", "deque")),
+    *(("pathlib", f"{kind}Path") for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")),
+    *(("pathlib._local", f"{kind}Path") for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")),
+    *(("torch", name) for name in ("device", "float16", "bfloat16", "float32", "float64", "int32", "int64", "bool")),
+    ("_codecs", "encode"),
+    ("argparse", "Namespace"),
+}
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -64,17 +96,20 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The named tensors of a model in what `read_tensors` gives: at its top, or below "state_dict" or "model".
+    """The named tensors of a model in what `read_tensors` gives: at its top, or below one of `BELOW`.
 
     Raises:
         ModelError: there are none.
     """
-    for candidate in (values.get("state_dict"), values.get("model"), values):
+    for candidate in (*(values.get(name) for name in BELOW), values):
         if isinstance(candidate, dict):
             tensors = {name: value for name, value in dict.items(candidate) if isinstance(value, np.ndarray)}
             if tensors and all(isinstance(name, str) for name in tensors):
                 return tensors
-    raise ModelError(f"expected a PyTorch checkpoint of named tensors. Received: {path}, which holds none.")
+    raise ModelError(
+        f"expected a PyTorch checkpoint of named tensors, at its top or below {', '.join(BELOW)}. "
+        f"Received: {path}, which holds none there."
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +159,7 @@ class _Parameter:
 
 
 class _Note:
-    """Stands for any class of Lightning's, of which it notes things in its files; takes anything and keeps nothing."""
+    """Stands for classes of Lightning's, and for plain data beside the tensors; takes anything and keeps nothing."""
 
     __slots__ = ()
 
@@ -142,7 +177,14 @@ class _Note:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Resolves no name to what it names, but for `OrderedDict`, which cannot do anything and cannot be changed."""
+    """Resolves no name to what it names, but for `OrderedDict`, which cannot do anything and cannot be changed.
+
+    `types` has the types of the storages that it met, by their keys.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.types: dict[str, str] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name; what is not data is refused."""
@@ -154,7 +196,7 @@ class _Unpickler(pickle.Unpickler):
             return _Parameter()
         if (module == "torch" and name in _DTYPES) or (module, name) == ("torch.storage", "UntypedStorage"):
             return _StorageType(name)
-        if module.split(".")[0] in _LIGHTNING or (module, name) == ("argparse", "Namespace"):
+        if module.split(".")[0] in _LIGHTNING or (module, name) in _DATA:
             return _Note
         if (module, name) == ("torch", "Size"):
             return _Size()
@@ -168,7 +210,9 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError("a reference to something other than a storage")
         kind, key, _, count = reference[1:5]
         if not isinstance(kind, _StorageType) or kind.name not in _DTYPES:
-            raise pickle.UnpicklingError(f"a storage of an unknown type, {getattr(kind, 'name', kind)!r}")
+            named = kind.name if isinstance(kind, _StorageType) else type(kind).__name__
+            raise pickle.UnpicklingError(f"a storage of an unknown type, {named!r}")
+        self.types.setdefault(str(key), kind.name)
         view = reference[5] if len(reference) > 5 else None
         if view is None:
             return _Storage(str(key), kind.name, 0, int(count))
@@ -184,6 +228,21 @@ class _Size:
         return tuple(int(size) for size in sizes)
 
 
+def _load(file: BinaryIO) -> tuple[Any, dict[str, str]]:
+    """The object of a pickle at the file's place, which is then behind it, and the types of its storages by key.
+
+    Its steps are looked through first: each has the bytes that it says it has, and a place in the memo is not beyond
+    the number of bytes before it, as Python's unpickler would make room for all the places below.
+    """
+    start = file.tell()
+    for step, argument, place in pickletools.genops(file):
+        if step.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > (place or 0):
+            raise pickle.UnpicklingError(f"a pickle with a memo of {argument} places")
+    file.seek(start)
+    unpickler = _Unpickler(file)
+    return unpickler.load(), unpickler.types
+
+
 def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -192,7 +251,7 @@ def _read_zip(file: BinaryIO) -> Any:
         folder = names[0][: -len("data.pkl")]
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("numbers of another byte order")
-        found = _Unpickler(io.BytesIO(archive.read(names[0])), encoding="utf-8").load()
+        found, _ = _load(io.BytesIO(archive.read(names[0])))
         raw: dict[str, bytes] = {}
 
         def content(key: str) -> bytes:
@@ -205,15 +264,13 @@ def _read_zip(file: BinaryIO) -> Any:
 
 def _read_old(file: BinaryIO) -> Any:
     file.seek(0)
-    if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
+    if _load(file)[0] != _MAGIC or _load(file)[0] != _PROTOCOL:
         raise ValueError("no file of torch.save")
-    system = _Unpickler(file).load()
+    system, _ = _load(file)
     if not isinstance(system, dict) or not system.get("little_endian", True):
         raise ValueError("numbers of another byte order")
-    found = _Unpickler(file).load()
-    keys = _Unpickler(file).load()
-    types: dict[str, str] = {}
-    _walk(found, lambda tensor: types.setdefault(tensor.storage.key, tensor.storage.type))
+    found, types = _load(file)
+    keys, _ = _load(file)
     raw = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little", signed=True)
@@ -224,24 +281,42 @@ def _read_old(file: BinaryIO) -> Any:
     return _filled(found, raw.__getitem__)
 
 
-def _walk(value: Any, see: Any) -> Any:
-    """`value` with what `see` makes of each tensor in it, below dictionaries and lists."""
+def _walk(value: Any, see: Any, seen: dict[int, Any] | None = None) -> Any:
+    """`value` with what `see` makes of each tensor in it, below dictionaries and lists; each of these is made once."""
     if isinstance(value, _Tensor):
         return see(value)
-    if isinstance(value, dict):
-        return {key: _walk(inner, see) for key, inner in dict.items(value)}
-    if isinstance(value, list | tuple):
-        return [_walk(inner, see) for inner in value]
-    return value
+    if not isinstance(value, dict | list | tuple):
+        return value
+    seen = {} if seen is None else seen
+    if id(value) not in seen:
+        seen[id(value)] = _UNFINISHED
+        if isinstance(value, dict):
+            seen[id(value)] = {key: _walk(inner, see, seen) for key, inner in dict.items(value)}
+        else:
+            seen[id(value)] = [_walk(inner, see, seen) for inner in value]
+    if seen[id(value)] is _UNFINISHED:
+        raise ValueError("a container that holds itself")
+    return seen[id(value)]
+
+
+_UNFINISHED = object()
 
 
 def _filled(value: Any, content: Any) -> Any:
-    """Tensors as arrays of their storages' numbers."""
+    """Tensors as arrays: views of their storages' numbers, so that many tensors of one storage take no more memory."""
+    storages: dict[tuple[str, str], np.ndarray] = {}
+
+    def numbers_of(storage: _Storage) -> np.ndarray:
+        place = (storage.key, storage.type)
+        if place not in storages:
+            numbers = np.frombuffer(content(storage.key), _DTYPES[storage.type])
+            if storage.type == "BFloat16Storage":
+                numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+            storages[place] = numbers
+        return storages[place][storage.start : storage.start + storage.count]
 
     def array(tensor: _Tensor) -> np.ndarray:
-        storage = tensor.storage
-        numbers = np.frombuffer(content(storage.key), _DTYPES[storage.type])
-        numbers = numbers[storage.start : storage.start + storage.count]
+        numbers = numbers_of(tensor.storage)
         inside = all(size >= 0 for size in tensor.shape) and min((tensor.offset, *tensor.strides, 0)) >= 0
         steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         # No more values than numbers either: strides of zero would make much of little.
@@ -251,10 +326,7 @@ def _filled(value: Any, content: Any) -> Any:
         if 0 in tensor.shape:
             return np.zeros(tensor.shape, numbers.dtype)
         strides = [stride * numbers.itemsize for stride in tensor.strides]
-        seen = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
-        if storage.type == "BFloat16Storage":
-            return (seen.astype(np.uint32) << 16).view(np.float32)
-        return np.array(seen)
+        return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
 
     return _walk(value, array)
 

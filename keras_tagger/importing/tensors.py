@@ -117,17 +117,24 @@ class Tensors:
     def _take(self, name: str, shape: Sequence[int]) -> np.ndarray | None:
         value = self.values.get(name)
         if value is None:
-            self.missing.append(name)
+            _note(self.missing, name)
             return None
         self._taken.add(name)
         if tuple(value.shape) != tuple(shape):
-            self.wrong.append(f"{name} {list(value.shape)} instead of {list(shape)}")
+            _note(self.wrong, f"{name} {list(value.shape)} instead of {list(shape)}")
             return None
-        value = value.astype(np.float32)
+        with np.errstate(over="ignore"):
+            value = value.astype(np.float32)
         if not np.isfinite(value).all():
-            self.wrong.append(f"{name} with values that are not finite")
+            _note(self.wrong, f"{name} with values that are not finite")
             return None
         return value
+
+
+def _note(found: list[str], what: str) -> None:
+    """Once, though several variables take their part of a tensor."""
+    if what not in found:
+        found.append(what)
 
 
 def _reversed(variable: Any) -> tuple[int, ...]:

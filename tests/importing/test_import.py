@@ -215,13 +215,47 @@ def test_published_vocabularies(architecture: str, tags: str, expected: tuple[st
 def test_tags_and_directory_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"tags: expected mtat, msd, jamendo or a file .* Received: 'mtt'"):
         import_checkpoint(DATA / "won2021.pth", "won2021", "mtt")
-    with pytest.raises(ModelError, match=r"tags: expected at least one name, each once\. Received: a, a\."):
-        import_checkpoint(DATA / "won2021.pth", "won2021", ("a", "a"))
+    with pytest.raises(ModelError, match=r"tags: expected at least one name, each once\. Received: b more than once\."):
+        import_checkpoint(DATA / "won2021.pth", "won2021", ("a", "b", "c", "b"))
+    for wrong in (("a", 3), ("a", "b\nc"), ("a", " ")):
+        with pytest.raises(
+            ModelError, match=r"tags: expected names, each in a line of its own\. Received: (3|'b\\nc'|' ')"
+        ):
+            import_checkpoint(DATA / "won2021.pth", "won2021", wrong)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious", encoding="utf-8")
     with pytest.raises(ModelError, match=r"out: expected a new or empty directory"):
         import_checkpoint(DATA / "won2021.pth", "won2021", TAGS, tmp_path / "out")
     assert (tmp_path / "out" / "mine").read_text(encoding="utf-8") == "precious"
+
+
+def test_tags_of_a_file_with_windows_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "tags.txt").write_bytes("\ufeffrock\r\nhip hop\r\n\r\n d\u00e9j\u00e0 vu \r\nd\r\ne".encode())
+    tagger = import_checkpoint(DATA / "won2019_raw.pth", "won2019_raw", tmp_path / "tags.txt")
+    assert tagger.tags == ("rock", "hip hop", "d\u00e9j\u00e0 vu", "d", "e")
+
+
+def test_names_in_a_file_do_not_make_a_model_of_any_size(tmp_path: Path) -> None:
+    """A layer's number, and a few numbers that call for a square of many."""
+    state = tensors_of("won2021")
+    for name in [name for name in state if name.startswith("transformer.layers.1.")]:
+        state[name.replace(".1.", ".1000000000.", 1)] = state.pop(name)
+    with pytest.raises(ModelError, match=r"with 33 missing \(transformer\.layers\.1\.\S+, .*; 11 left over \(transf"):
+        import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2021", TAGS)
+    state = {**tensors_of("won2021"), "cls_token": np.zeros(64000, np.float32)}
+    with pytest.raises(
+        ModelError, match=r"layers of width 64000 and \d+ have [\d,]+ weights, and it holds 1\d\d,\d+ num"
+    ):
+        import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2021", TAGS)
+    state["frontend.layer1.conv_1.weight"] = np.zeros((0, 1, 3, 3), np.float32)
+    with pytest.raises(ModelError, match=r"expected the tensors of won2021\. Received: "):
+        import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2021", TAGS)
+
+
+def test_a_tensor_named_with_a_line_end_is_one_sentence(tmp_path: Path) -> None:
+    state = {**tensors_of("won2019_raw"), "classifier\n\x1b[31mmore": np.zeros(1, np.float32)}
+    with pytest.raises(ModelError, match=r"1 left over \(classifier\?\?\[31mmore\)\.$"):
+        import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2019_raw", TAGS)
 
 
 def test_pytorch_is_not_needed() -> None:

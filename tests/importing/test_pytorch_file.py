@@ -13,9 +13,10 @@ import pickled
 import pytest
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
-from keras_tagger.importing.pytorch_file import read_tensors, state_dict
+from keras_tagger.importing.pytorch_file import BELOW, read_tensors, state_dict
 
 DATA = Path(__file__).parent / "data"
+REBUILD = ("torch._utils", "_rebuild_tensor_v2")
 
 
 def test_zip_and_old_format_have_the_same_names() -> None:
@@ -71,6 +72,16 @@ def test_bfloat16(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_tensors(path)["a"], [1.5, -2.0])
 
 
+def test_many_tensors_of_one_storage_take_no_more_memory(tmp_path: Path) -> None:
+    """A file cannot make much of little: 100 tensors of the same 4 MB are 4 MB."""
+    stored = pickled._Storage("0", "FloatStorage", 10**6)
+    views = {f"view {i}": pickled.call(*REBUILD, stored, 0, (10**6,), (1,), False, None) for i in range(100)}
+    found = read_tensors(pickled.write(tmp_path / "a.pth", {"whole": np.arange(1e6, dtype=np.float32), **views}))
+    assert len(found) == 101
+    assert all(np.shares_memory(found["whole"], value) for value in found.values())
+    np.testing.assert_array_equal(found["view 99"][[0, -1]], [0.0, 999999.0])
+
+
 def test_what_lightning_notes_of_itself_is_passed_over(tmp_path: Path) -> None:
     notes = {
         "epoch": 3,
@@ -81,6 +92,73 @@ def test_what_lightning_notes_of_itself_is_passed_over(tmp_path: Path) -> None:
     found = read_tensors(pickled.write(tmp_path / "a.ckpt", {"a": np.ones(2, np.float32)}, notes))
     assert found["epoch"] == 3
     np.testing.assert_array_equal(state_dict(found, "")["a"], [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pickled.call("numpy.core.multiarray", "scalar", pickled.call("numpy", "dtype", "f8", 0, 1), b"12345678"),
+        pickled.call("numpy._core.multiarray", "scalar", pickled.call("numpy", "dtype", "f4", 0, 1), b"1234"),
+        pickled.call("__builtin__", "set", [1, 2]),
+        pickled.call("collections", "defaultdict", pickled.named("builtins", "dict")),
+        pickled.call("pathlib", "PosixPath", "/", "x"),
+        pickled.call("torch", "device", "cuda", 0),
+        pickled.named("torch", "float32"),
+    ],
+    ids=["float64", "float32", "set", "defaultdict", "path", "device", "dtype"],
+)
+def test_plain_data_beside_the_tensors_is_passed_over(beside: Any, tmp_path: Path) -> None:
+    """What trainers note: a best score, paths, devices."""
+    path = pickled.write(tmp_path / "a.ckpt", {"a": np.ones(2, np.float32)}, {"note": beside})
+    np.testing.assert_array_equal(state_dict(read_tensors(path), path)["a"], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("key", BELOW)
+def test_where_the_tensors_are(key: str, tmp_path: Path) -> None:
+    stored = {"a": np.ones(2, np.float32)}
+    assert list(state_dict({key: stored, "epoch": 3}, "")) == ["a"]
+    with pytest.raises(ModelError, match=r"below state_dict, model_state_dict, model\. Received: x, which holds none"):
+        state_dict({"net": stored}, "x")
+
+
+def in_old_format(content: bytes) -> bytes:
+    before = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    return b"".join(pickle.dumps(part, 2) for part in before) + content + pickle.dumps([], 2)
+
+
+def in_zip(path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        # 4 bytes that would make Python's unpickler fill 16 GB.
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "a pickle with a memo of 2147483647 places"),
+        (b"\x80\x02}p1000000000\n.", "a pickle with a memo of 1000000000 places"),
+        (b'\x80\x02}q\x00S"a"\nh\x00s.', "a container that holds itself"),
+        (b'\x80\x02}S"a"\n]q\x00h\x00as.', "a container that holds itself"),
+    ],
+    ids=["memo", "old memo", "dictionary", "list"],
+)
+def test_small_files_that_would_fill_the_memory(content: bytes, words: str, old: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(in_old_format(content)) if old else in_zip(path, content)
+    with pytest.raises(ModelError, match=words):
+        read_tensors(path)
+
+
+def test_containers_that_hold_another_twice_are_read_once(tmp_path: Path) -> None:
+    """Forty lists, each of the one before twice: 2^40 entries if each were read for itself."""
+    lists = b"]q\x000" + b"".join(b"]q%c(h%ch%ce0" % (i, i - 1, i - 1) for i in range(1, 40))
+    in_zip(tmp_path / "a.pth", b"\x80\x02" + lists + b'}S"a"\nh\x27s.')
+    found, depth = read_tensors(tmp_path / "a.pth")["a"], 0
+    while found:
+        assert found[0] is found[1]
+        found, depth = found[0], depth + 1
+    assert depth == 39
 
 
 @pytest.mark.parametrize(
@@ -132,7 +210,6 @@ def test_old_files_run_nothing_either(place: int, tmp_path: Path) -> None:
     assert trace.exists()
 
 
-REBUILD = ("torch._utils", "_rebuild_tensor_v2")
 STORED = pickled._Storage("0", "FloatStorage", 4)
 
 
