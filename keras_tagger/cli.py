@@ -8,8 +8,10 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import argparse
+import codecs
 import csv
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -55,6 +57,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=_ANY_NAME)
     try:
         status = arguments.command(arguments)
     except KerasTaggerError as error:
@@ -62,10 +66,11 @@ def _run(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         status = 130
         _fail("interrupted")
-    except BrokenPipeError:
-        # The reader of our output (head, say) has seen enough.
+    except OSError as error:
+        # What is left in stdout's buffer must not fail again at the end.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        status = 0
+        # The reader of our output (head, say) has seen enough; or a disk is full.
+        status = 0 if isinstance(error, BrokenPipeError) else _fail(f"expected to read and write files ({error})")
     if "tensorflow_io" in sys.modules:
         # tensorflow-io 0.37 aborts in its destructors, which would turn success into a failing exit status.
         sys.stdout.flush()
@@ -77,6 +82,18 @@ def _run(arguments: argparse.Namespace) -> None:
 def _fail(message: str) -> int:
     print(f"keras-tagger: {message}", file=sys.stderr)
     return 1
+
+
+def _as_it_is(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The bytes of a file's name that are no text, as they are, and what stdout's encoding has not as an escape."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+_ANY_NAME = "keras_tagger.any_name"
+codecs.register_error(_ANY_NAME, _as_it_is)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -164,10 +181,9 @@ def _add_output(command: Any) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, received {text}")
-    return value
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text!r}")
+    return int(text)
 
 
 def _tag(arguments: argparse.Namespace) -> int:
@@ -248,13 +264,23 @@ def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Answer], key:
             failed = _fail(str(error))
             continue
         if arguments.json:
-            print(json.dumps({"file": file, key: found.values, **found.names}, ensure_ascii=False), flush=True)
+            print(_json_line({"file": file, key: found.values, **found.names}), flush=True)
         elif arguments.csv:
             for tag, score in found.values.items():
                 rows.writerow([file, tag, f"{score:.6f}", *(int(tag in names) for names in found.names.values())])
         else:
             print("\n".join([file, *_tag_lines(found)]), flush=True)
     return failed
+
+
+def _json_line(values: Mapping[str, Any]) -> str:
+    """JSON as plain text, or in ASCII where stdout could not write a name so that it can be read back."""
+    line = json.dumps(values, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values)
+    return line
 
 
 def _tag_lines(answer: Answer) -> list[str]:

@@ -177,4 +177,16 @@ def write_packaged(
 
 
 def _registry(folder: Path) -> dict[str, dict[str, Any]]:
-    return json.loads((folder / REGISTRY).read_text(encoding="utf-8"))
+    path = folder / REGISTRY
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(name): {key: str(entry[key]) for key in ("file", "sha256", "description")}
+            for name, entry in entries.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(
+            f"expected the list of the package's weights (installing keras_tagger again restores it). "
+            f"Received: {path} ({reason})."
+        ) from None

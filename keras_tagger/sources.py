@@ -38,9 +38,14 @@ def find_source(source: str | os.PathLike[str]) -> Source:
 
     Raises:
         ModelNotFoundError: there is nothing of that name.
-        ModelError: a directory that is no run.
+        ModelError: a directory that is no run, or neither a name nor a path.
     """
     names = pretrained()
+    if not isinstance(source, str | os.PathLike):
+        raise ModelError(
+            f"expected a pretrained name ({', '.join(names) or 'there are none'}), a run directory or a .keras file. "
+            f"Received: {source!r}."
+        )
     if isinstance(source, str) and source in names:
         return Source(name=source)
     path = Path(source)

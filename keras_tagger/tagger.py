@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,9 +71,9 @@ class Tagger:
                 largest score; `keras_tagger.tags.SYNONYMS` lists them.
 
         Raises:
-            ModelError: `top` is below 1.
+            ModelError: `top` is below 1, or no whole number.
         """
-        if top is not None and top < 1:
+        if top is not None and (not isinstance(top, int | np.integer) or top < 1):
             raise ModelError(f"top: expected at least 1. Received: {top!r}.")
         return make_tags(self.tags, self.scores(audio), self.info, top, merge_synonyms)
 
@@ -96,9 +97,9 @@ class Tagger:
             and its time is the centre of what is new in it.
 
         Raises:
-            ModelError: the window is not longer than zero.
+            ModelError: the window is not longer than zero, or endless.
         """
-        if not window_seconds > 0:
+        if not (window_seconds > 0 and math.isfinite(window_seconds)):
             raise ModelError(f"window_seconds: expected a positive time. Received: {window_seconds!r}.")
         token = self.model.token_samples
         size = max(round(window_seconds * self.model.audio.sample_rate / token), 1) * token
@@ -183,13 +184,15 @@ class Tagger:
         """Numbers of outputs by tag, in the order given; all of them for None, one for a string.
 
         Raises:
-            ModelError: a tag that the model does not have.
+            ModelError: a tag that the model does not have or that is given twice, or none at all.
         """
         if isinstance(tags, str):
             tags = [tags]
         unknown = [tag for tag in tags or () if tag not in self.model.tags]
         if unknown:
             raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
+        if tags is not None and not 0 < len(tags) == len(set(tags)):
+            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(tags) or 'none'}.")
         return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
 
     def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
@@ -213,8 +216,8 @@ class Tagger:
         if unknown:
             raise ModelError(f"rename: expected some of {', '.join(kept)}. Received: {unknown[0]!r}.")
         names = [rename.get(tag, tag) for tag in kept]
-        if not names or len(set(names)) != len(names):
-            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names) or 'none'}.")
+        if len(set(names)) != len(names):
+            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names)}.")
         model = MusicTagger(names, self.model.audio, self.model.model)
         model.build()
         copy_weights(self.model, model, dict(zip(names, kept, strict=True)))

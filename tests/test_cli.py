@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -135,6 +136,58 @@ def test_a_bad_file_among_good_ones_is_told_and_skipped(capsys, tiny_run, clip, 
     assert len(messages) == 2
     assert str(bad) in messages[0]
     assert "gone.wav" in messages[1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_files_of_any_name(tiny_run, clip, encoding):
+    """A name that stdout's encoding has not, and one that is no text, are tagged like all others."""
+    names = [b"\xc3\xbc\xe9\x9f\xb3.wav", b"latin-\xfc.wav", b'two\nlines, "quoted".wav']
+    files = [os.path.join(os.fsencode(clip.parent), name) for name in names]
+    for file in files:
+        os.link(clip, file)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "keras_tagger", "tag", "--model", str(tiny_run.dir), "--top", "1", *files]
+    done = subprocess.run([*command, "--json"], capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    told = [json.loads(line)["file"] for line in done.stdout.decode("utf-8").splitlines()]
+    assert [os.fsencode(file) for file in told] == files
+    if encoding == "ascii:strict":
+        return
+    done = subprocess.run([*command, "--csv"], capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = list(csv.DictReader(io.StringIO(done.stdout.decode("utf-8", "surrogateescape"))))
+    assert [os.fsencode(row["file"]) for row in rows] == files
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_full_disk_is_one_sentence(tiny_run, clip):
+    command = [sys.executable, "-m", "keras_tagger", "tag", str(clip), "--model", str(tiny_run.dir)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("keras-tagger: expected to read and write files ([Errno 28]")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"compact": {}}'], ids=repr)
+def test_a_damaged_registry_is_one_sentence(capsys, clip, tmp_path, monkeypatch, text):
+    monkeypatch.setattr(packaged, "weights_folder", lambda: tmp_path)
+    if text is not None:
+        (tmp_path / "registry.json").write_text(text)
+    status, out, err = call(capsys, "tag", clip)
+    assert (status, out) == (1, "")
+    assert err.startswith("keras-tagger: expected the list of the package's weights")
+    assert err.count("\n") == 1
+    assert str(tmp_path / "registry.json") in err
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "2.5", "all", ""])
+def test_top_is_a_whole_number(capsys, number):
+    with pytest.raises(SystemExit) as stopped:
+        cli._parse(["keras-tagger", "tag", "a.wav", f"--top={number}"])
+    assert stopped.value.code == 2
+    message = f"argument --top: expected a whole number of at least 1, received {number!r}"
+    assert capsys.readouterr().err.splitlines()[-1].endswith(message)
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_select_of_what_cannot_be(tagger: Any, tags: list[str], rename: Any, wor
         tagger.select(tags, rename)
 
 
-@pytest.mark.parametrize("top", [0, -1])
-def test_top_below_one(tagger: Any, top: int) -> None:
-    with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top}"):
+@pytest.mark.parametrize("top", [0, -1, 2.5, "3", float("nan")])
+def test_an_impossible_top(tagger: Any, top: Any) -> None:
+    with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top!r}"):
         tagger.tag((SHORT, RATE), top=top)
 
 
@@ -153,7 +153,7 @@ def test_taggram_is_the_tags_of_short_windows(tagger: Any) -> None:
     assert (found.tags, found.method) == (TAGS, "taggram")
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
 def test_taggram_of_no_length(tagger: Any, seconds: float) -> None:
     with pytest.raises(ModelError, match="window_seconds: expected a positive time"):
         tagger.taggram((SHORT, RATE), window_seconds=seconds)
@@ -204,7 +204,7 @@ def test_contributions_to_an_unknown_tag(tagger: Any) -> None:
 
 @pytest.mark.parametrize("tags", [[], ["low", "low"]])
 def test_contributions_to_an_impossible_choice(tagger: Any, tags: list[str]) -> None:
-    with pytest.raises(ModelError, match=r"expected .* Received: "):
+    with pytest.raises(ModelError, match=f"tags: expected at least one name, each once. Received: {', '.join(tags)}"):
         tagger.contributions((SHORT, RATE), tags=tags)
 
 
@@ -263,6 +263,12 @@ def test_load_of_a_run(tiny_run: Any) -> None:
 def test_load_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"none\.keras.*does not exist"):
         load(tmp_path / "none.keras")
+
+
+@pytest.mark.parametrize("source", [None, 5, b"compact"])
+def test_load_of_no_name(source: Any) -> None:
+    with pytest.raises(ModelError, match=rf"expected a pretrained name .* Received: {source!r}\."):
+        load(source)
 
 
 def test_load_of_an_empty_directory(tmp_path: Path) -> None:
