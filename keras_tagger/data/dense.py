@@ -7,8 +7,9 @@ A clip's dense labels are a file beside it, named in the manifest's column `labe
   "max", the way from stretches to a label of them all. This is how a tagger that hears short patches labels a clip
   ("mean").
 - `.json`: `{"seconds": 30.0, "stretch_seconds": 0.5, "tags": {"piano": [[0.0, 1.25], [2.0, 9.5]], "cello": []}}`, the
-  times in seconds at which a tag is heard, as a score knows them. They become stretches of `stretch_seconds`: 1 where
-  the tag is heard for at least half of it, 0 where it is not heard at all, unknown between; the pool is "max".
+  times in seconds at which a tag is heard, as a score knows them; they may overlap, as notes do. They become stretches
+  of `stretch_seconds`: 1 where the tag is heard for at least half of it, 0 where it is not heard at all, unknown
+  between; the pool is "max".
 
 A tag that a file does not name is unknown for the clip.
 """
@@ -30,6 +31,8 @@ from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 POOLS = ("mean", "max")
 UNKNOWN = float("nan")
+# Of hops and lengths; beyond them a file is a mistake, and its stretches would fill the memory.
+MIN_SECONDS, MAX_SECONDS = 0.001, 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,11 @@ def read_dense(path: str | os.PathLike[str]) -> DenseLabels:
         (labels.values.size > 0, "at least one stretch and tag", labels.values.shape),
         (len(set(labels.tags)) == len(labels.tags), "every tag once", list(labels.tags)),
         (not (labels.values < 0).any() and not (labels.values > 1).any(), "values in 0..1 or NaN", "others"),
-        (labels.hop_seconds > 0 and labels.length_seconds > 0, "a positive hop and length", labels.hop_seconds),
+        (
+            all(MIN_SECONDS <= seconds <= MAX_SECONDS for seconds in (labels.hop_seconds, labels.length_seconds)),
+            f"a positive hop and length, of {MIN_SECONDS:g} to {MAX_SECONDS:g} seconds",
+            f"{labels.hop_seconds:g} and {labels.length_seconds:g}",
+        ),
         (labels.pool in POOLS, f"a pool among {', '.join(POOLS)}", labels.pool),
     ):
         if not ok:
@@ -109,6 +116,8 @@ def read_dense(path: str | os.PathLike[str]) -> DenseLabels:
 
 def _of_arrays(path: Path) -> DenseLabels:
     with np.load(path, allow_pickle=False) as stored:
+        if stored["tags"].ndim != 1:
+            raise ValueError(f"tags of shape {stored['tags'].shape}")
         return DenseLabels(
             tuple(str(tag) for tag in stored["tags"]),
             stored["values"].astype(np.float32),
@@ -120,15 +129,28 @@ def _of_arrays(path: Path) -> DenseLabels:
 
 def _of_intervals(content: Mapping[str, Any]) -> DenseLabels:
     seconds, stretch = float(content["seconds"]), float(content["stretch_seconds"])
-    if not (stretch > 0 and math.isfinite(seconds)):
+    if not (MIN_SECONDS <= stretch <= MAX_SECONDS and 0 < seconds <= MAX_SECONDS):
         raise ValueError(f"seconds {seconds:g} and stretch_seconds {stretch:g}")
     n_stretches = max(int(seconds / stretch + 1e-6), 1)
     starts = np.arange(n_stretches) * stretch
     values = np.zeros((n_stretches, len(content["tags"])), np.float32)
-    for column, intervals in enumerate(content["tags"].values()):
+    for column, (tag, intervals) in enumerate(content["tags"].items()):
         heard = np.zeros(n_stretches)
-        for start, end in intervals:
+        for start, end in _disjoint(intervals, tag):
             heard += np.clip(np.minimum(end, starts + stretch) - np.maximum(start, starts), 0.0, None)
         share = heard / stretch
         values[:, column] = np.where(share >= 0.5, 1.0, np.where(share > 0.0, UNKNOWN, 0.0))
     return DenseLabels(tuple(content["tags"]), values, stretch, stretch, "max")
+
+
+def _disjoint(intervals: Any, tag: str) -> list[tuple[float, float]]:
+    """The intervals in order, without the parts that an earlier one has; raises `ValueError` for what is no time."""
+    kept: list[tuple[float, float]] = []
+    reached = -math.inf
+    for start, end in sorted((float(start), float(end)) for start, end in intervals):
+        if not (math.isfinite(start) and math.isfinite(end) and start <= end):
+            raise ValueError(f"{tag} from {start:g} to {end:g} s")
+        if end > reached:
+            kept.append((max(start, reached), end))
+            reached = end
+    return kept

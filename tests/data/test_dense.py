@@ -54,6 +54,33 @@ def test_times_become_stretches(tmp_path):
     assert np.isnan(found["c"])
 
 
+def test_notes_of_a_chord_count_once(tmp_path):
+    """Three notes of 0.3 s together are not 0.9 s of a tag."""
+    chord = [[0.1, 0.4], [0.0, 0.3], [0.1, 0.3]]
+    labels = read_dense(write_times(tmp_path / "x.json", {"a": chord, "b": [[1.0, 3.0], [1.2, 1.4], [2.9, 3.6]]}))
+    np.testing.assert_array_equal(labels.values, [[NAN, 0], [0, 1], [0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        ({"tags": {"a": [[0.0, 1.0], [3.0, 2.0]]}}, "a from 3 to 2 s"),
+        ({"tags": {"a": [[NAN, 1.0]]}}, "a from nan to 1 s"),
+        ({"tags": {"a": [[0.0, float("inf")]]}}, "a from 0 to inf s"),
+        ({"tags": {"a": [["soon", 1.0]]}}, "'soon'"),
+        ({"tags": {"a": []}, "seconds": -4.0}, "seconds -4 and stretch_seconds 1"),
+        ({"tags": {"a": []}, "seconds": 1e12}, "seconds 1e+12 and stretch_seconds 1"),
+        ({"tags": {"a": []}, "stretch": float("inf")}, "seconds 4 and stretch_seconds inf"),
+        ({"tags": {"a": []}, "stretch": 1e-9}, "seconds 4 and stretch_seconds 1e-09"),
+    ],
+)
+def test_impossible_times_are_refused(tmp_path, content, received):
+    path = write_times(tmp_path / "x.json", **content)
+    with pytest.raises(ManifestError, match=r"x\.json: expected dense labels \(.npz or .json\)\. Received: ") as error:
+        read_dense(path)
+    assert received in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -61,6 +88,11 @@ def test_times_become_stretches(tmp_path):
         ({"values": [[0.5]]}, "a column per tag. Received: (1, 1)"),
         ({"tags": ("a", "a")}, "every tag once"),
         ({"hop": 0.0}, "a positive hop and length"),
+        ({"hop": float("inf")}, "a positive hop and length"),
+        ({"hop": 1e-9}, "a positive hop and length"),
+        ({"length": float("inf")}, "a positive hop and length"),
+        ({"length": NAN}, "a positive hop and length"),
+        ({"tags": (("a", "b"),)}, "Received: tags of shape (1, 2)"),
         ({"pool": "median"}, "a pool among mean, max. Received: median"),
     ],
 )
