@@ -6,9 +6,9 @@
 Hard labels of scores and soft labels of a teacher contradict each other: the teacher gives a harp that is there 0.02,
 and the score 1, four times what the teacher gives any harp. A student of both learns neither well
 (docs/training_notes.md). Corrected labels stay the teacher's, with the least change that puts what is there above what
-is not: an instrument that sounds in a patch has at least PRESENT, one that does not at most ABSENT, and singing that
-is not there at most ABSENT. Tags that the score cannot know, and patches in which an instrument sounds for a moment
-only, keep the teacher's label.
+is not: an instrument that sounds in a patch has at least --present, one that does not at most --absent, and singing
+that is not there at most --absent. Tags that the score cannot know, and patches in which an instrument sounds for a
+moment only, keep the teacher's label.
 
 Writes dense labels (`keras_tagger.data.dense`) and OUT/manifest.jsonl, which `fit` takes.
 """
@@ -32,7 +32,6 @@ from keras_tagger.files import replacing
 from pretrain.score_labels import PRESENT as INSTRUMENTS
 from pretrain.score_labels import VOICE_TAGS
 
-PRESENT, ABSENT = 0.4, 0.08
 # Of a patch; with less the score does not say what a listener to the patch would.
 LEAST_SHARE = 0.15
 LOWERED = (*INSTRUMENTS, "choral", *VOICE_TAGS)
@@ -46,6 +45,8 @@ def define_flags() -> None:
     flags.DEFINE_string("scores", None, "The rendered scores' manifest, whose labels are times.", required=True)
     flags.DEFINE_string("labels", None, "What `teacher.py` made of it, or of a part of it.", required=True)
     flags.DEFINE_string("out", None, "Folder of the corrected labels.", required=True)
+    flags.DEFINE_float("present", 0.6, "Least label of what sounds.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("absent", 0.04, "Greatest label of what does not.", lower_bound=0.0, upper_bound=1.0)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,13 +54,13 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        count = correct_manifest(Path(FLAGS.scores), Path(FLAGS.labels), Path(FLAGS.out))
+        count = correct_manifest(Path(FLAGS.scores), Path(FLAGS.labels), Path(FLAGS.out), FLAGS.present, FLAGS.absent)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{count} clips corrected: {FLAGS.out}")
 
 
-def correct_manifest(scores: Path, labels: Path, out: Path) -> int:
+def correct_manifest(scores: Path, labels: Path, out: Path, present: float, absent: float) -> int:
     """Write corrected labels of every clip of the teacher's manifest, and a manifest; return how many.
 
     Raises:
@@ -77,7 +78,7 @@ def correct_manifest(scores: Path, labels: Path, out: Path) -> int:
         with replacing(out / teacher.name) as temporary:
             np.savez(
                 temporary,
-                values=correct(dense, heard).astype(np.float16),
+                values=correct(dense, heard, present, absent).astype(np.float16),
                 tags=np.array(dense.tags),
                 hop_seconds=dense.hop_seconds,
                 length_seconds=dense.length_seconds,
@@ -90,12 +91,15 @@ def correct_manifest(scores: Path, labels: Path, out: Path) -> int:
     return len(rows)
 
 
-def correct(dense: DenseLabels, heard: Mapping[str, Sequence[Sequence[float]]]) -> np.ndarray:
+def correct(
+    dense: DenseLabels, heard: Mapping[str, Sequence[Sequence[float]]], present: float, absent: float
+) -> np.ndarray:
     """The teacher's labels of one clip, corrected.
 
     Args:
         dense: the teacher's, of patches.
         heard: when each tag is heard, seconds, as a score knows it; a tag it does not name is unknown.
+        present, absent: least label of what sounds, greatest of what does not.
 
     Returns:
         float32 [n_stretches, n_tags], as `dense.values`.
@@ -109,10 +113,10 @@ def correct(dense: DenseLabels, heard: Mapping[str, Sequence[Sequence[float]]]) 
         for start, end in heard[tag]:
             seconds += np.clip(np.minimum(end, starts + dense.length_seconds) - np.maximum(start, starts), 0.0, None)
         silent = seconds == 0.0
-        values[silent, column] = np.minimum(values[silent, column], ABSENT)
+        values[silent, column] = np.minimum(values[silent, column], absent)
         sounds = seconds >= LEAST_SHARE * dense.length_seconds
         if tag in RAISED:
-            values[sounds, column] = np.maximum(values[sounds, column], PRESENT)
+            values[sounds, column] = np.maximum(values[sounds, column], present)
     return values
 
 
