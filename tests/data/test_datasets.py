@@ -133,6 +133,23 @@ def test_gtzan(tmp_path, suffix):
     assert manifest.labels().sum(axis=1).tolist() == [1.0] * 9
 
 
+def test_files_as_other_systems_leave_them(tmp_path):
+    """Line ends of Windows and a mark before the text; names of audio in capitals; folders that are links."""
+    root = sets.make_mtat(tmp_path / "mtat")
+    expected = open_dataset("mtat", root)
+    path = root / "annotations_final.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert open_dataset("mtat", root) == expected
+    (root / "0").rename(tmp_path / "elsewhere")
+    (root / "0").symlink_to(tmp_path / "elsewhere")
+    (root / "c/g-h-03-i-0-29.mp3").rename(root / "c/g-h-03-i-0-29.MP3")
+    found = open_dataset("mtat", root)
+    assert [clip.tags for clip in found.clips] == [clip.tags for clip in expected.clips]
+    assert [os.path.relpath(clip.path, root) for clip in found.clips[:3]] == [
+        *("0/a-b-01-c-0-29.mp3", "b/d-e-02-f-30-59.mp3", "c/g-h-03-i-0-29.MP3")
+    ]
+
+
 class Evil:
     def __init__(self, path):
         self.path = path
@@ -226,6 +243,16 @@ def test_what_is_missing_and_where_it_is_had(tmp_path):
             "line 2, column mp3_path: expected a path",
         ),
         ("annotations_final.csv", lambda text: text.replace('"0"', '"2"', 1), "line 2, column rare 0: expected 0 or 1"),
+        (
+            "annotations_final.csv",
+            lambda text: text.replace('"rare 0"', '"rare 1"'),
+            "every column once. Received: 'rare 1'",
+        ),
+        (
+            "annotations_final.csv",
+            lambda text: text + text.splitlines()[2],
+            r"line 8: expected every clip once.*of line 3",
+        ),
     ],
 )
 def test_damaged_mtat_annotations(tmp_path, file, change, message):
@@ -245,6 +272,18 @@ def test_damaged_annotations_of_the_others(tmp_path):
     path.write_bytes(b"a\tb\r\n")
     with pytest.raises(ManifestError, match="line 1: expected the tab-separated columns TRACK_ID"):
         open_dataset("mtg_jamendo", jamendo)
+    path.write_bytes(whole + whole.splitlines(keepends=True)[1])
+    with pytest.raises(
+        ManifestError, match=r"train\.tsv: expected every track once\. Received again: '13/213\.mp3', of tr"
+    ):
+        open_dataset("mtg_jamendo", jamendo)
+    path.write_bytes(whole)
+    test = path.with_name("autotagging_top50tags-test.tsv")
+    test.write_bytes(test.read_bytes() + whole.splitlines(keepends=True)[1])
+    with pytest.raises(
+        ManifestError, match=r"test\.tsv: expected every track once\. Received again: '13/213\.mp3', of tr"
+    ):
+        open_dataset("mtg_jamendo", jamendo)
     gtzan = sets.make_gtzan(tmp_path / "gtzan")
     (gtzan / "test_filtered.txt").write_text("blues/blues.00000.wav\n")
     with pytest.raises(ManifestError, match="line 1: expected every clip once. Received again: .* of train"):
@@ -259,7 +298,20 @@ def test_damaged_annotations_of_the_others(tmp_path):
     np.save(cals / "data/splits/test_binaries.npy", np.array([[None] * 50]))
     with pytest.raises(ManifestError, match=r"expected a \.npy file of text or numbers"):
         open_dataset("msd", cals, "cals")
+    with open(cals / "data/splits/test_binaries.npy", "wb") as file:
+        np.savez(file, a=np.zeros((1, 50)))
+    with pytest.raises(ManifestError, match=r"test_binaries\.npy: expected a \.npy file of text or numbers"):
+        open_dataset("msd", cals, "cals")
     lists = sets.make_msd(tmp_path / "msd")
+    for wrong in ([["1/0"]], {sets.track_id(0): [1]}, {"100": None}):
+        (lists / "7D_id_to_path.pkl").write_bytes(pickle.dumps(wrong, 2))
+        with pytest.raises(
+            ManifestError, match=r"7D_id_to_path\.pkl: expected (a dictionary|ids and paths)\. Received: a "
+        ):
+            open_dataset("msd", lists)
+    (lists / "msd_id_to_tag_vector.cP").write_bytes(pickle.dumps({sets.track_id(0): [[0], [1, 2]]}, 2))
+    with pytest.raises(ManifestError, match=r"expected a vector of 50 zeros and ones\. Received: \[\[0\], \[1, 2\]\]"):
+        open_dataset("msd", lists)
     (lists / "msd_id_to_tag_vector.cP").write_bytes(sets.python2_pickle({sets.track_id(0): sets.msd_vector("rock")}))
     with pytest.raises(ManifestError, match="expected a tag vector of every listed track"):
         open_dataset("msd", lists)
@@ -272,6 +324,9 @@ def test_damaged_annotations_of_the_others(tmp_path):
         (("mtat", "x", "top50"), r"^data\.subset: expected one of clean, all\. Received: 'top50'"),
         (("mtg_jamendo", "x", "top50", 5), r"^data\.split_index: expected 0 to 4\. Received: 5"),
         (("mtat", "x", "clean", 1), r"^data\.split_index: expected 0, as mtat has one split"),
+        (("mtg_jamendo", "x", "top50", 1.5), r"^data\.split_index: expected a whole number\. Received: 1\.5"),
+        (("mtat", "x", "clean", 0, "rock"), r"^data\.tags: expected a list of tags\. Received: 'rock'"),
+        (("mtat", "x", "clean", 0, ["rock", "rock"]), r"^data\.tags: expected each tag once"),
     ],
 )
 def test_names_that_do_not_exist(arguments, message):

@@ -116,12 +116,13 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 def locate(annotations: Annotations, root: str) -> Located:
-    """Look for every clip's audio, under each of its names and in each of the folders."""
+    """Look for every clip's audio, under each of its names, also in capitals after the dot, in each of the folders."""
     folders = [folder for folder in annotations.folders if os.path.isdir(os.path.join(root, folder))]
     found = Located()
     last = (0, 0)
     for index, clip in enumerate(annotations.clips):
-        names = (clip.path, *clip.other_paths)
+        names = [clip.path, *clip.other_paths]
+        names += [f"{base}{ending.upper()}" for base, ending in map(os.path.splitext, names)]
         places = [(folder, name) for folder in range(len(folders)) for name in range(len(names))]
         # Where the clip before it was, most likely.
         if last in places:

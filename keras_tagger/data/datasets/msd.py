@@ -18,7 +18,6 @@ or .flac. The pickles are read without running anything in them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,8 +105,9 @@ def _read_cals(root: str) -> list[tuple[str, str, np.ndarray]]:
 
 def _array(path: str) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open(path, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ManifestError(f"{path}: expected a .npy file of text or numbers. Received: {error}.") from None
 
 
@@ -120,7 +120,10 @@ def _ids(path: str) -> list[str]:
 
 def _vector(value: Any, where: str) -> np.ndarray:
     """A vector of 50 zeros and ones, of any numeric type and of shape [50] or [50, 1]."""
-    vector = np.asarray(value).reshape(-1)
+    try:
+        vector = np.asarray(value).reshape(-1)
+    except ValueError:  # lists of several lengths
+        vector = np.zeros(0)
     if len(vector) != 50 or vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
         raise ManifestError(f"{where}: expected a vector of 50 zeros and ones. Received: {str(value)[:60]}.")
     return vector
@@ -137,6 +140,9 @@ def _paths_of_7digital(root: str) -> dict[str, str]:
         table = read_pickle(path)
         if not isinstance(table, dict):
             raise ManifestError(f"{path}: expected a dictionary. Received: a {type(table).__name__}.")
+        wrong = {type(value).__name__ for value in table.values() if not isinstance(value, str | int)}
+        if wrong:
+            raise ManifestError(f"{path}: expected ids and paths. Received: a {min(wrong)}.")
         tables.append(table)
     ids, paths = tables
-    return {track: os.fspath(paths[number]) for track, number in ids.items() if number in paths}
+    return {track: str(paths[number]) for track, number in ids.items() if number in paths}

@@ -44,9 +44,13 @@ def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | Non
             f"{path}: expected tab-separated columns clip_id, 188 tags and mp3_path. "
             f"Received: a file without the column {lacking[0]!r}."
         )
+    if len(set(header)) != len(header):
+        twice = next(column for column in header if header.count(column) > 1)
+        raise ManifestError(f"{path}: expected every column once. Received: {twice!r} more than once.")
     vocabulary = tuple(tags) if tags else MTAT_50
     counted = set(vocabulary)
     clips = []
+    seen: dict[str, int] = {}
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise ManifestError(
@@ -59,6 +63,10 @@ def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | Non
             raise ManifestError(
                 f"{path}, line {line}, column mp3_path: expected a path below one of the folders 0 to f. "
                 f"Received: {audio!r}."
+            )
+        if seen.setdefault(audio, line) != line:
+            raise ManifestError(
+                f"{path}, line {line}: expected every clip once. Received again: {audio!r}, of line {seen[audio]}."
             )
         wrong = next((tag for tag in known if cells[tag] not in ("0", "1")), None)
         if wrong is not None:

@@ -90,8 +90,16 @@ def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | Non
     The vocabulary is `tags`, or the 50 in published order, or for the other subsets all tags of the files, sorted.
     """
     clips: list[Annotated] = []
+    seen: dict[str, str] = {}
     for split, part in _PARTS.items():
-        clips.extend(_read_file(_find(root, f"{_FILES[subset]}-{part}.tsv", split_index), split))
+        path = _find(root, f"{_FILES[subset]}-{part}.tsv", split_index)
+        for clip in _read_file(path, split):
+            if clip.path in seen:
+                raise ManifestError(
+                    f"{path}: expected every track once. Received again: {clip.path!r}, of {seen[clip.path]}."
+                )
+            seen[clip.path] = split
+            clips.append(clip)
     found = {tag for clip in clips for tag in clip.tags}
     vocabulary = tuple(tags) if tags else JAMENDO_50 if subset == "top50" else tuple(sorted(found))
     folders = ("", "audio", "raw_30s/audio", "audio-low", "raw_30s/audio-low", "autotagging_moodtheme/audio")

@@ -22,7 +22,7 @@ from keras_tagger.data.datasets.annotations import (
     missing_audio,
 )
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest
-from keras_tagger.errors import ManifestError, ManifestNotFoundError
+from keras_tagger.errors import ConfigError, ManifestError, ManifestNotFoundError
 
 _READERS: dict[str, ModuleType] = {"mtat": mtat, "mtg_jamendo": mtg_jamendo, "msd": msd, "gtzan": gtzan}
 
@@ -131,8 +131,18 @@ def read_dataset(
     """The annotations of a data set and where its audio is; errors as `open_dataset`, but missing audio is none."""
     from keras_tagger.config.data import SUBSETS
 
-    # The section checks name, subset and split.
-    config = DataConfig(dataset=name or "nothing", root=os.fspath(root) or ".", subset=subset, split_index=split_index)
+    if isinstance(split_index, bool) or not isinstance(split_index, int):
+        raise ConfigError(f"data.split_index: expected a whole number. Received: {split_index!r}.")
+    if isinstance(tags, str):
+        raise ConfigError(f"data.tags: expected a list of tags. Received: {tags!r}.")
+    # The section checks name, subset, split and that no tag is there twice.
+    config = DataConfig(
+        dataset=name or "nothing",
+        root=os.fspath(root) or ".",
+        subset=subset,
+        split_index=split_index,
+        tags=tuple(tags or ()),
+    )
     subset = config.subset or SUBSETS[name][0]
     reader = _READERS[name]
     folder = check_root(root, name, reader.SOURCE)
