@@ -74,7 +74,10 @@ def _add_dataset(command: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from keras_tagger.tagger import load
     from keras_tagger.train.evaluate import evaluate
+    from keras_tagger.train.report import check_directory
 
+    if arguments.out:
+        check_directory(arguments.out)
     tagger = load(arguments.model)
     report = evaluate(
         tagger,

@@ -97,6 +97,16 @@ def test_evaluate_and_compare(capsys, tiny_run, tones, tmp_path):
     assert json.loads(out)["roc_auc"]["p_value"] == 1.0
 
 
+def test_evaluate_looks_first_whether_it_can_write(capsys, tmp_path):
+    """Before the model is loaded, which is not even there."""
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        status, _, err = call(capsys, "evaluate", tmp_path / "none", "--data", "none.csv", "--out", out)
+        assert status == 1
+        assert f"out: expected a directory to write. Received: {out}, as {tmp_path / 'file'} cannot" in err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 def test_evaluate_a_data_set_by_name(capsys, tiny_run, tmp_path):
     root = sets.make_gtzan(tmp_path)
     status, _, err = call(capsys, "evaluate", tiny_run.dir, "--data", "gtzan", "--root", root)

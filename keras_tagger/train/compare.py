@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,8 @@ def compare(
         ModelError: a report without clip scores, no clip or tag in common, or labels that differ.
         ModelNotFoundError: no report there.
     """
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in (resamples, seed)):
+        raise ModelError(f"expected whole numbers of resamples and seed. Received: {resamples!r} and {seed!r}.")
     if resamples < 1 or seed < 0:
         raise ModelError(
             f"expected resamples of at least 1 and a seed of at least 0. Received: {resamples} and {seed}."
@@ -139,7 +142,7 @@ def compare(
         for index, tag in enumerate(a.tags)
         if a.counted[index]
     }
-    left_out = len(set(found[0].clips) ^ set(found[1].clips))
+    left_out = len(set(_keys(found[0].clips)) ^ set(_keys(found[1].clips)))
     return Comparison((names[0], names[1]), len(a.clips), left_out, tuple(per_tag), numbers, per_tag, resamples, seed)
 
 
@@ -154,10 +157,20 @@ def _opened(report: Report | str | os.PathLike[str], side: str) -> tuple[str, Cl
     return name, opened.clip_scores
 
 
+def _keys(clips: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Names with how often each was there before: a file that two clips share is matched in its order."""
+    seen = Counter[str]()
+    keys = []
+    for clip in clips:
+        keys.append((clip, seen[clip]))
+        seen[clip] += 1
+    return keys
+
+
 def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
     """The same clips and tags of both, in the order of a; a tag counts where it does in both."""
-    place = {clip: index for index, clip in enumerate(b.clips)}
-    rows = [(index, place[clip]) for index, clip in enumerate(a.clips) if clip in place]
+    place = {key: index for index, key in enumerate(_keys(b.clips))}
+    rows = [(index, place[key]) for index, key in enumerate(_keys(a.clips)) if key in place]
     if not rows:
         raise ModelError(
             f"expected two reports on the same clips. Received: reports without one in common "

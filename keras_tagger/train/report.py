@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +140,14 @@ class Report:
         return "\n".join([head, str(self.per_tag), *failed])
 
 
+def check_directory(directory: str | os.PathLike[str]) -> None:
+    """Raise `ModelError` where a report cannot be saved, before hours are spent on it; nothing is made."""
+    path = Path(directory)
+    there = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ModelError(f"out: expected a directory to write. Received: {path}, as {there} cannot be written in.")
+
+
 def load_report(path: str | os.PathLike[str]) -> Report:
     """Read a `report.json`, or that of a directory, with the `scores.npz` beside it where there is one.
 
@@ -171,7 +178,7 @@ def load_report(path: str | os.PathLike[str]) -> Report:
         raise ModelNotFoundError(
             f"expected a report.json or its directory. Received: {path}, where there is none."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"expected a report.json. Received: {path} ({type(error).__name__}: {error}).") from None
@@ -196,20 +203,40 @@ def load_scores(path: Path) -> ClipScores:
     """Read what `save_scores` wrote; raises `ModelError` for anything else."""
     try:
         with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
             found = ClipScores(
-                tuple(stored["clips"].tolist()),
-                tuple(stored["tags"].tolist()),
-                stored["labels"],
-                stored["scores"],
-                float(stored["positive"]),
-                stored["counted"],
-                stored["correct"] if "correct" in stored.files else None,
+                tuple(arrays["clips"].tolist()),
+                tuple(arrays["tags"].tolist()),
+                arrays["labels"],
+                arrays["scores"],
+                float(arrays["positive"]),
+                arrays["counted"],
+                arrays.get("correct"),
             )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"expected the clip scores of a report. Received: {path} ({error}).") from None
-    if not found.labels.shape == found.scores.shape == (len(found.clips), len(found.tags)):
-        raise ModelError(f"expected labels and scores of all clips and tags. Received: {path}, of other shapes.")
+    except Exception as error:  # damaged archives and arrays raise errors of nearly every kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"expected the clip scores of a report. Received: {path} ({reason[:200]}).") from None
+    wrong = _wrong(found)
+    if wrong:
+        raise ModelError(f"expected the clip scores of a report. Received: {path}, {wrong}.")
     return found
+
+
+def _wrong(found: ClipScores) -> str:
+    """What is wrong with clip scores that somebody else may have written, or nothing."""
+    shape = (len(found.clips), len(found.tags))
+    if not all(isinstance(name, str) for name in (*found.clips, *found.tags)):
+        return "whose clips and tags are not all text"
+    if not found.labels.shape == found.scores.shape == shape or 0 in shape:
+        return f"with labels and scores not of {shape[0]} clips and {shape[1]} tags"
+    correct = np.zeros(shape[0]) if found.correct is None else found.correct
+    if found.counted.shape != shape[1:] or found.counted.dtype != bool or correct.shape != shape[:1]:
+        return "with tags that count, or right answers, of other shapes"
+    if any(array.dtype.kind != "f" for array in (found.labels, found.scores)) or correct.dtype.kind != "f":
+        return "with labels or scores that are not numbers"
+    if not np.isfinite(found.scores).all() or not 0 <= found.positive < 1:
+        return "with scores or a threshold that are not finite"
+    return ""
 
 
 def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive: float = 0.5) -> TagTable:

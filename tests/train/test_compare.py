@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -153,3 +154,67 @@ def test_what_cannot_be_compared(tmp_path) -> None:
     (tmp_path / "report.json").write_text("[]")
     with pytest.raises(ModelError, match=r"expected a report\.json"):
         compare(tmp_path, a)
+
+
+def test_numbers_of_draws_are_whole() -> None:
+    a, b = pair(30)
+    for wrong in ({"resamples": 2.5}, {"resamples": True}, {"seed": 0.5}, {"resamples": "10"}):
+        with pytest.raises(ModelError, match="expected whole numbers of resamples and seed. Received: "):
+            compare(a, b, **wrong)
+
+
+def test_clips_with_one_name_are_matched_in_their_order() -> None:
+    a, b = pair(60, gain=0.3)
+    names = tuple(f"/music/{i // 2}.wav" for i in range(60))
+    twice = [report_of(side.clip_scores.labels, side.clip_scores.scores, names) for side in (a, b)]
+    found, expected = compare(*twice, resamples=50), compare(a, b, resamples=50)
+    assert (found.n_clips, found.left_out) == (60, 0)
+    assert found.numbers == expected.numbers
+
+
+DAMAGE = {
+    "labels": np.full((30, 2), "x"),
+    "scores": np.full((30, 2), np.nan),
+    "counted": np.ones(3, bool),
+    "correct": np.ones(29, np.float32),
+    "clips": np.arange(30),
+    "positive": np.float64("nan"),
+    "tags": np.array(["a"]),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_clip_scores_that_are_none(name: str, tmp_path) -> None:
+    a, b = pair(30)
+    b.save(tmp_path)
+    arrays = dict(np.load(tmp_path / "scores.npz"))
+    np.savez(tmp_path / "scores.npz", **{**arrays, name: DAMAGE[name]})
+    with pytest.raises(
+        ModelError, match=r"expected the clip scores of a report\. Received: .*scores\.npz, w"
+    ) as caught:
+        compare(a, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_clip_scores(tmp_path) -> None:
+    """Any byte may be another, and the file may end anywhere."""
+    a, b = pair(30)
+    b.save(tmp_path)
+    path = tmp_path / "scores.npz"
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [whole[:length] for length in (0, 1, 100, len(whole) // 2, len(whole) - 1)]
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in rng.integers(len(whole), size=20):
+            content[place] ^= int(rng.integers(1, 256))
+        damaged.append(bytes(content))
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        with contextlib.suppress(ModelError):
+            compare(a, tmp_path, resamples=1)
+            continue
+        refused += 1
+    # Bytes of the archive's own notes (dates) may be anything.
+    assert refused >= 60
