@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import soundfile
 import tiny
 from keras_tagger import audio
 from keras_tagger.data.manifest import read_manifest
+from keras_tagger.errors import ManifestError
 from pretrain import clips, join, measure
 
 
@@ -93,10 +95,59 @@ def test_a_tagger_measured_against_itself_is_perfect(tmp_path):
     assert "| overlap of the best 5 tags, mean | 5.000 of 5 |" in text
     assert "| Spearman correlation across clips, mean over all 6 tags | 1.0000 |" in text
     assert "12 clips" in text
-    positive = measure.POSITIVE
     labels = manifest.labels()
     text = measure.scores_table(tagger, manifest, manifest)
     column = manifest.tags.index("piano")
     n_positive = int((labels[:, column] > 0.5).sum())
-    assert f"| piano | {n_positive} | {12 - n_positive} |" in text
-    assert positive == 0.3
+    assert 0 < n_positive < 12
+    # The labels are the scores, so both tell the clips apart without an error.
+    assert f"| piano | {n_positive} | {12 - n_positive} | 1.000 | 1.000 |" in text
+    # Against the scores of other clips, ranks agree no better than by chance.
+    rows = [{**row, "tags": other["tags"]} for row, other in zip(rows, rows[5:] + rows[:5], strict=True)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = measure.real_table(tagger, read_manifest(tmp_path / "m.jsonl"))
+    (spearman,) = re.findall(r"Spearman correlation .* \| (-?[01]\.\d+) \|", text)
+    assert abs(float(spearman)) < 0.6
+
+
+@pytest.mark.parametrize(("truth", "expected"), [(("low", "high"), 1.0), (("high", "low"), 0.0)])
+def test_where_points_into_the_right_half(tiny_run, tmp_path, truth, expected):
+    """A tagger that hears low and high tones; with the labels the wrong way round it points into the wrong half."""
+    rows = []
+    for index, (pitch, tag) in enumerate(zip((150.0, 180.0, 3000.0, 3500.0), np.repeat(truth, 2), strict=True)):
+        soundfile.write(tmp_path / f"{index}.wav", tiny.tone(pitch, 10.0, index), 16000)
+        rows.append({"path": f"{index}.wav", "tags": [str(tag)], "split": "test", "group": f"g{index}"})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = measure.where_table(tiny_run.tagger, read_manifest(tmp_path / "m.jsonl"), n_pairs=8)
+    assert "| pairs | 8 |" in text
+    assert f"| pointing | {expected:.3f} |" in text
+    # The token on the seam hears both halves.
+    (area,) = re.findall(r"\| ROC-AUC over time, mean \| ([01]\.\d+) \|", text)
+    assert float(area) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("prefix", ["", "msd/"])
+def test_where_there_is_no_pair_a_sentence_says_so(tagger, tmp_path, prefix):
+    rows = [{"path": f"{name}.wav", "tags": ["low"], "split": "test", "group": name} for name in "ab"]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match=r"a clip of another group has not .* Received: none among 2 clips"):
+        measure.where_table(tagger, read_manifest(tmp_path / "m.jsonl"), prefix)
+
+
+def test_a_split_without_clips_is_refused(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"path": "a.wav", "tags": ["low"], "split": "test"}\n')
+    assert len(measure._clips(str(tmp_path / "m.jsonl"), "test")) == 1
+    with pytest.raises(ManifestError, match=r"m\.jsonl: expected clips of split 'valid'. Received: none"):
+        measure._clips(str(tmp_path / "m.jsonl"), "valid")
+
+
+def test_remote_paths_stay_as_they_are(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"path": "s3://music/a.ogg", "tags": []}\n{"path": 7, "tags": []}\n')
+    found = join.join([tmp_path / "m.jsonl"], tmp_path / "out" / "all.jsonl")
+    assert [row["path"] for row in found] == ["s3://music/a.ogg", "../7"]
+
+
+def test_another_manifest_is_no_corpus(tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,tags\na.wav,x\n")
+    with pytest.raises(ManifestError, match=r"expected a manifest of tools/corpus\.py. Received: no column group"):
+        clips.cut_corpus(tmp_path, tmp_path / "out")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.prepare import segments_of, to_pcm
-from keras_tagger.errors import KerasTaggerError
+from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
 
 SAMPLE_RATE = 16000
@@ -35,6 +35,9 @@ SPLITS = {
     "test": ("supertuxkart-data", "unknown-horizons", "colobot-common-sounds", "warmux-data"),
     "valid": ("megaglest-data", "trackballs-data", "zaz-data", "pushover-data"),
 }
+
+# What a clip's row has of its track's.
+_ABOUT = ("group", "package", "track", "licence")
 
 FLAGS = flags.FLAGS
 
@@ -69,10 +72,17 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
     A track that cannot be decoded is logged and left out.
 
     Raises:
+        ManifestError: the manifest has not the columns of `tools/corpus.py`.
         OSError: there is no such manifest, or `out` cannot be written.
     """
     with open(corpus / "manifest.csv", encoding="utf-8", newline="") as file:
-        tracks = list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        missing = [column for column in ("path", *_ABOUT) if column not in (reader.fieldnames or ())]
+        if missing:
+            raise ManifestError(
+                f"{corpus / 'manifest.csv'}: expected a manifest of tools/corpus.py. Received: no column {missing[0]}"
+            )
+        tracks = list(reader)
     places = []
     numbers: dict[str, int] = {}
     for track in tracks:
@@ -90,7 +100,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
                 logging.warning("%s: left out: %s", track["path"], error)
                 clips = []
             for clip in clips:
-                about = {name: track[name] for name in ("group", "package", "track", "licence")}
+                about = {name: track[name] for name in _ABOUT}
                 rows.append({**clip, "tags": [track["package"]], "split": split_of(track["package"]), **about})
             bar.update()
     with replacing(out / "manifest.jsonl") as temporary:

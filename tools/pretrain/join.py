@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import app, flags
 
+from keras_tagger.audio import is_remote
 from keras_tagger.data.records import read_records
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import replacing
@@ -50,8 +51,8 @@ def join(manifests: Sequence[Path], out: Path, test: bool = False) -> list[dict[
             if row.get("split") == "test" and not test:
                 continue
             for column in ("path", "labels"):
-                if row.get(column):
-                    row[column] = Path(os.path.relpath(manifest.parent / row[column], out.parent)).as_posix()
+                if row.get(column) and not is_remote(str(row[column])):
+                    row[column] = Path(os.path.relpath(manifest.parent / str(row[column]), out.parent)).as_posix()
             rows.append(row)
     with replacing(out) as temporary:
         temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

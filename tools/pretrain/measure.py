@@ -68,22 +68,32 @@ def main(argv: Sequence[str]) -> None:
     """Measure what the flags name."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    if not FLAGS.labels and not FLAGS.scores:
+        raise app.UsageError("expected --labels or --scores. Received: neither")
     try:
         tagger = load(FLAGS.model)
         found = {}
         if FLAGS.labels:
-            manifest = read_manifest(FLAGS.labels).select(FLAGS.split)
+            manifest = _clips(FLAGS.labels, FLAGS.split)
             found["real"] = real_table(tagger, manifest, FLAGS.prefix)
             found["where"] = where_table(tagger, manifest, FLAGS.prefix)
         if FLAGS.scores:
             heard = read_manifest(FLAGS.score_labels) if FLAGS.score_labels else None
-            found["scores"] = scores_table(tagger, read_manifest(FLAGS.scores).select(FLAGS.split), heard)
+            found["scores"] = scores_table(tagger, _clips(FLAGS.scores, FLAGS.split), heard)
         for name, text in found.items():
             print(f"{text}\n")
             if FLAGS.write:
                 replace_marked(Path(FLAGS.write), f"measure {Path(FLAGS.model).name} {name}", text)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def _clips(path: str, split: str) -> Manifest:
+    """The clips of one split of a manifest; raises `ManifestError` if there are none."""
+    clips = read_manifest(path).select(split)
+    if not len(clips):
+        raise ManifestError(f"{path}: expected clips of split {split!r}. Received: none")
+    return clips
 
 
 def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
@@ -117,9 +127,19 @@ def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
 
 
 def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: int = PAIRS, seed: int = 0) -> str:
-    """Localisation by contributions on joined halves, as Markdown."""
+    """Localisation by contributions on joined halves, as Markdown.
+
+    Raises:
+        ManifestError: no clip has a tag (above 0.5) that a clip of another group has not (below 0.1).
+    """
     names = [prefix + tag for tag in tagger.tags]
     labels = label_matrix((clip.tags for clip in manifest.clips), names)
+    groups = np.array([str(clip.group) for clip in manifest.clips])
+    if not any(((labels[i] > 0.5) & (labels[groups != groups[i]] < 0.1)).any() for i in range(len(labels))):
+        raise ManifestError(
+            f"expected a clip with a tag (above 0.5) that a clip of another group has not (below 0.1). "
+            f"Received: none among {len(labels)} clips and {len(names)} tags"
+        )
     rng = np.random.default_rng(seed)
     rate = tagger.model.audio.sample_rate
     half = int(HALF_SECONDS * rate)
