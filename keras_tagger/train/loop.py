@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from keras_tagger.config import ExperimentConfig
@@ -66,6 +67,13 @@ class Loop:
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
         self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
         self._exclusive = model.model.head.activation == "softmax"
+        # Without dense labels the contributions, half of a step's time, would be computed for nothing.
+        self._localized = config.training.contribution_loss > 0 and any(c.grid for c in prepared.select("train"))
+        if config.training.contribution_loss > 0 and not self._localized:
+            logging.warning(
+                "training.contribution_loss: expected training clips with dense labels (a manifest's column labels). "
+                "Received: none, so it changes nothing."
+            )
         self._spec_augment = spec_augment_layer(config.training.augment, config.training.seed)
         self._start_phase(0)
 
@@ -172,7 +180,7 @@ class Loop:
             training.batch_size,
             seed=training.seed,
             epoch=progress.epoch,
-            with_stretches=training.contribution_loss > 0,
+            with_stretches=self._localized,
         )
         batches = iter(dataset.skip(progress.step))
         name = f"epoch {progress.epoch + 1}/{training.epochs}"

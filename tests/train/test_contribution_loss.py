@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -71,3 +72,18 @@ def test_tags_are_learnt_too(run):
     assert run.report.split == "valid"
     assert run.report.n_clips == 12
     assert run.report.roc_auc > 0.95
+
+
+def test_without_dense_labels_it_changes_nothing_and_says_so(tones, tmp_path, caplog):
+    losses = {}
+    for weight in (0.0, 1.0):
+        over = {"training": {"epochs": 1, "contribution_loss": weight}, "board": {"preview_clips": 0}}
+        with caplog.at_level(logging.WARNING, logger="absl"):
+            caplog.clear()
+            losses[weight] = fit(tiny.merged(tiny.LEARNER, over), tones, run_dir=tmp_path / str(weight)).history[0][
+                "loss"
+            ]
+        said = [record.getMessage() for record in caplog.records if "contribution_loss" in record.getMessage()]
+        assert len(said) == int(weight)
+        assert all("expected training clips with dense labels" in text for text in said)
+    assert losses[1.0] == pytest.approx(losses[0.0], rel=1e-6)
