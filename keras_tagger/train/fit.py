@@ -109,6 +109,8 @@ def fit(
         return _finished_run(folder)
     # A mistake is told before the data are prepared; a run that goes on has its weights.
     init_tagger = _load_init(settings) if settings.training.init and not resume else None
+    # Sizes that do not go together are found as the model is made; its tags do not matter for that.
+    MusicTagger(("any",), settings.audio, settings.model)
 
     manifest, prepared = _prepare(settings, data, folder)
     keras.utils.set_random_seed(settings.training.seed)

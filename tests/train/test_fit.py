@@ -172,6 +172,13 @@ def test_a_file_in_the_way(tones: Path, tmp_path: Path) -> None:
         fit(CONFIG, tones, run_dir=tmp_path / "file")
 
 
+def test_sizes_that_do_not_go_together_are_told_before_the_data_are_prepared(tones: Path, tmp_path: Path) -> None:
+    config = merged(CONFIG, {"model": {"attention": {"positions": "learned", "max_positions": 2}}})
+    with pytest.raises(ConfigError, match=r"model\.attention\.max_positions: expected at least \d+, .* Received: 2\."):
+        fit(config, tones, run_dir=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_that_cannot_be_used(tones: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"^data\.path: expected a manifest"):
         fit(CONFIG, run_dir=tmp_path / "run")
