@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_tagger.config import config_from_dict
 from keras_tagger.layers import Attention, TransformerEncoder
 from keras_tagger.layers.attention import KINDS, attention_from_kind
-from tiny import randomize
+from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.tagger import Tagger, load
+from tiny import LEARNER, RATE, merged, noise, randomize
 
 HEADS, WIDTH, LENGTH = 2, 8, 7
 SIZE = WIDTH // HEADS
@@ -120,6 +124,52 @@ def test_longer_input_than_any_before(kind: str, bias: bool) -> None:
     found = traced(tf.constant(long))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, layer(long), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "bias"), CASES)
+def test_saved_loaded_and_exported(kind: str, bias: bool, tmp_path: Path) -> None:
+    """As a .keras file, and as a SavedModel of any length, which has the weights that it looks with, too."""
+    layer = encoder(kind, bias)
+    keras.Sequential([keras.Input((None, WIDTH)), layer]).save(tmp_path / "saved.keras")
+    loaded = keras.saving.load_model(tmp_path / "saved.keras").layers[-1]
+    assert loaded.get_config() == layer.get_config()
+    assert len(loaded.weights) == len(layer.weights)
+    expected, scores = layer(TOKENS, return_attention_scores=True)
+    np.testing.assert_allclose(loaded(TOKENS), expected, atol=1e-5)
+
+    module = tf.Module()
+    module.layer = layer
+    anything = [tf.TensorSpec([None, None, WIDTH])]
+    module.look = tf.function(lambda x: layer(x, return_attention_scores=True), input_signature=anything)
+    tf.saved_model.save(module, str(tmp_path / "exported"))
+    served = tf.saved_model.load(str(tmp_path / "exported"))
+    found, found_scores = served.look(TOKENS)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found_scores, scores, atol=1e-5)
+    assert np.ptp(expected) > 0.1
+
+
+# One with weights of its own, one with a mask of its own, one that makes no weights.
+@pytest.mark.parametrize("kind", ["relative", "local", "linear"])
+def test_a_tagger_of_the_kind_is_saved_and_explains(kind: str, tmp_path: Path) -> None:
+    """The configuration's way: contributions are the tags of one moment alone, before and after loading."""
+    config = config_from_dict(merged(LEARNER, {"model": {"attention": {"kind": kind, "window": 1, "max_distance": 2}}}))
+    model = MusicTagger(("a", "b"), config.audio, config.model)
+    model.build()
+    randomize(model, seed=5)
+    wave = noise(model.window_samples, seed=2)
+    Tagger(model, config).save(tmp_path / "saved.keras")
+    loaded = load(tmp_path / "saved.keras")
+    assert loaded.model.model.attention == config.model.attention
+    found = loaded.contributions((wave, RATE))
+    analyzed = model.analyze(wave[np.newaxis], ("tags", "spectrogram"))
+    np.testing.assert_allclose(found.scores, analyzed["tags"][0], atol=1e-6)
+    context, _ = model.encoder.encode_context(model._embed(analyzed["spectrogram"], training=False))
+    mask = np.zeros((1, 1, context.shape[1]), bool)
+    mask[..., 2] = True
+    alone = model.encoder.final_norm(model.encoder.blocks[-1](context, attention_mask=mask))
+    expected = model.probabilities(model.head(alone[:, 0], training=False))
+    np.testing.assert_allclose(found.values[:, 1], expected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "bias"), CASES)
