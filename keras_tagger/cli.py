@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    # Keras imports matplotlib, which tells of its fonts when it first looks for them.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_ANY_NAME)
     try:
