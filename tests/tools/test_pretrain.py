@@ -76,6 +76,16 @@ def test_manifests_are_joined_without_the_test_split(tmp_path):
     assert len(join.join([tmp_path / "a/m.jsonl"], tmp_path / "out/all.jsonl", test=True)) == 2
 
 
+def test_a_share_of_the_training_clips(tmp_path):
+    rows = [{"path": f"{n}.wav", "tags": {}, "split": "valid" if n % 10 == 0 else "train"} for n in range(400)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = join.join([tmp_path / "m.jsonl"], tmp_path / "quarter.jsonl", one_in=4)
+    assert sum(row["split"] == "valid" for row in found) == 40
+    kept = [row["path"] for row in found if row["split"] == "train"]
+    # By md5sum: the choice is one of names, so it is the same everywhere.
+    assert (kept[:6], len(kept)) == (["3.wav", "5.wav", "7.wav", "12.wav", "13.wav", "23.wav"], 93)
+
+
 def test_ranks_of_equals_are_averaged():
     np.testing.assert_array_equal(measure._ranks(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
 

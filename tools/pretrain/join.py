@@ -3,11 +3,13 @@
     python tools/pretrain/join.py --out data/pretrain.jsonl data/labels/manifest.jsonl data/scores/manifest.jsonl
 
 Rows keep their order and columns; paths become relative to the new manifest's folder. Without --test, rows of the split
-"test" are left out, so that nothing that reads the new manifest can have seen them.
+"test" are left out, so that nothing that reads the new manifest can have seen them. --one_in 4 keeps a quarter of the
+training clips, chosen by their names, for experiments.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -29,6 +31,7 @@ def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("out", None, "The manifest to write (.jsonl).", required=True)
     flags.DEFINE_bool("test", False, "Whether to keep rows of the split test.")
+    flags.DEFINE_integer("one_in", 1, "Keep one of so many clips of the split train.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,15 +39,18 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("expected manifests to join. Received none")
     try:
-        rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test)
+        rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test, FLAGS.one_in)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     for split in ("train", "valid", "test"):
         print(f"{split:6} {sum(row.get('split') == split for row in rows):6} clips")
 
 
-def join(manifests: Sequence[Path], out: Path, test: bool = False) -> list[dict[str, Any]]:
-    """Write one manifest of several; return its rows."""
+def join(manifests: Sequence[Path], out: Path, test: bool = False, one_in: int = 1) -> list[dict[str, Any]]:
+    """Write one manifest of several; return its rows.
+
+    Of the split train those are kept whose path in the new manifest has an MD5 that `one_in` divides.
+    """
     rows = []
     for manifest in manifests:
         for _, row in read_records(manifest):
@@ -53,6 +59,8 @@ def join(manifests: Sequence[Path], out: Path, test: bool = False) -> list[dict[
             for column in ("path", "labels"):
                 if row.get(column) and not is_remote(str(row[column])):
                     row[column] = Path(os.path.relpath(manifest.parent / str(row[column]), out.parent)).as_posix()
+            if row.get("split") == "train" and int(hashlib.md5(str(row["path"]).encode()).hexdigest(), 16) % one_in:
+                continue
             rows.append(row)
     with replacing(out) as temporary:
         temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
