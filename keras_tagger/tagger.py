@@ -191,8 +191,10 @@ class Tagger:
         unknown = [tag for tag in tags or () if tag not in self.model.tags]
         if unknown:
             raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
-        if tags is not None and not 0 < len(tags) == len(set(tags)):
-            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(tags) or 'none'}.")
+        if tags is not None and len(tags) == 0:
+            raise ModelError(f"tags: expected at least one of {', '.join(self.tags)}. Received: none.")
+        if tags is not None and len(set(tags)) != len(tags):
+            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(tags)}.")
         return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
 
     def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
@@ -210,6 +212,8 @@ class Tagger:
         from keras_tagger.models.music_tagger import MusicTagger
         from keras_tagger.models.transfer import copy_weights
 
+        if len(tags) == 0:
+            raise ModelError("tags: expected at least one name, each once. Received: none.")
         kept = [self.model.tags[row] for row in self.rows(tags)]
         rename = dict(rename or {})
         unknown = [tag for tag in rename if tag not in kept]

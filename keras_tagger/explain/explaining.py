@@ -50,8 +50,6 @@ def explain(
     found, values = find_method(method, options)
     _check(tagger, found, values)
     rows = tagger.rows(tags)
-    if not rows:
-        raise ModelError(f"tags: expected at least one of {', '.join(tagger.tags)}. Received: none.")
     if found.name == "taggram":
         every = tagger.taggram(audio, values["window_seconds"])
         scores = np.asarray(every.scores)[rows]
