@@ -33,6 +33,7 @@ from keras_tagger.data.manifest import Manifest, open_source
 from keras_tagger.data.prepare import prepare
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.data.splits import assign_splits
+from keras_tagger.errors import ConfigError
 from keras_tagger.explain.localization import localization
 from keras_tagger.files import replacing
 from keras_tagger.train.losses import tag_loss
@@ -95,14 +96,18 @@ def compare(
     """Train and measure all kinds with all seeds, but for those that are done; return measures by kind, per seed."""
     data = opened(source, out, load_config(BASE, overrides))
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
+    settings = json.loads(json.dumps({**overrides, "data": data.fingerprint, "pairs": pairs}, default=str))
     for seed in seeds:
         for name in kinds:
             path = folder(out, name, seed) / "measured.json"
             if not path.exists():
                 found = measure(name, int(seed), data, path.parent, overrides, pairs)
                 with replacing(path) as temporary:
-                    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            measured[name].append(json.loads(path.read_text("utf-8")))
+                    temporary.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n", encoding="utf-8")
+            found = json.loads(path.read_text("utf-8"))
+            if found.pop("settings") != settings:
+                raise ConfigError(f"{path}: expected measures of the same settings and data. Received: others.")
+            measured[name].append(found)
     return measured
 
 

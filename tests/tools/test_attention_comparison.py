@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import attention_comparison
+import pytest
 
 import keras_tagger as kt
 from keras_tagger.config import parse_override
+from keras_tagger.errors import ConfigError
 
 TINY = (
     *("audio.window_seconds=0.5", "model.spectrogram.n_mels=32", "model.front_end.channels=[8, 16, 16]"),
@@ -30,12 +32,16 @@ def test_one_kind(tones: Path, tmp_path: Path) -> None:
     written = (tmp_path / "rotary_5" / "measured.json").stat().st_mtime_ns
     assert attention_comparison.compare(*given) == made
     assert (tmp_path / "rotary_5" / "measured.json").stat().st_mtime_ns == written
+    # With other settings it does not take what it finds for theirs.
+    with pytest.raises(ConfigError, match=r"rotary_5.measured.json: expected measures of the same settings"):
+        attention_comparison.compare(*given[:4], {**overrides, "training.epochs": 7}, 12)
     tagger = kt.load(tmp_path / "rotary_5")
     times = attention_comparison.speeds({"rotary": tagger, "again": tagger}, 2)
     assert list(times) == ["rotary", "again"]
     for by_speed in times.values():
         assert set(by_speed) == set(attention_comparison.SPEEDS)
-        assert all(len(found) == 2 and min(found) > 0 for found in by_speed.values())
+        # Measured anew in every round.
+        assert all(len(set(found)) == 2 and min(found) > 0 for found in by_speed.values())
 
 
 def test_table_has_means_and_deviations() -> None:
