@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.data.manifest import read_manifest
+from keras_tagger.data.dense import read_dense
+from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import ManifestError
 from pretrain import vary
 
@@ -43,18 +44,19 @@ def test_copies_of_training_clips_only(manifest: Path, tmp_path: Path):
 
 
 def test_a_copy_is_a_function_of_seed_and_place(manifest: Path):
-    clips = [clip for clip in read_manifest(manifest).clips if clip.split == "train"]
-    first = vary.vary_clip(clips, 0, 0, seed=1)
-    np.testing.assert_array_equal(first, vary.vary_clip(clips, 0, 0, seed=1))
-    for other in (vary.vary_clip(clips, 0, 1, seed=1), vary.vary_clip(clips, 0, 0, seed=2)):
+    clips = training(manifest)
+    first, times = vary.vary_clip(clips, 0, 0, seed=1)
+    assert times == {}
+    np.testing.assert_array_equal(first, vary.vary_clip(clips, 0, 0, seed=1)[0])
+    for other, _ in (vary.vary_clip(clips, 0, 1, seed=1), vary.vary_clip(clips, 0, 0, seed=2)):
         assert len(other) != len(first)
 
 
 def test_pitch_follows_speed_and_others_are_mixed_in(manifest: Path):
-    clips = [clip for clip in read_manifest(manifest).clips if clip.split == "train"]
+    clips = training(manifest)
     mixed = 0
     for copy in range(20):
-        waveform = vary.vary_clip(clips, 0, copy, seed=0)
+        waveform, _ = vary.vary_clip(clips, 0, copy, seed=0)
         spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
         hz = np.fft.rfftfreq(len(waveform), 1 / RATE)
         own = (hz > 300) & (hz < 520)
@@ -80,3 +82,62 @@ def test_one_package_cannot_be_mixed(manifest: Path, tmp_path: Path):
     manifest.write_text("".join(rows))
     with pytest.raises(ManifestError, match="at least two packages"):
         vary.vary(manifest, tmp_path / "out", copies=1)
+
+
+def test_times_follow_speed(manifest: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vary, "MIXED_SHARE", 0.0)
+    heard = {"piano": [[0.0, 1.0], [2.0, 4.0]], "cello": [], "no vocals": [[0.0, 4.0]]}
+    add_times(manifest, [heard] * 4)
+    for copy in range(4):
+        waveform, times = vary.vary_clip(training(manifest), 0, copy, seed=0)
+        speed = 4.0 / (len(waveform) / RATE)
+        assert sorted(times) == sorted(heard)
+        for tag, intervals in heard.items():
+            expected = np.array(intervals).reshape(-1, 2) / speed
+            assert np.array(times[tag]).reshape(-1, 2) == pytest.approx(expected, abs=0.002)
+
+
+def test_a_mixture_has_what_either_has_and_knows_what_both_know(manifest: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vary, "MIXED_SHARE", 1.0)
+    one = {"piano": [[0.0, 1.0]], "cello": [], "solo": [[0.0, 1.0]], "no vocals": [[0.0, 4.0]], "harp": []}
+    two = {"piano": [[2.0, 2.5]], "cello": [[1.0, 2.0]], "solo": [[0.0, 4.0]], "no vocals": [], "sitar": []}
+    add_times(manifest, [one, one, two, two])
+    for number in (0, 2):
+        waveform, times = vary.vary_clip(training(manifest), number, 0, seed=0)
+        assert sorted(times) == ["cello", "no vocals", "piano", "solo"]
+        assert times["solo"] == times["no vocals"] == []
+        assert len(times["piano"]) == 2
+        assert len(times["cello"]) == 1
+        assert max(end for intervals in times.values() for _, end in intervals) <= len(waveform) / RATE
+
+
+def test_times_are_written_as_dense_labels(manifest: Path, tmp_path: Path):
+    add_times(manifest, [{"piano": [[0.0, 4.0]], "cello": []}] * 4)
+    vary.vary(manifest, tmp_path / "out", copies=2)
+    clips = read_manifest(tmp_path / "out" / "manifest.jsonl").clips
+    assert len(clips) == 6
+    for clip in clips:
+        dense = read_dense(Path(str(clip.labels)))
+        assert len(dense.values) == pytest.approx(soundfile.info(clip.path).frames / RATE / dense.hop_seconds, abs=1.0)
+        assert dense.values[0, dense.tags.index("piano")] == 1.0
+        assert set(dense.values[:, dense.tags.index("cello")]) == {0.0}
+
+
+def test_mixed_times_join_overlaps_and_end_with_the_mixture():
+    mixed = vary.mixed_times(
+        {"piano": [[0.0, 2.0]], "no voice": [[0.0, 9.0]]}, {"piano": [[1.5, 9.0]], "no voice": [[0.0, 5.0]]}, 6.0
+    )
+    assert mixed == {"piano": [[0.0, 6.0]], "no voice": [[0.0, 6.0]]}
+
+
+def training(manifest: Path) -> list[Clip]:
+    return [clip for clip in read_manifest(manifest).clips if clip.split == "train"]
+
+
+def add_times(manifest: Path, heard: list[dict[str, list[list[float]]]]) -> None:
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for row, tags in zip(rows, heard, strict=True):
+        row.update(tags={}, labels=Path(row["path"]).with_suffix(".json").name)
+        content = {"seconds": 4.0, "stretch_seconds": 0.5, "tags": tags}
+        (manifest.parent / row["labels"]).write_text(json.dumps(content))
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))

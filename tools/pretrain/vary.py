@@ -11,6 +11,9 @@ a clip of another package added, 0 to 12 dB softer. All go through an equalizer 
 low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of the seed, the copy
 and the clip's number in the manifest; a file that is there is not made again. OUT/manifest.jsonl has path, split and
 group, as that of `clips.py`.
+
+Clips whose labels are times, those of `scores.py`, are varied with them: OUT/COPY/NNNNN.json has the times at the
+copy's speed. Of a mixture a tag is there when it is in either clip, and unknown when it is so in either.
 """
 
 from __future__ import annotations
@@ -31,9 +34,14 @@ from keras_tagger import audio
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
+from pretrain.score_labels import NO_VOICE_TAGS, join
+
+# When each tag is heard: intervals in seconds. A tag that is not named is unknown.
+Times = dict[str, list[list[float]]]
 
 SAMPLE_RATE = 16000
 MOST_SECONDS = 30.0
+STRETCH_SECONDS = 1.0  # as `scores.py`
 SLOWEST, FASTEST = 0.8, 1.25
 MIXED_SHARE, SOFTEST_DB = 0.5, -12.0
 EQUALIZER_DB, EQUALIZER_HZ = 8.0, (50.0, 150.0, 400.0, 1000.0, 2500.0, 5000.0, 8000.0)
@@ -82,39 +90,76 @@ def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
             pass
-    rows = [
-        {
-            "path": _path(out, copy, number).relative_to(out).as_posix(),
-            "tags": [_package(clip)],
-            "split": "train",
-            "group": clip.group,
-        }
-        for (copy, number), clip in zip(places, [*clips] * copies, strict=True)
-    ]
+    rows = []
+    for (copy, number), clip in zip(places, [*clips] * copies, strict=True):
+        path = _path(out, copy, number).relative_to(out)
+        row = {"path": path.as_posix(), "tags": [_package(clip)], "split": "train", "group": clip.group}
+        if _has_times(clip):
+            row.update(tags={}, labels=path.with_suffix(".json").as_posix())
+        rows.append(row)
     with replacing(out / "manifest.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return len(rows)
 
 
-def vary_clip(clips: Sequence[Clip], number: int, copy: int, seed: int) -> np.ndarray:
-    """One copy of clip `number`: float32 [samples] in -1..1 at 16 kHz, at most 30 s."""
+def vary_clip(clips: Sequence[Clip], number: int, copy: int, seed: int) -> tuple[np.ndarray, Times]:
+    """One copy of clip `number`.
+
+    Returns:
+        float32 [samples] in -1..1 at 16 kHz, at most 30 s; and when each tag of which something is known is heard,
+        intervals in seconds, none for clips without times.
+    """
     rng = np.random.default_rng([seed, copy, number])
-    waveform = _at_other_speed(clips[number], rng)
+    waveform, times = _at_other_speed(clips[number], rng)
     others = [clip for clip in clips if _package(clip) != _package(clips[number])]
     other = others[int(rng.integers(len(others)))]
     if rng.random() < MIXED_SHARE:
-        added = _at_other_speed(other, rng)[: len(waveform)]
+        added, added_times = _at_other_speed(other, rng)
+        added = added[: len(waveform)]
         level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
         waveform[: len(added)] += level * added
+        times = mixed_times(times, added_times, len(waveform) / SAMPLE_RATE)
     waveform = _filtered(waveform, rng)
-    return (waveform * min(1.0, PEAK / max(np.abs(waveform).max(), 1e-9))).astype(np.float32)
+    return (waveform * min(1.0, PEAK / max(np.abs(waveform).max(), 1e-9))).astype(np.float32), times
 
 
-def _at_other_speed(clip: Clip, rng: np.random.Generator) -> np.ndarray:
-    """The clip at a speed drawn log-uniformly, pitch included."""
+def mixed_times(one: Times, other: Times, seconds: float) -> Times:
+    """When tags are heard in a mixture of `seconds`.
+
+    A tag is there when it is in either clip, and one of which either knows nothing is not among them. Nobody plays
+    "solo" in a mixture, and it is free of voices only while both are.
+    """
+    mixed: Times = {}
+    for tag in sorted(one.keys() & other.keys()):
+        if tag == "solo":
+            mixed[tag] = []
+        elif tag in NO_VOICE_TAGS:
+            # `scores.py` gives them for the whole clip or not at all.
+            mixed[tag] = [[0.0, seconds]] if one[tag] and other[tag] else []
+        else:
+            mixed[tag] = within(join((start, end) for start, end in [*one[tag], *other[tag]]), seconds)
+    return mixed
+
+
+def within(intervals: Sequence[Sequence[float]], seconds: float) -> list[list[float]]:
+    """The part of intervals that is before `seconds`."""
+    return [[start, min(end, seconds)] for start, end in intervals if start < seconds]
+
+
+def _at_other_speed(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, Times]:
+    """The clip at a speed drawn log-uniformly, pitch included, and its times."""
     speed = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
-    return soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[: int(MOST_SECONDS * SAMPLE_RATE)]
+    waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[: int(MOST_SECONDS * SAMPLE_RATE)]
+    times = json.loads(Path(str(clip.labels)).read_text("utf-8"))["tags"] if _has_times(clip) else {}
+    played = {
+        tag: [[round(start / speed, 3), round(end / speed, 3)] for start, end in heard] for tag, heard in times.items()
+    }
+    return waveform, {tag: within(heard, len(waveform) / SAMPLE_RATE) for tag, heard in played.items()}
+
+
+def _has_times(clip: Clip) -> bool:
+    return clip.labels is not None and Path(clip.labels).suffix == ".json"
 
 
 def _filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -153,10 +198,15 @@ def _make(place: tuple[int, int]) -> None:
     clips, out, seed = _worker
     path = _path(out, *place)
     path.parent.mkdir(parents=True, exist_ok=True)
+    waveform, times = vary_clip(clips, place[1], place[0], seed)
+    if _has_times(clips[place[1]]):
+        seconds = round(len(waveform) / SAMPLE_RATE, 3)
+        with replacing(path.with_suffix(".json")) as temporary:
+            temporary.write_text(
+                json.dumps({"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}), encoding="utf-8"
+            )
     with replacing(path) as temporary:
-        soundfile.write(
-            temporary, vary_clip(clips, place[1], place[0], seed), SAMPLE_RATE, format="FLAC", subtype="PCM_16"
-        )
+        soundfile.write(temporary, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
 if __name__ == "__main__":
