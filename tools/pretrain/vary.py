@@ -23,6 +23,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -90,10 +91,10 @@ def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
             pass
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (copy, number), clip in zip(places, [*clips] * copies, strict=True):
         path = _path(out, copy, number).relative_to(out)
-        row = {"path": path.as_posix(), "tags": [_package(clip)], "split": "train", "group": clip.group}
+        row: dict[str, Any] = {"path": path.as_posix(), "tags": [_package(clip)], "split": "train", "group": clip.group}
         if _has_times(clip):
             row.update(tags={}, labels=path.with_suffix(".json").as_posix())
         rows.append(row)
@@ -201,10 +202,9 @@ def _make(place: tuple[int, int]) -> None:
     waveform, times = vary_clip(clips, place[1], place[0], seed)
     if _has_times(clips[place[1]]):
         seconds = round(len(waveform) / SAMPLE_RATE, 3)
+        content = {"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}
         with replacing(path.with_suffix(".json")) as temporary:
-            temporary.write_text(
-                json.dumps({"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}), encoding="utf-8"
-            )
+            temporary.write_text(json.dumps(content), encoding="utf-8")
     with replacing(path) as temporary:
         soundfile.write(temporary, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
