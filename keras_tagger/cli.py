@@ -16,8 +16,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import app
 from absl.flags import argparse_flags
@@ -27,6 +27,9 @@ from keras_tagger.cli_explain import add_explain
 from keras_tagger.cli_import import add_import
 from keras_tagger.cli_serve import add_serve
 from keras_tagger.errors import KerasTaggerError, ModelError
+
+if TYPE_CHECKING:
+    from keras_tagger.tags import Tags
 
 DEFAULT = "compact"
 
@@ -194,13 +197,13 @@ def _tag(arguments: argparse.Namespace) -> int:
 
     tagger = load(arguments.model)
 
-    def ask(file: str) -> Answer:
-        tags = tagger.tag(file, top=arguments.top, merge_synonyms=arguments.merge_synonyms)
+    def answer(tags: Tags) -> Answer:
         present = [name for name, there in zip(tags.names, tags.present, strict=True) if there]
         unheard = [name for name, heard in zip(tags.names, tags.heard, strict=True) if not heard]
         return Answer(tags.as_dict(), {"present": present, "unheard": unheard})
 
-    return _each_file(arguments, ask)
+    found = tagger.tag_files(arguments.files, arguments.top, arguments.merge_synonyms)
+    return _print_each(arguments, (tags if isinstance(tags, KerasTaggerError) else answer(tags) for _, tags in found))
 
 
 def _request(arguments: argparse.Namespace) -> int:
@@ -253,6 +256,19 @@ class Answer:
 
 
 def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Answer], key: str = "tags") -> int:
+    """Ask about each file and print what is known of it, as `_print_each`."""
+
+    def answers() -> Iterator[Answer | KerasTaggerError]:
+        for file in arguments.files:
+            try:
+                yield ask(file)
+            except KerasTaggerError as error:
+                yield error
+
+    return _print_each(arguments, answers(), key)
+
+
+def _print_each(arguments: argparse.Namespace, answers: Iterator[Answer | KerasTaggerError], key: str = "tags") -> int:
     """Print what is known of each file; those that fail are told of on stderr, and the rest goes on."""
     from tqdm import tqdm
 
@@ -260,13 +276,12 @@ def _each_file(arguments: argparse.Namespace, ask: Callable[[str], Answer], key:
     if arguments.csv:
         rows.writerow(["file", "tag", "score", *(["present", "unheard"] if arguments.command is _tag else [])])
     failed = 0
-    for file in tqdm(arguments.files, unit="file", disable=len(arguments.files) == 1 or not sys.stderr.isatty()):
-        try:
-            found = ask(file)
-        except KerasTaggerError as error:
-            failed = _fail(str(error))
-            continue
-        if arguments.json:
+    n_files = len(arguments.files)
+    bar = tqdm(answers, total=n_files, unit="file", disable=n_files == 1 or not sys.stderr.isatty())
+    for file, found in zip(arguments.files, bar, strict=True):
+        if isinstance(found, KerasTaggerError):
+            failed = _fail(str(found))
+        elif arguments.json:
             print(_json_line({"file": file, key: found.values, **found.names}), flush=True)
         elif arguments.csv:
             for tag, score in found.values.items():

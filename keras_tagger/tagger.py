@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource, Window
 from keras_tagger.audio.ahead import read_ahead
 from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
-from keras_tagger.errors import ConfigError, ModelError
+from keras_tagger.errors import AudioError, AudioNotFoundError, ConfigError, ModelError
 from keras_tagger.files import replacing
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.packaged import read_packaged
@@ -73,9 +73,63 @@ class Tagger:
         Raises:
             ModelError: `top` is below 1, or no whole number.
         """
-        if top is not None and (not isinstance(top, int | np.integer) or top < 1):
-            raise ModelError(f"top: expected at least 1. Received: {top!r}.")
+        _check_top(top)
         return make_tags(self.tags, self.scores(audio), self.info, top, merge_synonyms)
+
+    def tag_files(
+        self, sources: Iterable[AudioSource], top: int | None = 10, merge_synonyms: bool = False
+    ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
+        """`tag` for many tracks, the next of which are decoded while the model sees the ones before.
+
+        Args:
+            sources: audio, see `Tagger`.
+            top, merge_synonyms: as for `tag`.
+
+        Yields:
+            Each source, in order, with its tags, or with the error of audio that cannot be used.
+
+        Raises:
+            ModelError: `top` is below 1, or no whole number.
+        """
+        _check_top(top)
+        return self._tag_files(sources, top, merge_synonyms)
+
+    def _tag_files(
+        self, sources: Iterable[AudioSource], top: int | None, merge_synonyms: bool
+    ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
+        begun: list[AudioSource] = []
+        failed: dict[int, AudioError | AudioNotFoundError] = {}
+        size = (self.model.audio.sample_rate, self.model.window_samples, self.model.token_samples)
+
+        def windows() -> Iterator[tuple[int, Window]]:
+            for index, source in enumerate(sources):
+                begun.append(source)
+                try:
+                    for window in audio_module.windows(source, *size):
+                        yield index, window
+                except (AudioError, AudioNotFoundError) as error:
+                    failed[index] = error
+
+        total: Any = 0.0
+        weight = done = 0
+
+        def ended(before: int) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
+            nonlocal total, weight, done
+            while done < before:
+                if done in failed:
+                    yield begun[done], failed.pop(done)
+                else:
+                    scores = (total / weight).astype(np.float32)
+                    yield begun[done], make_tags(self.tags, scores, self.info, top, merge_synonyms)
+                begun[done] = ""  # its audio may be large
+                total, weight = 0.0, 0
+                done += 1
+
+        for index, window, found in self.window_scores(windows(), batch_size=1):
+            yield from ended(index)
+            total = total + found.astype(np.float64) * window.new_samples
+            weight += window.new_samples
+        yield from ended(len(begun))
 
     def scores(self, audio: AudioSource) -> np.ndarray:
         """Probability of every tag, float32 [n_tags], in the order of `tags`."""
@@ -243,7 +297,9 @@ class Tagger:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(TAGS_FILE, info_to_json(self.tags, self.info))
 
-    def window_scores(self, windows: Iterator[tuple[int, Window]]) -> Iterator[tuple[int, Window, np.ndarray]]:
+    def window_scores(
+        self, windows: Iterator[tuple[int, Window]], batch_size: int = _WINDOWS_PER_BATCH
+    ) -> Iterator[tuple[int, Window, np.ndarray]]:
         """Tags of windows that belong to any number of clips, in batches: (clip, window) to (clip, window, scores)."""
         clips: list[int] = []
 
@@ -252,7 +308,7 @@ class Tagger:
                 clips.append(clip)
                 yield window
 
-        found_windows = self._analyzed(read_ahead(only_windows(), _WINDOWS_PER_BATCH), ("tags",), _WINDOWS_PER_BATCH)
+        found_windows = self._analyzed(read_ahead(only_windows(), _WINDOWS_PER_BATCH), ("tags",), batch_size)
         for index, (window, found) in enumerate(found_windows):
             yield clips[index], window, found["tags"]
 
@@ -301,6 +357,11 @@ class Tagger:
         # A whole window has as many tokens as the stretch it stands for; a clip shorter than that, those it makes.
         whole = -(-window.new_samples // self.model.token_samples)
         return min(whole, self.model.n_tokens(len(window.waveform)))
+
+
+def _check_top(top: int | None) -> None:
+    if top is not None and (not isinstance(top, int | np.integer) or top < 1):
+        raise ModelError(f"top: expected at least 1. Received: {top!r}.")
 
 
 def load(source: str | os.PathLike[str]) -> Tagger:

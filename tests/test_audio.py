@@ -509,3 +509,28 @@ def test_opus_whose_pages_miscount_their_samples(tmp_path):
     assert len(expected) == 5 * 16_000
     excerpt = audio.load(miscounted, start_seconds=1.5, end_seconds=3.0)
     np.testing.assert_allclose(excerpt, expected[24_000:48_000], atol=1e-3)
+
+
+def test_an_mp3_is_decoded_alike_from_memory_and_piece_by_piece(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    songs = [b"ID3\x03\x00\x00" + bytes([0, 0, 1, 0]) + bytes(128) + MP3, mp3_without_info_frame(sine(440, 44100, 2.0))]
+    damaged = MP3[: len(MP3) // 2]
+    path = tmp_path / "song.mp3"
+    path.write_bytes(songs[0])
+    descriptors = len(os.listdir("/proc/self/fd"))
+    whole = [audio.load(song) for song in (*songs, str(path))]
+    with pytest.raises(AudioError, match="truncated or corrupt"):
+        audio.load(damaged)
+    with pytest.raises(AudioError):
+        audio.load(MP3[:4000] + bytes(200000))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    def refuse(name: str) -> int:
+        raise PermissionError(name)
+
+    for name, value in (("os.memfd_create", refuse), ("keras_tagger.audio.streams._MEMORY_BYTES", 1000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, value)
+            for song, expected in zip((*songs, str(path)), whole, strict=True):
+                np.testing.assert_array_equal(audio.load(song), expected)
+            with pytest.raises(AudioError, match="truncated or corrupt"):
+                audio.load(damaged)

@@ -138,6 +138,49 @@ def test_select_of_what_cannot_be(tagger: Any, tags: list[str], rename: Any, wor
 def test_an_impossible_top(tagger: Any, top: Any) -> None:
     with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top!r}"):
         tagger.tag((SHORT, RATE), top=top)
+    with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top!r}"):
+        tagger.tag_files([(SHORT, RATE)], top=top)
+
+
+def test_many_files_are_tagged_as_each_alone(tagger: Any, tmp_path: Path) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, CLIP, RATE, subtype="FLOAT")
+    broken = io.BytesIO()
+    soundfile.write(broken, noise(9 * WINDOW, seed=4), RATE, format="FLAC")
+    half = broken.getvalue()[: len(broken.getvalue()) // 2]
+    sources = [(SHORT, RATE), half, path, "missing.wav", b"no audio", (CLIP[:5000], RATE), path.read_bytes(), half]
+    found = list(tagger.tag_files(iter(sources), top=2, merge_synonyms=True))
+    assert len(found) == len(sources)
+    for place, (source, (given, tags)) in enumerate(zip(sources, found, strict=True)):
+        assert given is source
+        if place in (1, 3, 4, 7):
+            with pytest.raises((AudioError, AudioNotFoundError)) as caught:
+                tagger.tag(source)
+            assert type(tags) is caught.type
+            assert str(tags) == str(caught.value)
+        else:
+            alone = tagger.tag(source, top=2, merge_synonyms=True)
+            assert tags.names == alone.names
+            np.testing.assert_allclose(tags.scores, alone.scores, atol=1e-6)
+
+
+def test_files_are_tagged_as_they_are_taken(tagger: Any) -> None:
+    taken: list[int] = []
+
+    def sources() -> Any:
+        for number in range(1000):
+            taken.append(number)
+            yield (SHORT, RATE)
+
+    found = tagger.tag_files(sources())
+    assert not taken
+    next(found)
+    found.close()
+    assert len(taken) < 30
+
+
+def test_no_files(tagger: Any) -> None:
+    assert list(tagger.tag_files([])) == []
 
 
 def test_taggram_is_the_tags_of_short_windows(tagger: Any) -> None:

@@ -62,6 +62,7 @@ def prepare(stream: Stream) -> bool:
     elif magic[:4] == b"OggS":
         _check_pages(stream)
     elif (start := _mp3_start(stream)) is not None:
+        stream.piecemeal = True
         return _prepare_mp3(stream, start)
     return True
 

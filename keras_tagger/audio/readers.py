@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio.containers import other_kind, prepare
-from keras_tagger.audio.streams import Stream, audio_error, open_stream
+from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[np.ndarray, int]"
@@ -123,8 +123,9 @@ class _FileReader(Reader):
         self._stream = stream
         self._errors = soundfile.SoundFileError
         self._promised = prepare(stream)
+        descriptor = in_memory(stream) if stream.piecemeal else None
         try:
-            self._file = _sequential_sound_file()(stream, "r")
+            self._file = _sequential_sound_file()(stream if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
             kind = other_kind(stream)
