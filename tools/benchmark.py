@@ -220,8 +220,9 @@ class KerasTagger:
         return np.concatenate([self._run(part).numpy() for part in _batches(pieces, batch)])
 
     def scores(self, paths: Sequence[Path], batch: int) -> np.ndarray:
-        """`Tagger.scores` of one file after the other, as the command line does; `batch` is its own."""
-        return np.stack([self.tagger.scores(path) for path in paths])
+        """`Tagger.tag_files`, as the command line does; `batch` is its own."""
+        found = [dict(zip(tags.names, tags.scores, strict=True)) for _, tags in self.tagger.tag_files(paths, top=None)]
+        return np.array([[scores[tag] for tag in self.tagger.tags] for scores in found])
 
     def taggram(self, path: Path, batch: int) -> np.ndarray:
         """`Tagger.taggram`; `batch` is its own."""
@@ -534,7 +535,8 @@ cold start. Ratios are taken within each repeat. Everything has run once before 
   clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each has the batch that was fastest
   for it when tried: {batches}.
 - **file to tags**: all of that, from a file's name to the scores of its tags. musicnn: the steps above, patches of all
-  clips in those batches. keras_tagger: `Tagger.scores`, file by file, as the command line does.
+  clips in those batches. keras_tagger: `Tagger.tag_files`, as the command line does, which
+  decodes a file while the model sees the one before.
 - **file to taggram**: scores every 3 s. For musicnn it is the same work; keras_tagger's `Tagger.taggram` sees windows
   of 3 s.
 
