@@ -14,8 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent import futures
-from queue import Empty, SimpleQueue
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -41,14 +40,17 @@ from keras_tagger.serving.settings import (
     read_monitoring,
     read_tls,
 )
+from keras_tagger.serving.signals import Signals
 from keras_tagger.serving.versions import ModelConfig, require_versions
 from keras_tagger.serving.warmup import warm_up
 from keras_tagger.serving_flags import OWN, Flags
 
 MODEL_SERVER = "tensorflow_model_server"
-# When the server stops: requests that are on their way are taken for so long, and then refused for so long.
-ARRIVING_SECONDS = 0.1
-REFUSING_SECONDS = 0.15
+# When a server that has just been asked something stops: requests that are on their way are taken for so long, and then
+# refused for so long. On a machine that is busy a request can wait for 0.2 s before it is begun.
+RECENT_SECONDS = 1.0
+ARRIVING_SECONDS = 0.25
+REFUSING_SECONDS = 0.25
 
 
 class Server:
@@ -220,7 +222,7 @@ class Server:
         """Refuses new requests, lets running ones finish for at most `grace_seconds`, and frees the models."""
         grace = self.flags.grace_seconds if grace_seconds is None else grace_seconds
         self._stopping.set()
-        if self._handling is not None and time.monotonic() - self._handling.last_seen < ARRIVING_SECONDS:
+        if self._handling is not None and time.monotonic() - self._handling.last_seen < RECENT_SECONDS:
             # gRPC cancels calls that have arrived and are not yet begun: let those begin, and tell new ones to go.
             time.sleep(ARRIVING_SECONDS)
             self._closed.set()
@@ -313,40 +315,22 @@ def serve(
     log.to_stderr()
     if shutil.which(MODEL_SERVER) and not embedded:
         _become_model_server(Flags(**given), given)
-    # A SimpleQueue, unlike an Event, may be written from a signal handler that interrupted its reader.
-    signals: SimpleQueue[int] = SimpleQueue()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        signals.put(number)
-
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     given.pop("model_base_path")
     server = Server(base or None, **given)
-    try:
+    with Signals(signal.SIGTERM, signal.SIGINT) as signals:
         with server:
             for name, version in server.models().items():
                 address = f"{host}:{server.port}"
                 log.info(f"serving {name} version {version} on {address}", rest_api_port=server.rest_api_port)
-            received = _next_signal(signals)
-            name = signal.Signals(received).name
-            log.info(f"{name}: stopping when running requests are done", grace_seconds=server.flags.grace_seconds)
+            received = signals.next()
+            log.info(
+                f"{received.name}: stopping when running requests are done", grace_seconds=server.flags.grace_seconds
+            )
         log.info("stopped", idle=server.idle)
         if not server.idle:
             # A graph that is still running cannot be ended otherwise, and would keep the process.
             sys.stderr.flush()
             os._exit(0)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _next_signal(signals: SimpleQueue[int]) -> int:
-    # With a timeout, as an endless wait would put off the handlers of other signals.
-    while True:
-        try:
-            return signals.get(timeout=3600)
-        except Empty:
-            continue
 
 
 def _become_model_server(flags: Flags, given: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -20,12 +22,12 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.server import Server
+from keras_tagger.serving.server import ARRIVING_SECONDS, REFUSING_SECONDS, Server
 from raw_requests import Raw, as_numpy
 from served_modules import Tagger
 
-# What TensorFlow says of the machine while it is loaded, whatever its log level.
 ON_THE_WAY_SECONDS = 0.05
+# What TensorFlow says of the machine while it is loaded, whatever its log level.
 TENSORFLOW_ITSELF = re.compile(r"WARNING: All log messages|[EWIF]0000 |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [EWI] ")
 
 
@@ -103,34 +105,51 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> subprocess.Popen:
+@contextlib.contextmanager
+def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> Iterator[subprocess.Popen]:
+    """`serve` in a process, which is killed at the end if it has not ended itself."""
     arguments = "sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 'm'"
     code = f"import sys; from keras_tagger.serving.server import serve; serve({arguments})"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, str(base), str(port), str(rest_api_port)],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_ready(process: subprocess.Popen, port: int) -> list[str]:
+    """Waits until `serve` answers on `port`; the lines that it has written."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "serving m version 1 on" in line:
+            break
+    assert f"serving m version 1 on 127.0.0.1:{port}" in lines[-1]
+    return lines
 
 
 class Load:
-    """Eight clients that ask until they fail; `failures` are (asked at, code)."""
+    """Eight clients that ask until they fail, for at most `seconds`; `failures` are (asked at, code)."""
 
-    def __init__(self, raw: Raw) -> None:
+    def __init__(self, raw: Raw, seconds: float = 30.0) -> None:
         self.answered = 0
         self.failures: list[tuple[float, str]] = []
         self._raw = raw
-        self._threads = [threading.Thread(target=self._run) for _ in range(8)]
+        self._end = time.monotonic() + seconds
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(8)]
         for thread in self._threads:
             thread.start()
 
     def _run(self) -> None:
-        while True:
-            begun = time.monotonic()
+        while (begun := time.monotonic()) < self._end:
             try:
-                self._raw.predict({"x": np.ones((64, 64), np.float32)}, "square")
+                self._raw.predict({"x": np.ones((64, 64), np.float32)}, "square", timeout=self._end - begun)
                 self.answered += 1
             except grpc.RpcError as error:
                 self.failures.append((begun, error.code().name))
@@ -142,25 +161,26 @@ class Load:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base, number, tmp_path):
+@pytest.mark.parametrize("stalled_seconds", [0.0, 0.4])
+def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base, number, stalled_seconds, tmp_path):
     port = free_port()
     with start_serve(tagger_base, port, free_port(), PATH=str(tmp_path)) as process:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if "serving m version 1 on" in line:
-                break
-        assert f"serving m version 1 on 127.0.0.1:{port}" in lines[-1]
+        lines = until_ready(process, port)
         raw = Raw(port)
         results = []
         request = {"path": str(tmp_path / "go")}
-        busy = threading.Thread(target=lambda: results.append(raw.predict(request, "wait")))
+        busy = threading.Thread(target=lambda: results.append(raw.predict(request, "wait")), daemon=True)
         busy.start()
         load = Load(raw)
         time.sleep(1.0)
+        if stalled_seconds:
+            # A busy machine: the process does not run, and what is asked meanwhile waits for it.
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(stalled_seconds)
         sent = time.monotonic()
         process.send_signal(number)
-        time.sleep(0.5)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(ARRIVING_SECONDS + REFUSING_SECONDS + 0.25)
         # One request still runs; new ones are refused.
         assert process.poll() is None
         (tmp_path / "go").touch()
@@ -176,6 +196,50 @@ def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base
     assert len(load.failures) == 8
     ours = [line for line in [*lines, *rest.splitlines()] if not TENSORFLOW_ITSELF.match(line)]
     assert [json.loads(line)["message"] for line in ours][-1] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_answers_on_a_signal_what_was_asked_while_it_was_stalled(tagger_base, number, tmp_path):
+    port = free_port()
+    with start_serve(tagger_base, port, free_port(), PATH=str(tmp_path)) as process:
+        until_ready(process, port)
+        raw = Raw(port)
+        raw.predict({"x": np.ones((64, 64), np.float32)}, "square")
+        # Nothing runs that would end when the process goes on, and so show it that it is being asked.
+        process.send_signal(signal.SIGSTOP)
+        load = Load(raw)
+        time.sleep(0.4)
+        sent = time.monotonic()
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=60)
+        load.join()
+    assert process.returncode == 0
+    early = sent - ON_THE_WAY_SECONDS
+    assert [(begun - sent, code) for begun, code in load.failures if begun < early or code != "UNAVAILABLE"] == []
+    assert load.answered >= 8
+    assert len(load.failures) == 8
+
+
+def test_a_server_that_was_asked_a_moment_ago_takes_what_is_on_its_way(tagger_base):
+    with Server(tagger_base, "m", port=0) as server:
+        raw = Raw(server.port)
+        raw.predict({"x": np.ones((2, 2), np.float32)}, "square")
+        time.sleep(0.4)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        time.sleep(0.05)
+        assert as_numpy(raw.predict({"x": np.ones((2, 2), np.float32)}, "square"))["y"].tolist() == [[2, 2], [2, 2]]
+        stopping.join()
+
+
+def test_a_server_that_nobody_asks_stops_at_once(words_base):
+    seconds = []
+    for _ in range(3):
+        with Server(words_base, "m", port=0):
+            asked = time.monotonic()
+        seconds.append(time.monotonic() - asked)
+    assert min(seconds) < ARRIVING_SECONDS
 
 
 def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tmp_path):
