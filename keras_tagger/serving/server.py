@@ -51,6 +51,7 @@ MODEL_SERVER = "tensorflow_model_server"
 RECENT_SECONDS = 1.0
 ARRIVING_SECONDS = 0.25
 REFUSING_SECONDS = 0.25
+_STEP_SECONDS = 0.025
 
 
 class Server:
@@ -224,9 +225,9 @@ class Server:
         self._stopping.set()
         if self._handling is not None and time.monotonic() - self._handling.last_seen < RECENT_SECONDS:
             # gRPC cancels calls that have arrived and are not yet begun: let those begin, and tell new ones to go.
-            time.sleep(ARRIVING_SECONDS)
+            _sleep_undisturbed(ARRIVING_SECONDS)
             self._closed.set()
-            time.sleep(REFUSING_SECONDS)
+            _sleep_undisturbed(REFUSING_SECONDS)
         ended = self._grpc.stop(grace) if self._grpc is not None else None
         if self._http is not None:
             self._http.stop(grace)
@@ -252,6 +253,19 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _sleep_undisturbed(seconds: float) -> None:
+    """Sleep until `seconds` have passed in which this thread woke on time; at most eight times as long.
+
+    Where it does not, the machine is busy, and the threads that take requests wait too.
+    """
+    end = time.monotonic() + 8 * seconds
+    while seconds > 0 and (begun := time.monotonic()) < end:
+        time.sleep(_STEP_SECONDS)
+        slept = time.monotonic() - begun
+        if slept < 2 * _STEP_SECONDS:
+            seconds -= slept
 
 
 class _Loader:
