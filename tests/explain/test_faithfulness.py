@@ -56,6 +56,11 @@ def test_removal_of_an_additive_score() -> None:
     assert faithfulness_on_removal(np.ones(4), additive) == 0.0
     # Two parts: {1, 2} and {3, 4} as the map has them, whose worth is 7 and 3.
     assert faithfulness_on_removal(np.array([3.0, 2.0, 1.0, 0.5]), additive, parts=2) == pytest.approx(1.0)
+    # Parts are cut by value, not by place: {0.5, 1} and {2, 3} are worth 3 + 2 and 1 + 4.
+    assert faithfulness_on_removal(np.array([3.0, 0.5, 1.0, 2.0]), additive, parts=2) == 0.0
+    # Three parts {1, 2}, {3}, {7}, worth 4 + 2, 3 and 1: neither all alike nor opposite.
+    found = faithfulness_on_removal(np.array([2.0, 3.0, 1.0, 7.0]), additive, parts=3)
+    assert found == pytest.approx(np.corrcoef([3.0, 3.0, 7.0], [6.0, 3.0, 1.0])[0, 1])
 
 
 def test_averages_by_hand() -> None:
@@ -128,3 +133,28 @@ def test_randomisation_goes_from_the_tags_down_and_leaves_the_model_alone(tagger
         tagger.model, lambda model: [Tagger(model, tagger.config).contributions(audio).values]
     )
     assert contributions["head"] < 0.9
+
+
+def test_randomisation_adds_part_to_part_and_takes_the_mean_correlation(tagger: Any) -> None:
+    """Maps by hand, whose Spearman correlations are 1, 0.5 and -1; and the weights that each call saw."""
+    rising, turned = np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])
+    answers = [(rising, rising), (rising, rising), (turned, rising), (turned, turned), (-rising, turned)]
+    names = ("head", "block 2", "block 1", "front-end")
+    seen: list[list[np.ndarray]] = []
+
+    def maps(model: Any) -> tuple[np.ndarray, np.ndarray]:
+        parts = (model.head, *reversed(model.encoder.blocks), model.front_end)
+        seen.append([np.concatenate([weight.numpy().ravel() for weight in part.trainable_weights]) for part in parts])
+        return answers[len(seen) - 1]
+
+    found = cascading_randomisation(tagger.model, maps)
+    assert list(found) == list(names)
+    assert [found[name] for name in names] == pytest.approx([1.0, 0.75, 0.5, -0.25])
+    trained, *after = seen
+    for step, weights in enumerate(after):
+        for place, (one, other) in enumerate(zip(weights, trained, strict=True)):
+            # The part's turn and all before it: the same values in another order, and in the same one ever after.
+            assert np.array_equal(one, other) == (place > step)
+            np.testing.assert_array_equal(np.sort(one), np.sort(other))
+            if place < step:
+                np.testing.assert_array_equal(one, after[step - 1][place])
