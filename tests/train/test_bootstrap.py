@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from keras_tagger.train.bootstrap import ClipScores, _draws, interval, resample, weighted_scores
+from keras_tagger.train.bootstrap import ClipScores, Resampled, _draws, interval, resample, weighted_scores
 from keras_tagger.train.intervals import bootstrap_intervals
 from keras_tagger.train.report import counted_tags, macro, score
 
@@ -83,6 +83,37 @@ def test_intervals_hold_the_value_and_narrow_with_more_clips() -> None:
     width = {n: high - low for n, (low, high) in bounds.items()}
     assert width[960] / width[60] == pytest.approx(0.25, abs=0.06)
     assert bootstrap_intervals(few, 50, seed=0)["roc_auc"] == bootstrap_intervals(few, 50, seed=0)["roc_auc"]
+
+
+def test_intervals_are_the_middle_95_percent_of_the_draws() -> None:
+    found = clip_scores()
+    intervals, drawn = bootstrap_intervals(found, 200, seed=4), resample(found, 200, seed=4)
+    for column in ("roc_auc", "pr_auc"):
+        expected = np.nanquantile(getattr(drawn, column), [0.025, 0.975], axis=0)
+        for index, tag in enumerate(found.tags):
+            assert intervals["per_tag"][tag][column] == pytest.approx(tuple(expected[:, index]), abs=1e-12)
+        # The mean over one tag is that tag.
+        one = dataclasses.replace(found, counted=np.array([False, True, False]))
+        assert bootstrap_intervals(one, 200, seed=4)[column] == intervals["per_tag"]["t1"][column]
+
+
+def test_macro_means_are_over_tags_that_count_and_have_a_score() -> None:
+    nan = float("nan")
+    drawn = Resampled(
+        np.array([[0.5, 0.9, 0.1], [nan, 0.7, 0.3], [nan, 0.2, nan]]), np.array([[0.2, 0.4, 0.8]] * 3), None
+    )
+    counted = np.array([True, False, True])
+    np.testing.assert_allclose(drawn.macro("roc_auc", counted), [0.3, 0.3, nan])
+    np.testing.assert_allclose(drawn.macro("pr_auc", counted), [0.5] * 3)
+
+
+def test_accuracy_of_draws_leaves_out_what_is_neither_right_nor_wrong() -> None:
+    found = clip_scores()
+    correct = np.resize(np.array([1.0, np.nan, 0.0, 1.0], np.float32), 60)
+    drawn = resample(dataclasses.replace(found, correct=correct), 60, seed=2)
+    for row, weights in enumerate(np.concatenate(list(_draws(60, 60, seed=2)))):
+        of_draw = np.repeat(correct, weights)
+        np.testing.assert_allclose(drawn.accuracy[row], np.nanmean(of_draw), atol=1e-6)
 
 
 def test_interval_of_the_accuracy_is_binomial() -> None:

@@ -100,6 +100,17 @@ def test_clips_are_matched_by_name_and_others_left_out() -> None:
     assert found.numbers == compare(*both, resamples=50).numbers
 
 
+def test_tags_that_count_in_both_are_compared() -> None:
+    a, b = pair(gain=0.3)
+    some = dataclasses.replace(b, clip_scores=dataclasses.replace(b.clip_scores, counted=np.array([False, True])))
+    both = compare(a, b, resamples=50)
+    for found in (compare(a, some, resamples=50), compare(some, b, resamples=50)):
+        assert (found.tags, list(found.per_tag)) == (("b",), ["b"])
+    found = compare(a, some, resamples=50)
+    for name in ("roc_auc", "pr_auc"):
+        assert dataclasses.astuple(found.numbers[name]) == pytest.approx(dataclasses.astuple(both.per_tag["b"][name]))
+
+
 def test_accuracy_is_compared() -> None:
     labels = np.eye(2)[np.arange(40) % 2]
     scores = labels + 0.1 * np.random.default_rng(0).standard_normal(labels.shape)
@@ -143,6 +154,8 @@ def test_what_cannot_be_compared(tmp_path) -> None:
         compare(a, dataclasses.replace(b, clip_scores=None))
     with pytest.raises(ModelError, match="a scored tag in common. Received: a, b and c, d"):
         compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, tags=("c", "d"))))
+    with pytest.raises(ModelError, match=r"one threshold of labels in both reports\. Received: 0\.5 and 0\.25"):
+        compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, positive=0.25)))
     with pytest.raises(ModelError, match="resamples of at least 1"):
         compare(a, b, resamples=0)
     with pytest.raises(ModelNotFoundError, match="expected a report.json or its directory"):
