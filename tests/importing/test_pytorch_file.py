@@ -211,27 +211,39 @@ def test_old_files_run_nothing_either(place: int, tmp_path: Path) -> None:
 
 
 STORED = pickled._Storage("0", "FloatStorage", 4)
+UNTYPED = pickled._Storage("0", "", 4)
+UNTYPED.reference = ("storage", pickled.named("torch.storage", "UntypedStorage"), "0", "cpu", 4)
 
 
 @pytest.mark.parametrize(
-    "tensor",
+    ("tensor", "words"),
     [
-        pickled.call(*REBUILD, STORED, 0, (5,), (1,), False, None),
-        pickled.call(*REBUILD, STORED, 2, (3,), (1,), False, None),
-        pickled.call(*REBUILD, STORED, 0, (2, 2), (3, 1), False, None),
-        pickled.call(*REBUILD, STORED, -1, (2,), (1,), False, None),
-        pickled.call(*REBUILD, STORED, 3, (2,), (-1,), False, None),
-        pickled.call(*REBUILD, STORED, 0, (-2,), (1,), False, None),
-        pickled.call(*REBUILD, STORED, 0, (10**6, 10**6), (0, 0), False, None),
-        pickled.call(*REBUILD, pickled._Storage("0", "FloatStorage", 10**12), 0, (10**12,), (1,), False, None),
-        pickled.call(*REBUILD, pickled._Storage("9", "FloatStorage", 4), 0, (4,), (1,), False, None),
-        pickled.call(*REBUILD, pickled._Storage("0", "QuantizedStorage", 4), 0, (4,), (1,), False, None),
-        pickled.call(*REBUILD, "0", 0, (4,), (1,), False, None),
+        (pickled.call(*REBUILD, STORED, 0, (5,), (1,), False, None), r"a tensor of shape \(5,\) that is not within"),
+        (pickled.call(*REBUILD, STORED, 2, (3,), (1,), False, None), r"a tensor of shape \(3,\) that is not within"),
+        (pickled.call(*REBUILD, STORED, 0, (2, 2), (3, 1), False, None), r"shape \(2, 2\) that is not within"),
+        (pickled.call(*REBUILD, STORED, -1, (2,), (1,), False, None), r"shape \(2,\) that is not within"),
+        (pickled.call(*REBUILD, STORED, 3, (2,), (-1,), False, None), r"shape \(2,\) that is not within"),
+        (pickled.call(*REBUILD, STORED, 0, (-2,), (1,), False, None), r"shape \(-2,\) that is not within"),
+        (pickled.call(*REBUILD, STORED, 0, (10**6, 10**6), (0, 0), False, None), r"\(1000000, 1000000\) that is not"),
+        (
+            pickled.call(*REBUILD, pickled._Storage("0", "FloatStorage", 10**12), 0, (10**12,), (1,), False, None),
+            r"shape \(1000000000000,\) that is not within",
+        ),
+        (
+            pickled.call(*REBUILD, pickled._Storage("9", "FloatStorage", 4), 0, (4,), (1,), False, None),
+            "There is no item named '.*/9'",
+        ),
+        (
+            pickled.call(*REBUILD, pickled._Storage("0", "QuantizedStorage", 4), 0, (4,), (1,), False, None),
+            r"its pickle names torch\.QuantizedStorage, which is not data",
+        ),
+        (pickled.call(*REBUILD, UNTYPED, 0, (4,), (1,), False, None), "a storage of an unknown type, 'UntypedStorage'"),
+        (pickled.call(*REBUILD, "0", 0, (4,), (1,), False, None), "a tensor without a storage"),
     ],
 )
-def test_tensors_beyond_their_storage_are_refused(tensor: Any, tmp_path: Path) -> None:
+def test_tensors_beyond_their_storage_are_refused(tensor: Any, words: str, tmp_path: Path) -> None:
     path = pickled.write(tmp_path / "a.pth", {"whole": np.ones(4, np.float32), "b": tensor})
-    with pytest.raises(ModelError, match=r"expected a PyTorch checkpoint\. Received: .*a\.pth \("):
+    with pytest.raises(ModelError, match=rf"expected a PyTorch checkpoint\. Received: .*a\.pth \(.*{words}"):
         read_tensors(path)
 
 

@@ -97,16 +97,26 @@ def test_curves_are_scikit_learns(report: Report) -> None:
         assert len(points) <= 200
         assert points[0][0] == left
         assert points[-1][0] == left + size
-        assert all(top <= y <= top + size for _, y in points)
+        tag = figure.find("figcaption").text.strip()
+        column = TAGS.index(tag)
+        precision, recall, _ = precision_recall_curve(found.labels[:, column] > 0.5, found.scores[:, column])
+        for x, y in points[1:-1]:
+            # Of each recall the best precision; the pixels have one decimal.
+            best_here = precision[np.abs(recall - (x - left) / size) < 0.002].max()
+            assert 1 - (y - top) / size == pytest.approx(best_here, abs=1e-3)
+        share = np.mean(found.labels[:, column] > 0.5)
+        assert 1 - (points[-1][1] - top) / size == pytest.approx(share, abs=1e-3)
+        assert len(points) > 20
 
 
 def test_confusions() -> None:
-    labels = np.eye(3)[[0, 0, 1, 2, 2, 2]].astype(np.float32)
-    scores = np.eye(3)[[0, 1, 1, 0, 2, 2]] * 0.5 + 0.1
-    found = ClipScores(tuple("abcdef"), TAGS, labels, scores, 0.5, np.ones(3, bool), np.ones(6, np.float32))
+    labels = np.eye(3)[[0, 0, 1, 2, 2, 2, 0, 0]].astype(np.float32)
+    labels[6:] = [[1.0, 1.0, 0.0], [0.5, 0.0, 0.0]]  # two tags, and none: neither is in a row
+    scores = np.eye(3)[[0, 1, 1, 0, 2, 2, 0, 0]] * 0.5 + 0.1
+    found = ClipScores(tuple("abcdefgh"), TAGS, labels, scores, 0.5, np.ones(3, bool), np.ones(8, np.float32))
     np.testing.assert_array_equal(confusions(found), [[1, 1, 0], [0, 1, 0], [1, 0, 2]])
     table = score(labels, scores, TAGS)
-    page = report_page(Report(0.5, 0.5, table, 6, "test", accuracy=4 / 6, clip_scores=found))
+    page = report_page(Report(0.5, 0.5, table, 8, "test", accuracy=4 / 6, clip_scores=found))
     rows = parsed(page).find("table[@class='confusions']").findall("tr")
     assert [cell.text for cell in rows[3].findall("td")] == ["never", "1", "·", "2"]
 
