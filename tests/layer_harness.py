@@ -39,7 +39,7 @@ def run_layer_test(
         always_float32: whether the output is float32 under mixed precision too.
         lengths: other sizes of axis 1 that the layer takes; empty if it has no such axis.
     """
-    _check_config(cls, init_kwargs)
+    check_config(cls, init_kwargs)
     layer = _check_build(cls, init_kwargs, input_data, expected_weights)
     eager = _check_eager(layer, input_data, expected_output_shape)
     model = _check_symbolic(layer, input_data, eager, bool(lengths))
@@ -51,7 +51,8 @@ def run_layer_test(
         _check_fit(model, input_data, eager)
 
 
-def _check_config(cls: type[keras.layers.Layer], init_kwargs: Mapping[str, Any]) -> None:
+def check_config(cls: type[keras.layers.Layer], init_kwargs: Mapping[str, Any]) -> None:
+    """Every constructor argument is an attribute and in the configuration, which makes the layer again."""
     layer = cls(**init_kwargs, name="given_name")
     config = layer.get_config()
     assert config["name"] == "given_name"

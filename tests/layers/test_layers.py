@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_tagger.layers as layers
-from layer_harness import run_layer_test
+from layer_harness import check_config, run_layer_test
 
 RNG = np.random.default_rng(5)
 WAVES = (0.2 * RNG.standard_normal((2, 4000))).astype(np.float32)
@@ -195,10 +196,40 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
 }
 
 
+# Arguments that no case gives another value than the default.
+OTHERS: dict[type, dict[str, Any]] = {
+    layers.Spectrogram: {"gain": 100.0},
+    layers.Attention: {"n_heads": 2, "width": 8, "bias": False},
+    layers.TransformerBlock: {
+        **{**BLOCK, "feed_forward_dropout": 0.2, "attention_bias": False},
+        **{"attention_kind": "local", "max_distance": 5, "window": 2},
+    },
+    # Layer normalisation hides the input's size, which the harness changes to see whether it counts.
+    layers.TransformerEncoder: {**ENCODER, "input_norm": True},
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_layer(case: str, tmp_path: Path) -> None:
     cls, init_kwargs, data, shape, weights, always_float32, lengths = CASES[case]
     run_layer_test(cls, init_kwargs, data, shape, tmp_path, weights, always_float32, lengths)
+
+
+@pytest.mark.parametrize("cls", OTHERS)
+def test_configuration_of_other_arguments(cls: type) -> None:
+    check_config(cls, OTHERS[cls])
+
+
+def test_every_argument_is_given_another_value_than_its_default() -> None:
+    """A configuration that has the default whatever was given would pass with the default alone."""
+    missing = []
+    for cls in {case[0] for case in CASES.values() if "__init__" in vars(case[0])}:
+        given = [OTHERS.get(cls, {}), *(case[1] for case in CASES.values() if case[0] is cls)]
+        for name, parameter in inspect.signature(cls.__init__).parameters.items():
+            default = parameter.default
+            if default is not parameter.empty and all(arguments.get(name, default) == default for arguments in given):
+                missing.append(f"{cls.__name__}.{name}")
+    assert missing == []
 
 
 def test_every_public_layer_has_a_case() -> None:
