@@ -70,4 +70,7 @@ def test_the_same_rate_changes_nothing(run: Any) -> None:
 def test_the_shortest_clips(run: Any, rate: int, n_samples: int) -> None:
     found = run(np.ones(n_samples, np.float32), rate).numpy()
     assert len(found) == -(-n_samples * RATE // rate)
-    assert np.isfinite(found).all()
+    # As with silence behind it, which is what the filter sees beyond the end.
+    longer = run(np.pad(np.ones(n_samples, np.float32), (0, 500)), rate).numpy()
+    np.testing.assert_allclose(found, longer[: len(found)], atol=1e-6)
+    assert n_samples == 0 or found[0] > 0.3

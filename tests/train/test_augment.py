@@ -95,6 +95,8 @@ def test_gain_and_mixup_are_drawn_independently() -> None:
 
 def test_spec_augment_layer() -> None:
     assert spec_augment_layer(AugmentConfig(), 1) is None
-    layer = spec_augment_layer(AugmentConfig(n_time_masks=2, time_mask_frames=7, freq_mask_bins=3), 9)
-    config = {name: layer.get_config()[name] for name in ("n_time_masks", "time_mask_frames", "n_freq_masks", "seed")}
-    assert config == {"n_time_masks": 2, "time_mask_frames": 7, "n_freq_masks": 0, "seed": 9}
+    for n_freq_masks in (0, 4):
+        settings = {"n_time_masks": 2, "time_mask_frames": 7, "n_freq_masks": n_freq_masks, "freq_mask_bins": 3}
+        config = spec_augment_layer(AugmentConfig(**settings), 9).get_config()
+        assert {name: config[name] for name in (*settings, "seed")} == {**settings, "seed": 9}
+    assert spec_augment_layer(AugmentConfig(n_freq_masks=1), 9).n_freq_masks == 1
