@@ -199,7 +199,7 @@ def test_what_is_measured_is_kept_for_the_weights(tagger: Any, post_norm_tagger:
             raise ManifestError("stopped")
         return {"number": index}
 
-    with pytest.raises(ManifestError):
+    with pytest.raises(ManifestError, match="stopped"):
         kept.rows("c", 20, fails)
     assert len(kept.rows("c", 20, one)) == 20
     assert calls[5:] == list(range(10, 20))  # ten of the fourteen were written
