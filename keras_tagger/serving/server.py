@@ -48,7 +48,7 @@ from keras_tagger.serving_flags import OWN, Flags
 MODEL_SERVER = "tensorflow_model_server"
 # When a server that has just been asked something stops: requests that are on their way are taken for so long, and then
 # refused for so long. On a machine that is busy a request can wait for 0.2 s before it is begun.
-RECENT_SECONDS = 1.0
+RECENT_SECONDS = 5.0
 ARRIVING_SECONDS = 0.25
 REFUSING_SECONDS = 0.25
 _STEP_SECONDS = 0.025
