@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap, shorten
 
 
 def rows(**changes) -> Heatmap:
@@ -99,6 +99,24 @@ def test_crop_is_half_open_and_keeps_rows():
 def test_relative_divides_each_row_by_its_largest_magnitude():
     heatmap = Heatmap([[1.0, -4.0], [0.5, 0.25], [0.0, 0.0]], ("a", "b", "c"), [0.0, 1.0], "gradients")
     np.testing.assert_array_equal(heatmap.relative().values, [[0.25, -1], [1, 0.5], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "expected"),
+    [
+        ("rock", 4, "rock"),
+        ("abcdefghij", 10, "abcdefghij"),
+        ("abcdefghij", 9, "abcd…ghij"),
+        ("abcdefghij", 8, "abcd…hij"),
+        # No space beside the ellipsis.
+        ("one two three", 9, "one…hree"),
+        ("abcdefgh ijk", 9, "abcd…ijk"),
+    ],
+)
+def test_long_names_lose_their_middle(name, limit, expected):
+    assert shorten(name, limit) == expected
+    heatmap = Heatmap([[0.5]], (name,), [1.0], "taggram", scores=[0.25])
+    assert heatmap.labels(limit) == [f"{expected}  0.25"]
 
 
 def test_to_dict_survives_json_with_non_finite_numbers_as_null():

@@ -97,6 +97,8 @@ def test_info_as_text() -> None:
     }
     assert "ü" in text
     assert info_from_json(text, ["a;b", "ü"]) == info
+    with pytest.raises(ModelError, match="expected the model's tags in order .* Received: a;b, ü"):
+        info_from_json(text, ["ü", "a;b"])
 
 
 @pytest.mark.parametrize(

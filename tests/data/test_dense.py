@@ -43,6 +43,23 @@ def test_patches_are_averaged(tmp_path):
     np.testing.assert_array_equal(labels.columns(("b", "z")), [[0.25, NAN], [0.25, NAN], [1.0, NAN]])
 
 
+def test_a_tag_that_a_patch_does_not_know_is_unknown_for_the_clip(tmp_path):
+    found = read_dense(write_patches(tmp_path / "x.npz", [[0.5, NAN], [1.0, 0.25]])).clip_tags()
+    assert found["a"] == 0.75
+    assert np.isnan(found["b"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stretch", "count"),
+    # 0.3 / 0.1 is a little less than 3; what is left at the end is no stretch; a short clip is one.
+    [(0.3, 0.1, 3), (4.7, 1.0, 4), (4.0, 1.0, 4), (0.4, 1.0, 1)],
+)
+def test_whole_stretches_of_a_clip(tmp_path, seconds, stretch, count):
+    labels = read_dense(write_times(tmp_path / "x.json", {"a": [[0.0, seconds]]}, seconds, stretch))
+    assert labels.values.shape == (count, 1)
+    assert (labels.hop_seconds, labels.length_seconds, labels.pool) == (stretch, stretch, "max")
+
+
 def test_times_become_stretches(tmp_path):
     labels = read_dense(
         write_times(tmp_path / "x.json", {"a": [[0.2, 0.4], [1.0, 1.5], [3.0, 4.0]], "b": [], "c": [[0.9, 1.2]]})
@@ -85,6 +102,8 @@ def test_impossible_times_are_refused(tmp_path, content, received):
     ("change", "message"),
     [
         ({"values": [[0.5, 1.5]]}, "values in 0..1 or NaN"),
+        ({"values": [[0.5, -0.25]]}, "values in 0..1 or NaN"),
+        ({"values": np.zeros((0, 2))}, "at least one stretch and tag. Received: (0, 2)"),
         ({"values": [[0.5]]}, "a column per tag. Received: (1, 1)"),
         ({"tags": ("a", "a")}, "every tag once"),
         ({"hop": 0.0}, "a positive hop and length"),

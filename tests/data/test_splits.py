@@ -66,6 +66,31 @@ def test_stratified_exactly_where_it_can_be():
     }
 
 
+def test_shares_are_of_seconds_where_every_clip_has_an_end():
+    def sizes(end_of_first):
+        clips = [Clip("/m/long.ogg", {"x": 1.0}, 0.0, end_of_first)]
+        clips += [Clip(f"/m/{i}.ogg", {"x": 1.0}, 2.0, 3.0) for i in range(40)]
+        manifest = assign_splits(manifest_of(clips), 0.2, 0.2, seed=1)
+        return [len(manifest.select(split)) for split in ("train", "valid", "test")]
+
+    # 60 s and 40 times 1 s; or 41 clips.
+    assert sizes(60.0) == [1, 20, 20]
+    assert sizes(None) == [25, 8, 8]
+
+
+def test_soft_labels_count_by_their_weight():
+    weights = [1.0] * 8 + [0.125] * 64
+    for seed in range(3):
+        clips = [Clip(f"/m/{i:02d}.ogg", {"x": weight}) for i, weight in enumerate(weights)]
+        manifest = assign_splits(manifest_of(clips), 0.25, 0.25, seed=seed)
+        found = [sum(clip.tags["x"] for clip in manifest.select(split).clips) for split in ("train", "valid", "test")]
+        np.testing.assert_allclose(found, [8, 4, 4], atol=0.5)
+    # However little, it is a clip of the tag, of which every split has one.
+    clips = [Clip(f"/m/{i:02d}.ogg", {"x": 1.0, **({"rare": 0.1} if i < 3 else {})}) for i in range(30)]
+    manifest = assign_splits(manifest_of(clips), 0.1, 0.1)
+    assert {clip.split for clip in manifest.clips[:3]} == {"train", "valid", "test"}
+
+
 def test_a_function_of_seed_not_of_row_order():
     manifest = random_manifest(1)
     shuffled = dataclasses.replace(

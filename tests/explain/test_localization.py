@@ -75,6 +75,9 @@ def test_other_grids() -> None:
     # Coarser columns are repeated, finer ones averaged, and beyond the ends stays what is there.
     np.testing.assert_allclose(at_times(curve, times, np.arange(8) * 0.5 + 0.25), [1, 1, 3, 3, 5, 5, 5, 5])
     np.testing.assert_allclose(at_times(curve, times, np.array([0.0, 2.0])), [1.0, (3 + 5) / 2 * 1.0])
+    # From 1.5 s before the curve to 0.5 s behind it, and all behind it.
+    found = at_times(curve, times, np.array([1.0, 6.0]))
+    np.testing.assert_allclose(found, [(1.5 * 1 + 1 + 3 + 5 + 0.5 * 5) / 5, 5.0])
     # Equal values stay equal to the last bit, as ties count.
     many = np.random.default_rng(0).random(7)
     spread = at_times(many, np.arange(7) * 2.944 + 1.472, np.arange(161) * 0.128 + 0.064)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def test_unknown_labels_do_not_count() -> None:
 
 
 def test_threshold_of_soft_labels() -> None:
+    # A label at the threshold is not above it.
+    assert list(score(LABELS, SCORES, TAGS, positive=0.6)["n_positive"]) == [2, 0, 2]
     table = score(LABELS, SCORES, TAGS, positive=0.7)
     assert list(table["n_positive"]) == [2, 0, 2]
     np.testing.assert_allclose(table["roc_auc"][2], roc_auc_score([1, 0, 1, 0], SCORES[:, 2]))
@@ -108,6 +111,43 @@ def test_save_and_load(tmp_path: Path) -> None:
     loaded = load_report(tmp_path / "run" / "report.json")
     assert loaded.to_dict() == report.to_dict()
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["report.csv", "report.json"]
+
+
+def full_report() -> Report:
+    """With accuracy, chunks and intervals, one of which does not exist."""
+    both = {"roc_auc": (0.25, 0.75), "pr_auc": (0.5, 1.0)}
+    nothing = dict.fromkeys(both, (float("nan"), float("nan")))
+    intervals = {**{"level": 0.95, "resamples": 40, "seed": 2}, **both, "accuracy": (0.125, 0.5)}
+    intervals["per_tag"] = {"a": both, "none": nothing, "soft": both}
+    return dataclasses.replace(make_report(), accuracy=0.375, n_chunks=16, intervals=intervals)
+
+
+def test_everything_of_a_report_is_saved_and_loaded(tmp_path: Path) -> None:
+    report = full_report()
+    report.save(tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (content["accuracy"], content["n_chunks"]) == (0.375, 16)
+    assert content["intervals"]["roc_auc"] == [0.25, 0.75]
+    assert content["intervals"]["per_tag"]["none"] == {"roc_auc": [None, None], "pr_auc": [None, None]}
+    loaded = load_report(tmp_path)
+    assert (loaded.accuracy, loaded.n_chunks, loaded.failed) == (0.375, 16, report.failed)
+    assert (loaded.roc_auc, loaded.pr_auc) == (report.roc_auc, report.pr_auc)
+    assert np.isnan(loaded.intervals["per_tag"].pop("none")["pr_auc"]).all()
+    del report.intervals["per_tag"]["none"]
+    assert loaded.intervals == report.intervals
+    # A report from before there were any has none of them.
+    for name in ("accuracy", "n_chunks", "intervals"):
+        del content[name]
+    (tmp_path / "report.json").write_text(json.dumps(content), encoding="utf-8")
+    loaded = load_report(tmp_path)
+    assert (loaded.accuracy, loaded.n_chunks, loaded.intervals) == (None, 0, {})
+
+
+def test_text_of_a_full_report() -> None:
+    assert str(full_report()).splitlines()[0] == (
+        "4 clips of split test, 16 chunks each: macro ROC-AUC 0.5417 (0.2500 to 0.7500), "
+        "macro PR-AUC 0.8194 (0.5000 to 1.0000), accuracy 0.3750 (0.1250 to 0.5000)"
+    )
 
 
 def test_text_of_a_report() -> None:
