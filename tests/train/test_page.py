@@ -61,10 +61,18 @@ def test_numbers_and_bars(report: Report) -> None:
     for shown in (f"{report.roc_auc:.4f}", f"{report.pr_auc:.4f}", "0.6250", f"{low:.4f} to {high:.4f}", "2 of 3"):
         assert shown in text
     assert "16 evenly spaced chunks" in text
+    assert "Intervals: 95%, percentiles of 100 bootstrap resamples of the clips (seed 0)." in text
+    training = [[cell.text for cell in row.findall("td")] for row in body.findall("table")[-1].findall("tr")]
+    assert training == [["epochs", "3"], ["train seconds", "12.35"]]
     rows = [row for row in body.findall("table")[1].findall("tr") if row.find("td") is not None]
     values = {row["tag"]: row for row in report.per_tag}
     names = [row.find("td").text for row in rows]
     assert names == [*sorted(TAGS[:2], key=lambda tag: -values[tag]["pr_auc"]), "never"]
+    for row in rows:
+        of = values[row.find("td").text]
+        scores = [f"{of[name]:.3f}" if np.isfinite(of[name]) else "-" for name in ("roc_auc", "pr_auc")]
+        found = [cell.text for cell in row.findall("td") if cell.text]
+        assert found == [of["tag"], str(of["n_positive"]), str(of["n_negative"]), *scores]
     for row in rows[:2]:
         of = values[row.find("td").text]
         for svg, column in zip(row.iter("svg"), ("roc_auc", "pr_auc"), strict=True):
@@ -119,10 +127,16 @@ def test_confusions() -> None:
     page = report_page(Report(0.5, 0.5, table, 8, "test", accuracy=4 / 6, clip_scores=found))
     rows = parsed(page).find("table[@class='confusions']").findall("tr")
     assert [cell.text for cell in rows[3].findall("td")] == ["never", "1", "·", "2"]
+    # The darker, the larger the share of the row: a third, nothing and two thirds.
+    shades = [re.search(r"([\d.]+)\)$", cell.get("style"))[1] for cell in rows[3].findall("td")[1:]]
+    assert shades == ["0.20", "0.00", "0.40"]
 
 
 def test_without_scores_and_intervals(report: Report) -> None:
     bare = dataclasses.replace(report, clip_scores=None, intervals={}, failed=(), training={})
     text = " ".join(parsed(report_page(bare)).itertext())
     assert "No intervals were computed." in text
+    assert "mean over 16 evenly spaced chunks." in text
+    text = " ".join(parsed(report_page(dataclasses.replace(bare, n_chunks=0))).itertext())
+    assert "mean over windows that follow each other." in text
     assert "Precision and recall" not in text
