@@ -102,19 +102,28 @@ def test_localisation_of_what_points_at_the_half_with_the_tag(sign: float, value
 
 
 def test_table_has_means_and_deviations() -> None:
+    def seeds(*numbers: tuple[float, ...]) -> list[dict[str, float]]:
+        return [dict(zip(attention_comparison.MEASURES, values, strict=True)) for values in numbers]
+
     measured = {
-        "alibi": [dict.fromkeys(attention_comparison.MEASURES, value) for value in (0.5, 0.7)],
-        "local": [dict.fromkeys(attention_comparison.MEASURES, 0.25)],
+        "alibi": seeds((0.5, 0.1, 0.7, 0.7), (0.5, 0.2, 0.7, 0.8), (0.8, 0.3, 0.7, 0.9)),
+        "local": seeds((0.25, 0.125, 0.375, 0.75)),
     }
     times = {
-        "alibi": {key: [1.0, 2.0, 4.0] for key in attention_comparison.SPEEDS},
-        "local": {key: [2.0, 2.0, 2.0] for key in attention_comparison.SPEEDS},
+        "alibi": {"training_step": [1.0, 2.0, 4.0], "one_window": [1.0] * 3, "eight_windows": [4.0] * 3},
+        "local": {"training_step": [4.0, 2.0, 6.0], "one_window": [3.0] * 3, "eight_windows": [2.0] * 3},
     }
     head, _, alibi, local = attention_comparison.table(measured, times).splitlines()
-    assert head.startswith("| attention | seeds | roc auc | pr auc | localisation roc auc |")
-    # Sample deviation of 0.5 and 0.7: sqrt(0.02).
-    assert alibi.split(" | ")[:3] == ["| alibi", "2", "0.600 ± 0.141"]
-    assert alibi.split(" | ")[-1] == "1.00 (1.00-1.00) |"
-    # Ratios within each round, then their median.
-    assert local.split(" | ")[1:3] == ["1", "0.250"]
-    assert local.split(" | ")[-1] == "1.00 (0.50-2.00) |"
+    assert head == (
+        "| attention | seeds | roc auc | pr auc | localisation roc auc | localisation pointing "
+        "| training step | one window | eight windows |"
+    )
+    # The sample deviation of 0.5, 0.5 and 0.8 is the root of 0.03.
+    assert alibi == (
+        "| alibi | 3 | 0.600 ± 0.173 | 0.200 ± 0.100 | 0.700 ± 0.000 | 0.800 ± 0.100 "
+        "| 1.00 (1.00-1.00) | 1.00 (1.00-1.00) | 1.00 (1.00-1.00) |"
+    )
+    # Ratios to the first kind within each round, 4, 1 and 1.5, then their median.
+    assert local == (
+        "| local | 1 | 0.250 | 0.125 | 0.375 | 0.750 | 1.50 (1.00-4.00) | 3.00 (3.00-3.00) | 0.50 (0.50-0.50) |"
+    )

@@ -140,42 +140,51 @@ def rows(area: float, count: int = 4, tag: str = "low") -> list[dict[str, Any]]:
     return [{"tag": tag, "pointing": 1.0, "iou": 0.5, "roc_auc": area} for _ in range(count)]
 
 
-def test_tables_by_hand() -> None:
+def test_tables_of_localisation_by_hand() -> None:
     where = {name: {method: rows(0.5) for method in METHODS} for name in ("pairs", "solos")}
     where["pairs"]["rollout"], where["solos"]["relevance"] = rows(0.9), rows(0.99)
-    text = benchmark.choice_text(where)
-    assert "the best method is `relevance` (0.745: 0.500 on joined clips, 0.990 on solos)" in text
-    assert "`rollout` is best on joined clips (0.900)" in text
-    assert f"The default of `explain` is `{DEFAULT_METHOD}` (0.500)." in text
+    assert benchmark.choice_text(where) == (
+        "By mean ROC-AUC over both sets the best method is `relevance` (0.745: 0.500 on joined clips, 0.990 on solos); "
+        "`rollout` is best on joined clips (0.900) and `relevance` on solos (0.990). "
+        f"The default of `explain` is `{DEFAULT_METHOD}` (0.500)."
+    )
+    # A mean over unlike cases.
+    where["pairs"]["rollout"] = [*rows(0.9, 3), {"tag": "high", "pointing": 0.0, "iou": 0.25, "roc_auc": 0.5}]
     lines = benchmark.where_table(where["pairs"]).splitlines()
-    assert lines[2] == "| rollout | 4 | 1.000 | 0.500 | 0.900 |"
+    assert lines[2] == "| rollout | 4 | 0.750 | 0.438 | 0.800 |"
     assert len(lines) == 2 + len(METHODS)
-    assert benchmark.instruments_table(where["solos"]).splitlines()[2] == "| low | 4 | 0.500 | 0.500 | 0.500 |"
-    faithful = {
-        name: [
-            {
-                "deletion": 0.2,
-                "insertion": high,
-                "removal": 0.1,
-                "whole": 0.5,
-                "part": 0.25,
-                "gini": 0.3,
-                "entropy": 0.9,
-            }
-        ]
-        * 2
-        for name, high in (("random", 0.3), ("contributions", 0.6))
+    areas = {DEFAULT_METHOD: (0.9, 0.6), "contributions": (0.8, 0.5), "taggram": (0.7, 0.4), "random": (0.1, 0.2)}
+    found = {method: [*rows(low, 3), *rows(high, 2, "high")] for method, (low, high) in areas.items()}
+    assert benchmark.instruments_table(found).splitlines() == [
+        f"| instrument | clips | {DEFAULT_METHOD} | contributions | taggram |",
+        "|---|---|---|---|---|",
+        "| high | 2 | 0.600 | 0.500 | 0.400 |",
+        "| low | 3 | 0.900 | 0.800 | 0.700 |",
+    ]
+
+
+def faithful(deletion: float, insertion: float, part: float, other: float) -> dict[str, float]:
+    names = ("deletion", "insertion", "whole", "part", "removal", "gini", "entropy")
+    return dict(zip(names, (deletion, insertion, 0.5, part, other, other + 0.1, other + 0.2), strict=True))
+
+
+def test_other_tables_by_hand() -> None:
+    # Half the score is lost in the first clip, a fifth of the way to 1 won in the second; chance wins there.
+    found = {
+        "random": [faithful(0.2, 0.3, 0.25, 0.5)] * 3,
+        "contributions": [faithful(0.1, 0.6, 0.25, 0.2), faithful(0.3, 0.3, 0.6, 0.6), faithful(0.2, 0.45, 0.5, 0.4)],
     }
-    assert benchmark.faithful_table(faithful).splitlines()[2:] == [
-        "| contributions | 0.200 | 0.600 | 2 of 2 | 0.100 | 0.500 | 0.000 | 0.000 | 0.300 | 0.900 |",
-        "| random | 0.200 | 0.300 | - | 0.100 | 0.500 | 0.000 | 0.000 | 0.300 | 0.900 |",
+    assert benchmark.faithful_table(found).splitlines()[2:] == [
+        "| contributions | 0.200 | 0.450 | 2 of 3 | 0.400 | 0.167 | 0.333 | 0.067 | 0.500 | 0.600 |",
+        "| random | 0.200 | 0.300 | - | 0.500 | 0.500 | 0.000 | 0.000 | 0.600 | 0.700 |",
     ]
     sanity = benchmark.sanity_table({"rollout": [{"head": 1.0, "front-end": 0.123}]})
     assert sanity.splitlines() == ["| method | head | front-end |", "|---|---|---|", "| rollout | 1.00 | 0.12 |"]
     cost = {"methods": {"a": 0.02, "b": 0.01}, "pass": 0.005, "contributions": 0.006, "passes": 0.42, "tokens": 80}
     assert benchmark.cost_table(cost).splitlines()[2:] == ["| b | 10.0 | 2.0 |", "| a | 20.0 | 4.0 |"]
-    assert "81 forward passes with a masked last layer 420 ms: 70 times" in benchmark.contributions_text(
-        {**cost, "apart": 0}
+    assert benchmark.contributions_text({**cost, "apart": 2.5e-7}) == (
+        "Contributions of T = 80 tokens take 6.0 ms, and 81 forward passes with a masked last layer 420 ms: "
+        "70 times as long, for values that differ by 2.5e-07 at most."
     )
 
 
