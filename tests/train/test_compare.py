@@ -95,6 +95,8 @@ def test_clips_are_matched_by_name_and_others_left_out() -> None:
     some = report_of(scores.labels[order], scores.scores[order], tuple(scores.clips[i] for i in order))
     found = compare(a, some, resamples=50)
     assert (found.n_clips, found.left_out) == (40, 10)
+    assert "40 clips of both (10 clips that only one report has are left out), 2 tags" in str(found)
+    assert compare(some, a, resamples=50).left_out == 10
     kept = sorted(order)
     both = [report_of(r.clip_scores.labels[kept], r.clip_scores.scores[kept]) for r in (a, b)]
     assert found.numbers == compare(*both, resamples=50).numbers
@@ -109,6 +111,37 @@ def test_tags_that_count_in_both_are_compared() -> None:
     found = compare(a, some, resamples=50)
     for name in ("roc_auc", "pr_auc"):
         assert dataclasses.astuple(found.numbers[name]) == pytest.approx(dataclasses.astuple(both.per_tag["b"][name]))
+
+
+def test_unknown_labels_do_not_count() -> None:
+    a, b = (report.clip_scores for report in pair(60, gain=0.3))
+    labels = a.labels.copy()
+    labels[:20, 1] = np.nan
+    found = compare(report_of(labels, a.scores), report_of(labels, b.scores), resamples=50)
+    for side, scores in (("a", a.scores), ("b", b.scores)):
+        expected = roc_auc_score(labels[20:, 1], scores[20:, 1])
+        assert getattr(found.per_tag["b"]["roc_auc"], side) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_tag_that_all_common_clips_lack_is_left_out() -> None:
+    a, b = (report.clip_scores for report in pair(60, gain=0.3))
+    labels = a.labels.copy()
+    labels[:30, 1] = 0.0
+    part = report_of(labels[:30], b.scores[:30])
+    # As if the report had been made of more clips.
+    part = dataclasses.replace(part, clip_scores=dataclasses.replace(part.clip_scores, counted=np.ones(2, bool)))
+    found = compare(report_of(labels, a.scores), part, resamples=50)
+    assert (found.tags, found.n_clips, found.left_out) == (("a",), 30, 30)
+    assert np.isfinite(dataclasses.astuple(found.numbers["roc_auc"])).all()
+
+
+def test_numbers_that_do_not_exist_are_none() -> None:
+    a, b = (report.clip_scores for report in pair(30))
+    unknown = np.full(30, np.nan, np.float32)
+    reports = [report_of(side.labels, side.scores, correct=unknown) for side in (a, b)]
+    content = json.loads(json.dumps(compare(*reports, resamples=20).to_dict(), allow_nan=False))
+    assert set(content["accuracy"].values()) == {None}
+    assert content["roc_auc"]["a"] is not None
 
 
 def test_accuracy_is_compared() -> None:
@@ -137,8 +170,9 @@ def test_saved_reports_compare_alike(tmp_path) -> None:
     assert (content["n_clips"], content["n_tags"], content["a"]) == (60, 2, str(tmp_path / "a"))
     assert content["roc_auc"]["difference"] == found.numbers["roc_auc"].difference
     lines = [line.split() for line in str(found).splitlines()]
-    of = found.numbers["pr_auc"]
-    assert ["macro", "PR-AUC", f"{of.a:.4f}", f"{of.b:.4f}", f"{of.difference:+.4f}"] in [line[:5] for line in lines]
+    for name, of in (("macro PR-AUC", found.numbers["pr_auc"]), ("b", found.per_tag["b"]["pr_auc"])):
+        numbers = f"{of.a:.4f} {of.b:.4f} {of.difference:+.4f} {of.low:+.4f} to {of.high:+.4f} {of.p_value:.3f}"
+        assert f"{name} {numbers}".split() in lines
 
 
 def test_what_cannot_be_compared(tmp_path) -> None:
