@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -70,6 +71,53 @@ def test_bfloat16(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/data/0", halves.tobytes())
     np.testing.assert_array_equal(read_tensors(path)["a"], [1.5, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "compression", "words"),
+    [
+        ({"archive/byteorder": b"big"}, zipfile.ZIP_STORED, "numbers of another byte order"),
+        ({"other/data.pkl": b"\x80\x02}."}, zipfile.ZIP_STORED, r"a zip archive, but not of torch\.save"),
+        ({}, zipfile.ZIP_DEFLATED, r"a zip archive, but not of torch\.save"),
+    ],
+    ids=["byte order", "two pickles", "compressed"],
+)
+def test_other_archives_are_refused(change: dict[str, bytes], compression: int, words: str, tmp_path: Path) -> None:
+    path = pickled.write(tmp_path / "a.pth", {"a": np.ones(2, np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in {**members, **change}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=words):
+        read_tensors(path)
+
+
+def old_file(path: Path, magic: int = 0x1950A86A20F9469CFC6C, protocol: int = 1001, little: bool = True) -> Path:
+    """The format before 1.6: a tensor that is a view of the middle of a storage of four numbers."""
+    stored = pickled._Storage("0", "FloatStorage", 4)
+    stored.reference = (*stored.reference, ("view", 1, 2))
+    tensor = io.BytesIO()
+    pickled._Pickler(tensor, 2).dump({"a": pickled.call(*REBUILD, stored, 0, (2,), (1,), False, None)})
+    before = b"".join(pickle.dumps(part, 2) for part in (magic, protocol, {"little_endian": little}))
+    numbers = (4).to_bytes(8, "little") + np.arange(4, dtype="<f4").tobytes()
+    path.write_bytes(before + tensor.getvalue() + pickle.dumps(["0"], 2) + numbers)
+    return path
+
+
+def test_old_files_have_views_of_storages_and_say_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    np.testing.assert_array_equal(read_tensors(old_file(path))["a"], [1.0, 2.0])
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelError, match="a file cut short"):
+        read_tensors(path)
+    for other, words in (
+        ({"magic": 7}, r"no file of torch\.save"),
+        ({"protocol": 1000}, r"no file of torch\.save"),
+        ({"little": False}, "numbers of another byte order"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            read_tensors(old_file(path, **other))
 
 
 def test_many_tensors_of_one_storage_take_no_more_memory(tmp_path: Path) -> None:
