@@ -68,6 +68,30 @@ def test_vocabulary(tmp_path):
         read_manifest(path, min_clips_per_tag=3)
     with pytest.raises(ManifestError, match=r"a tag among \['w'\]"):
         read_manifest(path, tags=["w"])
+    with pytest.raises(ManifestError, match=r"every tag of the vocabulary once\. Received: \['x', 'x'\]"):
+        read_manifest(path, tags=["x", "x"])
+    with pytest.raises(ManifestError, match="expected a manifest file. Received a folder"):
+        read_manifest(tmp_path)
+
+
+def test_labels_that_are_not_known(tmp_path):
+    found = read_manifest(write(tmp_path / "m.csv", "path,tags\na,x:?;y\nb,x;x;y:?;y:?\n"))
+    np.testing.assert_array_equal(found.labels(), [[np.nan, 1], [1, np.nan]])
+    found.save(tmp_path / "again.csv")
+    assert "\na,x:?;y," in (tmp_path / "again.csv").read_text()
+    rows = [{"path": "a", "tags": {"x": None, " y ": 1}}, {"path": "b", "tags": {"x": 1, "y": None}}]
+    lines = read_manifest(write(tmp_path / "m.jsonl", "\ufeff" + "\n".join(map(json.dumps, rows))))
+    np.testing.assert_array_equal(lines.labels(), found.labels())
+    assert lines.tags == ("x", "y")
+
+
+def test_a_line_of_json_ends_where_the_file_says(tmp_path):
+    """Not at the separators of Unicode, which may stand inside text; and CSV holds no tag with a semicolon."""
+    row = json.dumps({"path": "a", "tags": ["one\u2028two", "a;b"]}, ensure_ascii=False)
+    manifest = read_manifest(write(tmp_path / "m.jsonl", row + "\n"))
+    assert manifest.tags == ("a;b", "one\u2028two")
+    with pytest.raises(ManifestError, match=r"expected tags without ';' in a CSV manifest .* Received: 'a;b'"):
+        manifest.save(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +134,7 @@ def test_csv_errors_name_file_line_and_column(tmp_path, text, message):
         ('{"path": "a"}\n', "line 1: expected the key tags"),
         ('{"path": 3, "tags": ["x"]}\n', "line 1, column path: expected a path. Received: 3"),
         ('{"path": "a", "tags": {"x": true}}\n', "line 1, column tags: expected the weight of 'x'"),
+        ('{"path": "a", "tags": ["  "]}\n', "line 1, column tags: expected tags as text. Received: '  '"),
         ('{"path": "a", "tags": 4}\n', "line 1, column tags: expected a list of tags"),
         ('{"path": "a", "tags": ["x"], "start": true}\n', "line 1, column start: expected a number"),
         ('[{"path": "a", "tags": ["x"], "split": "val"}]', "entry 1, column split"),
@@ -140,7 +165,11 @@ def test_save_and_read_again(tmp_path, name):
     assert again.clips == clips
     assert again.tags == manifest.tags
     assert os.listdir(tmp_path / "in") == [name]
-    assert str(tmp_path) not in (tmp_path / "in" / name).read_text()
+    text = (tmp_path / "in" / name).read_text()
+    assert str(tmp_path) not in text
+    # What lies elsewhere is found wherever the manifest goes.
+    assert "/elsewhere/c.ogg" in text
+    assert ".." not in text
 
 
 def test_clip_refuses_the_impossible():
@@ -148,6 +177,11 @@ def test_clip_refuses_the_impossible():
         Clip("a", {}, split="eval")
     with pytest.raises(ManifestError, match="weight of 'x'"):
         Clip("a", {"x": -0.1})
+
+
+def test_the_id_has_the_times_to_the_last_digit():
+    assert Clip("a", {}, 1234.5678).clip_id == "a#t=1234.5678"
+    assert Clip("a", {}, 0.0, 86400.125).clip_id == "a#t=0,86400.125"
 
 
 def test_track_is_the_file_behind_links(tmp_path):
@@ -190,6 +224,9 @@ def test_folders(tmp_path):
 def test_equal_names_of_different_songs_stay_apart(tmp_path):
     write(tmp_path / "a/track1.ogg", "first song")
     write(tmp_path / "b/track1.ogg", "other song")
+    # Of one size and one time, as after unpacking.
+    for folder in "ab":
+        os.utime(tmp_path / folder / "track1.ogg", (1e9, 1e9))
     assert [sorted(clip.tags) for clip in read_folders(tmp_path).clips] == [["a"], ["b"]]
 
 
@@ -198,6 +235,7 @@ def test_open_source(tmp_path):
     path = write(tmp_path / "m.csv", "path,tags\na,x;y\n")
     assert open_source(tmp_path / "set").tags == ("rock",)
     assert open_source(path, tags=["y"]).tags == ("y",)
+    assert open_source(write(tmp_path / "M.CSV", "path,tags\na,x\n")).tags == ("x",)
     with pytest.raises(ManifestNotFoundError, match="nothing"):
         open_source(tmp_path / "none")
     with pytest.raises(ManifestError, match=r"expected a manifest \(\.csv"):
