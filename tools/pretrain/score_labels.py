@@ -95,7 +95,7 @@ def label(instruments: Sequence[Instrument], seconds: float) -> dict[str, list[l
     tags: dict[str, list[list[float]]] = {}
     for tag, present in PRESENT.items():
         if not programs & set(UNKNOWN[tag]):
-            tags[tag] = _rounded(join(tuple(i) for program, times in heard if program in present for i in times))
+            tags[tag] = _rounded(join((a, b) for program, times in heard if program in present for a, b in times))
     whole = [[0.0, seconds]]
     if not programs & {*_VOICES, *_PERHAPS_VOICES}:
         tags.update({tag: whole for tag in NO_VOICE_TAGS})
