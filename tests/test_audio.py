@@ -14,6 +14,8 @@ import pytest
 import soundfile
 
 from keras_tagger import audio
+from keras_tagger.audio.containers import prepare
+from keras_tagger.audio.streams import in_memory, open_stream
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
 ENCODINGS = {
@@ -536,3 +538,20 @@ def test_an_mp3_is_decoded_alike_from_memory_and_piece_by_piece(monkeypatch: pyt
                 np.testing.assert_array_equal(audio.load(song), expected)
             with pytest.raises(AudioError, match="truncated or corrupt"):
                 audio.load(damaged)
+
+
+def test_what_libsndfile_reads_of_an_mp3_is_put_into_memory():
+    padded = bytes(300) + MP3
+    for source, lead in ((MP3, 0), (padded, 300)):
+        with open_stream(source) as stream:
+            prepare(stream)
+            assert stream.piecemeal
+            descriptor = in_memory(stream)
+            assert descriptor is not None
+            try:
+                assert os.pread(descriptor, len(source) + 1, 0) == source[lead:]
+            finally:
+                os.close(descriptor)
+    with open_stream(encode(music(44100), 44100, "flac")) as stream:
+        prepare(stream)
+        assert not stream.piecemeal

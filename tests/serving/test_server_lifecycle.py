@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -22,6 +23,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.errors import ServingError
+from keras_tagger.serving import server
 from keras_tagger.serving.server import ARRIVING_SECONDS, REFUSING_SECONDS, Server
 from raw_requests import Raw, as_numpy
 from served_modules import Tagger
@@ -240,6 +242,18 @@ def test_a_server_that_nobody_asks_stops_at_once(words_base):
             asked = time.monotonic()
         seconds.append(time.monotonic() - asked)
     assert min(seconds) < ARRIVING_SECONDS
+
+
+@pytest.mark.parametrize(("late", "slept"), [(0.001, 0.26), (0.2, 2.025)])
+def test_waiting_takes_longer_where_the_machine_is_busy(late, slept, monkeypatch):
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds + late
+
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    server._sleep_undisturbed(0.25)
+    assert now[0] - 100.0 == pytest.approx(slept, abs=0.01)
 
 
 def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tmp_path):
