@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,39 +98,19 @@ class Tagger:
     def _tag_files(
         self, sources: Iterable[AudioSource], top: int | None, merge_synonyms: bool
     ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
-        begun: list[AudioSource] = []
-        failed: dict[int, AudioError | AudioNotFoundError] = {}
+        begun: deque[AudioSource] = deque()
         size = (self.model.audio.sample_rate, self.model.window_samples, self.model.token_samples)
 
-        def windows() -> Iterator[tuple[int, Window]]:
-            for index, source in enumerate(sources):
+        def clips() -> Iterator[Iterator[Window]]:
+            for source in sources:
                 begun.append(source)
-                try:
-                    for window in audio_module.windows(source, *size):
-                        yield index, window
-                except (AudioError, AudioNotFoundError) as error:
-                    failed[index] = error
+                yield audio_module.windows(source, *size)
 
-        total: Any = 0.0
-        weight = done = 0
-
-        def ended(before: int) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
-            nonlocal total, weight, done
-            while done < before:
-                if done in failed:
-                    yield begun[done], failed.pop(done)
-                else:
-                    scores = (total / weight).astype(np.float32)
-                    yield begun[done], make_tags(self.tags, scores, self.info, top, merge_synonyms)
-                begun[done] = ""  # its audio may be large
-                total, weight = 0.0, 0
-                done += 1
-
-        for index, window, found in self.window_scores(windows(), batch_size=1):
-            yield from ended(index)
-            total = total + found.astype(np.float64) * window.new_samples
-            weight += window.new_samples
-        yield from ended(len(begun))
+        for scores in self.clip_scores(clips(), batch_size=1):
+            if isinstance(scores, np.ndarray):
+                yield begun.popleft(), make_tags(self.tags, scores.astype(np.float32), self.info, top, merge_synonyms)
+            else:
+                yield begun.popleft(), scores
 
     def scores(self, audio: AudioSource) -> np.ndarray:
         """Probability of every tag, float32 [n_tags], in the order of `tags`."""
@@ -297,20 +278,42 @@ class Tagger:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(TAGS_FILE, info_to_json(self.tags, self.info))
 
-    def window_scores(
-        self, windows: Iterator[tuple[int, Window]], batch_size: int = _WINDOWS_PER_BATCH
-    ) -> Iterator[tuple[int, Window, np.ndarray]]:
-        """Tags of windows that belong to any number of clips, in batches: (clip, window) to (clip, window, scores)."""
-        clips: list[int] = []
+    def clip_scores(
+        self, clips: Iterable[Iterator[Window]], batch_size: int = _WINDOWS_PER_BATCH
+    ) -> Iterator[np.ndarray | AudioError | AudioNotFoundError]:
+        """Tags of clips that are given by their windows, which a thread takes while the model sees those before.
 
-        def only_windows() -> Iterator[Window]:
-            for clip, window in windows:
-                clips.append(clip)
-                yield window
+        Yields:
+            Of each clip, in order, float64 [n_tags], the mean over its windows by their `new_samples`; or the error
+            that its windows raised.
+        """
+        places: deque[int] = deque()
+        failed: dict[int, AudioError | AudioNotFoundError] = {}
+        n_begun = done = weight = 0
+        total: Any = 0.0
 
-        found_windows = self._analyzed(read_ahead(only_windows(), _WINDOWS_PER_BATCH), ("tags",), batch_size)
-        for index, (window, found) in enumerate(found_windows):
-            yield clips[index], window, found["tags"]
+        def windows() -> Iterator[Window]:
+            nonlocal n_begun
+            for index, clip in enumerate(clips):
+                n_begun = index + 1
+                try:
+                    for window in clip:
+                        places.append(index)
+                        yield window
+                except (AudioError, AudioNotFoundError) as error:
+                    failed[index] = error
+
+        def ended(before: int) -> Iterator[np.ndarray | AudioError | AudioNotFoundError]:
+            nonlocal total, weight, done
+            while done < before:
+                yield failed.pop(done) if done in failed else total / weight
+                total, weight, done = 0.0, 0, done + 1
+
+        for window, found in self._analyzed(read_ahead(windows(), _WINDOWS_PER_BATCH), ("tags",), batch_size):
+            yield from ended(places.popleft())
+            total = total + found["tags"].astype(np.float64) * window.new_samples
+            weight += window.new_samples
+        yield from ended(n_begun)
 
     def _outputs(
         self, audio: AudioSource, outputs: tuple[str, ...], window_samples: int | None = None

@@ -13,7 +13,7 @@ from keras_tagger import audio
 from keras_tagger.audio import Window
 from keras_tagger.data.manifest import Clip, Manifest, label_matrix, open_source
 from keras_tagger.data.prepared import Prepared, PreparedClip
-from keras_tagger.errors import AudioError, AudioNotFoundError, ManifestError, ModelError
+from keras_tagger.errors import ManifestError, ModelError
 from keras_tagger.train.bootstrap import ClipScores
 from keras_tagger.train.intervals import bootstrap_intervals
 from keras_tagger.train.report import Report, counted_tags, macro, score
@@ -141,39 +141,33 @@ def score_clips(
 
     sizes = (rate, tagger.model.window_samples, tagger.model.token_samples)
 
-    def of_clip(source: Any, start: float = 0.0, end: float | None = None) -> Iterator[Window]:
+    def windows_of(source: Any, start: float = 0.0, end: float | None = None) -> Iterator[Window]:
         if not n_chunks:
-            return audio.windows(source, *sizes, start, end)
-        return chunks(audio.load(source, rate, start, end), tagger.model.crop_samples, n_chunks)
+            yield from audio.windows(source, *sizes, start, end)
+        else:
+            yield from chunks(audio.load(source, rate, start, end), tagger.model.crop_samples, n_chunks)
 
-    def all_windows() -> Iterator[tuple[int, Window]]:
-        bar = tqdm(total=len(clips), desc="evaluate", unit="clip", disable=not progress, leave=False)
-        with bar:
+    order: list[int] = []
+
+    def windows_of_clips() -> Iterator[Iterator[Window]]:
+        with tqdm(total=len(clips), desc="evaluate", unit="clip", disable=not progress, leave=False) as bar:
             if isinstance(data, Prepared):
                 place = {clip.index: index for index, clip in enumerate(clips)}
                 for split in dict.fromkeys(clip.split for clip in clips):
                     for clip, waveform in data.iter_clips(split):
-                        for window in of_clip((waveform, rate)):
-                            yield place[clip.index], window
+                        order.append(place[clip.index])
+                        yield windows_of((waveform, rate))
                         bar.update()
                 return
             for index, clip in enumerate(clips):
-                try:
-                    for window in of_clip(clip.path, clip.start_seconds, clip.end_seconds):
-                        yield index, window
-                except (AudioError, AudioNotFoundError) as error:
-                    failed.append({"path": clip.clip_id, "reason": str(error)})
+                order.append(index)
+                yield windows_of(clip.path, clip.start_seconds, clip.end_seconds)
                 bar.update()
 
-    totals: dict[int, Any] = {}
-    weights: dict[int, int] = {}
-    for index, window, found in tagger.window_scores(all_windows()):
-        totals[index] = totals.get(index, 0.0) + found.astype(np.float64) * window.new_samples
-        weights[index] = weights.get(index, 0) + window.new_samples
-    # A file that broke midway was scored in part: it counts as failed.
-    broken = {entry["path"] for entry in failed}
-    return {
-        index: total / weights[index]
-        for index, total in totals.items()
-        if isinstance(data, Prepared) or clips[index].clip_id not in broken
-    }, failed
+    scores: dict[int, np.ndarray] = {}
+    for place, found in enumerate(tagger.clip_scores(windows_of_clips())):
+        if isinstance(found, np.ndarray):
+            scores[order[place]] = found
+        else:
+            failed.append({"path": clips[order[place]].clip_id, "reason": str(found)})
+    return scores, failed
