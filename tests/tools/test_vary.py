@@ -67,6 +67,19 @@ def test_pitch_follows_speed_and_others_are_mixed_in(manifest: Path):
     assert 4 <= mixed <= 16
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_share_of_mixtures_is_that_asked_for(manifest: Path, tmp_path: Path, share: float):
+    vary.vary(manifest, tmp_path / "out", copies=4, mixed_share=share)
+    copies = [clip for clip in read_manifest(tmp_path / "out" / "manifest.jsonl").clips if clip.group == "one/0"]
+    assert len(copies) == 4
+    for clip in copies:
+        waveform, _ = soundfile.read(clip.path)
+        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+        # The clip's tone is at 320 to 500 Hz, that of the other package at 960 to 1500.
+        added = np.fft.rfftfreq(len(waveform), 1 / RATE) > 800
+        assert (spectrum[added].max() > 0.02 * spectrum.max()) == (share == 1.0)
+
+
 def test_what_is_there_is_not_made_again(manifest: Path, tmp_path: Path):
     out = tmp_path / "out"
     vary.vary(manifest, out, copies=1)
@@ -84,12 +97,11 @@ def test_one_package_cannot_be_mixed(manifest: Path, tmp_path: Path):
         vary.vary(manifest, tmp_path / "out", copies=1)
 
 
-def test_times_follow_speed(manifest: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(vary, "MIXED_SHARE", 0.0)
+def test_times_follow_speed(manifest: Path):
     heard = {"piano": [[0.0, 1.0], [2.0, 4.0]], "cello": [], "no vocals": [[0.0, 4.0]]}
     add_times(manifest, [heard] * 4)
     for copy in range(4):
-        waveform, times = vary.vary_clip(training(manifest), 0, copy, seed=0)
+        waveform, times = vary.vary_clip(training(manifest), 0, copy, seed=0, mixed_share=0.0)
         speed = 4.0 / (len(waveform) / RATE)
         assert sorted(times) == sorted(heard)
         for tag, intervals in heard.items():
@@ -97,13 +109,12 @@ def test_times_follow_speed(manifest: Path, monkeypatch: pytest.MonkeyPatch):
             assert np.array(times[tag]).reshape(-1, 2) == pytest.approx(expected, abs=0.002)
 
 
-def test_a_mixture_has_what_either_has_and_knows_what_both_know(manifest: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(vary, "MIXED_SHARE", 1.0)
+def test_a_mixture_has_what_either_has_and_knows_what_both_know(manifest: Path):
     one = {"piano": [[0.0, 1.0]], "cello": [], "solo": [[0.0, 1.0]], "no vocals": [[0.0, 4.0]], "harp": []}
     two = {"piano": [[2.0, 2.5]], "cello": [[1.0, 2.0]], "solo": [[0.0, 4.0]], "no vocals": [], "sitar": []}
     add_times(manifest, [one, one, two, two])
     for number in (0, 2):
-        waveform, times = vary.vary_clip(training(manifest), number, 0, seed=0)
+        waveform, times = vary.vary_clip(training(manifest), number, 0, seed=0, mixed_share=1.0)
         assert sorted(times) == ["cello", "no vocals", "piano", "solo"]
         assert times["solo"] == times["no vocals"] == []
         assert len(times["piano"]) == 2

@@ -6,11 +6,11 @@ A student that hears only the clips learns them by heart. The teacher can be ask
 changed clips are labels as true as those of the clips themselves ("function matching", Beyer et al. 2022,
 arXiv 2106.05237).
 
-Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies have
-a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and a fifth through a
-low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of the seed, the copy
-and the clip's number in the manifest; a file that is there is not made again. OUT/manifest.jsonl has path, split and
-group, as that of `clips.py`.
+Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies
+(--mixed_share) have a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and
+a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of
+the seed, the copy, the share and the clip's number in the manifest; a file that is there is not made again.
+OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
 Clips whose labels are times, those of `scores.py`, are varied with them: OUT/COPY/NNNNN.json has the times at the
 copy's speed. Of a mixture a tag is there when it is in either clip, and unknown when it is so in either.
@@ -44,7 +44,7 @@ SAMPLE_RATE = 16000
 MOST_SECONDS = 30.0
 STRETCH_SECONDS = 1.0  # as `scores.py`
 SLOWEST, FASTEST = 0.8, 1.25
-MIXED_SHARE, SOFTEST_DB = 0.5, -12.0
+SOFTEST_DB = -12.0
 EQUALIZER_DB, EQUALIZER_HZ = 8.0, (50.0, 150.0, 400.0, 1000.0, 2500.0, 5000.0, 8000.0)
 LOW_PASS_SHARE, LOW_PASS_HZ, LOW_PASS_SLOPE_DB = 0.2, (2500.0, 7000.0), 48.0
 # So that neither clipping nor silence tells a copy from a clip.
@@ -59,6 +59,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the copies.", required=True)
     flags.DEFINE_integer("copies", 2, "Copies of every clip.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
+    flags.DEFINE_float("mixed_share", 0.5, "Of the copies, those with another clip added.", 0.0, 1.0)
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
 
@@ -67,13 +68,15 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs)
+        count = vary(
+            Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, mixed_share=FLAGS.mixed_share
+        )
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{count} copies: {FLAGS.out}")
 
 
-def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -> int:
+def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1, mixed_share: float = 0.5) -> int:
     """Make `copies` copies of each training clip of a manifest in `out`, and its manifest; return how many.
 
     Raises:
@@ -87,7 +90,7 @@ def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -
         )
     places = [(copy, number) for copy in range(copies) for number in range(len(clips))]
     missing = [place for place in places if not _path(out, *place).exists()]
-    with multiprocessing.get_context("spawn").Pool(jobs, _start_worker, (clips, out, seed)) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, _start_worker, (clips, out, seed, mixed_share)) as pool:
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
             pass
@@ -103,7 +106,9 @@ def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1) -
     return len(rows)
 
 
-def vary_clip(clips: Sequence[Clip], number: int, copy: int, seed: int) -> tuple[np.ndarray, Times]:
+def vary_clip(
+    clips: Sequence[Clip], number: int, copy: int, seed: int, mixed_share: float = 0.5
+) -> tuple[np.ndarray, Times]:
     """One copy of clip `number`.
 
     Returns:
@@ -114,7 +119,7 @@ def vary_clip(clips: Sequence[Clip], number: int, copy: int, seed: int) -> tuple
     waveform, times = _at_other_speed(clips[number], rng)
     others = [clip for clip in clips if _package(clip) != _package(clips[number])]
     other = others[int(rng.integers(len(others)))]
-    if rng.random() < MIXED_SHARE:
+    if rng.random() < mixed_share:
         added, added_times = _at_other_speed(other, rng)
         added = added[: len(waveform)]
         level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
@@ -187,19 +192,19 @@ def _path(out: Path, copy: int, number: int) -> Path:
     return out / str(copy) / f"{number:05d}.flac"
 
 
-_worker: tuple[Sequence[Clip], Path, int] = ([], Path(), 0)
+_worker: tuple[Sequence[Clip], Path, int, float] = ([], Path(), 0, 0.5)
 
 
-def _start_worker(clips: Sequence[Clip], out: Path, seed: int) -> None:
+def _start_worker(clips: Sequence[Clip], out: Path, seed: int, mixed_share: float) -> None:
     global _worker
-    _worker = (clips, out, seed)
+    _worker = (clips, out, seed, mixed_share)
 
 
 def _make(place: tuple[int, int]) -> None:
-    clips, out, seed = _worker
+    clips, out, seed, mixed_share = _worker
     path = _path(out, *place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    waveform, times = vary_clip(clips, place[1], place[0], seed)
+    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share)
     if _has_times(clips[place[1]]):
         seconds = round(len(waveform) / SAMPLE_RATE, 3)
         content = {"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}
