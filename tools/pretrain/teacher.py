@@ -27,7 +27,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import librosa
@@ -101,16 +101,29 @@ def main(argv: Sequence[str]) -> None:
     print(f"{len(manifest) - len(index['failed'])} clips labelled, {len(index['failed'])} failed: {Path(FLAGS.out)}")
 
 
+class Labeller(Protocol):
+    """What `label_manifest` asks for labels: `Teacher`, or `pseudo.PseudoTeacher`."""
+
+    name: str
+    vocabulary: str
+    tags: tuple[str, ...]
+
+    def patches(self, waveform: np.ndarray, hop_seconds: float = ...) -> tuple[np.ndarray, np.ndarray]:
+        """Logits float32 [n_patches, n_tags] and the patches' centres in seconds, as `Teacher.patches`."""
+
+
 class Teacher:
     """musicnn with one of its published sets of weights.
 
     Attributes:
+        name: what it is, for the index.
         vocabulary: "MTT" or "MSD".
         tags: the 50 tags, in the order of the logits.
         model: `build_model` with the weights.
     """
 
     def __init__(self, vocabulary: str, model: keras.Model) -> None:
+        self.name = f"musicnn 0.1.0, {vocabulary}"
         self.vocabulary = vocabulary
         self.tags = TAGS[vocabulary]
         self.model = model
@@ -325,7 +338,7 @@ def _download(path: Path) -> None:
 
 
 def label_manifest(
-    teachers: Sequence[Teacher], manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS
+    teachers: Sequence[Labeller], manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS
 ) -> dict[str, Any]:
     """Label every clip that has no labels in `out` yet; write the manifest and the index, and return the index.
 
@@ -335,7 +348,7 @@ def label_manifest(
         ModelError: `out` holds labels of another vocabulary or hop.
     """
     settings: dict[str, Any] = {
-        "teacher": [f"musicnn 0.1.0, {teacher.vocabulary}" for teacher in teachers],
+        "teacher": [teacher.name for teacher in teachers],
         "patch_seconds": PATCH_SECONDS,
         "hop_seconds": hop_seconds,
         "tags": list(joined_tags(teachers)),
@@ -364,7 +377,7 @@ def label_manifest(
     return index
 
 
-def joined_tags(teachers: Sequence[Teacher]) -> tuple[str, ...]:
+def joined_tags(teachers: Sequence[Labeller]) -> tuple[str, ...]:
     """The tags of all teachers; those of the second and later ones are called msd/TAG and the like."""
     first, *others = teachers
     return (*first.tags, *(f"{other.vocabulary.lower()}/{tag}" for other in others for tag in other.tags))
@@ -376,7 +389,7 @@ def relative_id(clip: Clip, root: str) -> str:
     return (path if "://" in path else Path(os.path.relpath(path, root)).as_posix()) + mark + stretch
 
 
-def _label(teachers: Sequence[Teacher], clip: Clip, path: Path, hop_seconds: float) -> None:
+def _label(teachers: Sequence[Labeller], clip: Clip, path: Path, hop_seconds: float) -> None:
     """Write the labels of one clip unless they are there."""
     if path.exists():
         return
