@@ -7,7 +7,7 @@ import pytest
 from made_scores import PIECES
 from pretrain.score_instruments import DRUMS, KINDS
 from pretrain.score_labels import PRESENT, label
-from pretrain.score_plan import make_plan
+from pretrain.score_plan import TEXTURES, make_plan
 
 
 def test_a_plan_is_a_function_of_seed_split_and_number():
@@ -15,6 +15,18 @@ def test_a_plan_is_a_function_of_seed_split_and_number():
     assert plans == [make_plan(PIECES, "train", number, 3) for number in range(6)]
     others = [make_plan(PIECES, "train", 0, 4), make_plan(PIECES, "valid", 0, 3), plans[1]]
     assert all(plans[0] != other for other in others)
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+def test_plans_of_one_texture(texture: str):
+    plans = [make_plan(PIECES, "train", number, 3, texture) for number in range(12)]
+    assert {plan.texture for plan in plans} == {texture}
+    sizes = {len(plan.instruments) for plan in plans}
+    assert sizes == {1} if texture == "single" else min(sizes) >= 2
+    # Where that texture would have been drawn anyway it is the same plan.
+    same = [plan == make_plan(PIECES, "train", number, 3) for number, plan in enumerate(plans)]
+    assert any(same)
+    assert not all(same)
 
 
 @pytest.fixture(scope="module")

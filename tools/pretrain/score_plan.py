@@ -16,6 +16,7 @@ from pretrain.score_labels import PRESENT, UNKNOWN, join
 from pretrain.score_pieces import SPLITS
 from pretrain.score_soundfonts import SOUNDFONTS_OF
 
+TEXTURES = ("single", "ensemble", "turns")
 # The kinds that a clip begins with, as often as they are named: those that are tags, and the others.
 _TAG_KINDS = (
     "piano",
@@ -44,7 +45,7 @@ class Plan:
 
     Attributes:
         piece, work: as in `score_pieces`.
-        texture: "single", "ensemble" or "turns".
+        texture: one of `TEXTURES`.
         seconds: length of the clip.
         peak_db: peak of the clip, decibels below full scale.
         synth: settings of fluidsynth.
@@ -60,7 +61,7 @@ class Plan:
     instruments: list[Instrument]
 
 
-def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: int) -> Plan:
+def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: int, texture: str | None = None) -> Plan:
     """Decide all about a clip; the same arguments give the same plan.
 
     Args:
@@ -68,11 +69,13 @@ def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: i
         split: "train", "valid" or "test".
         number: of the clip in its split, from 0.
         seed: not negative.
+        texture: one of `TEXTURES`, which is drawn otherwise.
     """
     split_number = SPLITS.index(split)
     rng = np.random.default_rng([seed, split_number, number])
     seconds = round(float(rng.uniform(20.0, 30.0)), 2)
-    texture = str(rng.choice(["single", "ensemble", "turns"], p=[0.40, 0.45, 0.15]))
+    drawn = str(rng.choice(TEXTURES, p=[0.40, 0.45, 0.15]))
+    texture = drawn if texture is None else texture
     # Each tag comes first equally often: a new order of all of them for every 12 clips.
     order = np.random.default_rng([seed, split_number, number // 12, 12]).permutation(len(_TAG_KINDS) + 1)
     first = int(order[number % len(order)])
@@ -134,12 +137,13 @@ def choose_programs(names: Sequence[str], size: int, rng: np.random.Generator) -
         if name == "synth" and rng.random() < 0.12:
             name = "synth bass"
         program = int(rng.choice(KINDS[name].programs))
-        if name not in (other for other, _ in chosen) and not any(_clash(program, other) for _, other in chosen):
+        if name not in (other for other, _ in chosen) and not any(clash(program, other) for _, other in chosen):
             chosen.append((name, program))
     return chosen
 
 
-def _clash(one: int, other: int) -> bool:
+def clash(one: int, other: int) -> bool:
+    """Whether one of two programs makes a tag unknown that the other has."""
     return any(
         (one in PRESENT[tag] and other in UNKNOWN[tag]) or (other in PRESENT[tag] and one in UNKNOWN[tag])
         for tag in PRESENT

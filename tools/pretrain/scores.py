@@ -11,9 +11,9 @@ OUT/{train,valid,test}/NNNNN.flac (16 kHz, mono), NNNNN.json beside each, and OU
 with sorted intervals in seconds from the start of the audio. A tag with intervals is present in them and absent
 elsewhere, a tag with an empty list is absent, and of a tag that is not listed nothing is known.
 
-A clip is a function of the seed, the split and its number; a clip whose .json is there is not rendered again. Splits
-have no work in common, and no soundfont: `test` is rendered with MuseScore General alone, `train` and `valid` with
-FluidR3 and TimGM6mb.
+A clip is a function of the seed, --texture, the split and its number; a clip whose .json is there is not rendered
+again. Splits have no work in common, and no soundfont: `test` is rendered with MuseScore General alone, `train` and
+`valid` with FluidR3 and TimGM6mb.
 
 Needs music21 (`pip install music21`), the program fluidsynth, and the soundfonts of Debian's fluid-soundfont-gm,
 timgm6mb-soundfont and musescore-general-soundfont. Not part of the package.
@@ -36,7 +36,7 @@ from keras_tagger.errors import AudioError, KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
 from pretrain.score_labels import NO_VOICE_TAGS, PRESENT, VOICE_TAGS, label
 from pretrain.score_pieces import SPLITS, load_pieces, split_of
-from pretrain.score_plan import make_plan
+from pretrain.score_plan import TEXTURES, make_plan
 from pretrain.score_render import SAMPLE_RATE, render
 from pretrain.score_soundfonts import SOUNDFONTS, find_soundfonts
 
@@ -53,6 +53,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("n_valid", 150, "Clips for validation.", lower_bound=0)
     flags.DEFINE_integer("n_test", 360, "Clips for testing, with a soundfont of their own.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
+    flags.DEFINE_enum("texture", None, TEXTURES, "Clips of one kind only: one instrument, several together, in turn.")
     flags.DEFINE_string("work_dir", "data/scores_work", "Folder of the parsed pieces.")
     flags.DEFINE_string("soundfonts", "/usr/share/sounds", f"Folder with {', '.join(SOUNDFONTS.values())}.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         soundfonts = find_soundfonts(FLAGS.soundfonts, [split for split in SPLITS if counts[split]])
         pieces = load_pieces(Path(FLAGS.work_dir), FLAGS.jobs)
-        failed = render_set(Path(FLAGS.out), pieces, soundfonts, counts, FLAGS.seed, FLAGS.jobs)
+        failed = render_set(Path(FLAGS.out), pieces, soundfonts, counts, FLAGS.seed, FLAGS.jobs, FLAGS.texture)
         rows = write_manifest(Path(FLAGS.out), counts)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -82,6 +83,7 @@ def render_set(
     counts: dict[str, int],
     seed: int,
     jobs: int,
+    texture: str | None = None,
 ) -> list[str]:
     """Render the clips that are not there; return a sentence for each that failed.
 
@@ -105,7 +107,7 @@ def render_set(
     failed: list[str] = []
     if todo:
         context = multiprocessing.get_context("spawn")
-        with context.Pool(jobs, _start_worker, (out, by_split, soundfonts, seed)) as pool:
+        with context.Pool(jobs, _start_worker, (out, by_split, soundfonts, seed, texture)) as pool:
             for problem in tqdm(pool.imap_unordered(_render_task, todo), total=len(todo), desc="render", unit="clip"):
                 if problem:
                     logging.warning("%s", problem)
@@ -122,23 +124,29 @@ def _start_worker(*arguments: Any) -> None:
 
 
 def _render_task(clip: tuple[str, int]) -> str | None:
-    out, by_split, soundfonts, seed = _worker
+    out, by_split, soundfonts, seed, texture = _worker
     try:
-        render_clip(out, by_split[clip[0]], soundfonts, *clip, seed)
+        render_clip(out, by_split[clip[0]], soundfonts, *clip, seed, texture)
     except AudioError as error:
         return f"{clip[0]}/{clip[1]:05d}: {error}"
     return None
 
 
 def render_clip(
-    out: Path, pieces: Sequence[dict[str, Any]], soundfonts: dict[str, str], split: str, number: int, seed: int
+    out: Path,
+    pieces: Sequence[dict[str, Any]],
+    soundfonts: dict[str, str],
+    split: str,
+    number: int,
+    seed: int,
+    texture: str | None = None,
 ) -> None:
     """Write OUT/SPLIT/NNNNN.flac and then NNNNN.json, which says that both are there.
 
     Raises:
         AudioError: as `render`.
     """
-    plan = make_plan(pieces, split, number, seed)
+    plan = make_plan(pieces, split, number, seed, texture)
     waveform = render(plan, soundfonts[plan.soundfont])
     audio_path = out / split / f"{number:05d}.flac"
     with replacing(audio_path) as temporary:

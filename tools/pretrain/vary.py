@@ -116,16 +116,16 @@ def vary_clip(
         intervals in seconds, none for clips without times.
     """
     rng = np.random.default_rng([seed, copy, number])
-    waveform, times = _at_other_speed(clips[number], rng)
+    waveform, times = at_other_speed(clips[number], rng)
     others = [clip for clip in clips if _package(clip) != _package(clips[number])]
     other = others[int(rng.integers(len(others)))]
     if rng.random() < mixed_share:
-        added, added_times = _at_other_speed(other, rng)
+        added, added_times = at_other_speed(other, rng)
         added = added[: len(waveform)]
         level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
         waveform[: len(added)] += level * added
         times = mixed_times(times, added_times, len(waveform) / SAMPLE_RATE)
-    waveform = _filtered(waveform, rng)
+    waveform = filtered(waveform, rng)
     return (waveform * min(1.0, PEAK / max(np.abs(waveform).max(), 1e-9))).astype(np.float32), times
 
 
@@ -152,7 +152,7 @@ def within(intervals: Sequence[Sequence[float]], seconds: float) -> list[list[fl
     return [[start, min(end, seconds)] for start, end in intervals if start < seconds]
 
 
-def _at_other_speed(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, Times]:
+def at_other_speed(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, Times]:
     """The clip at a speed drawn log-uniformly, pitch included, and its times."""
     speed = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
@@ -168,7 +168,7 @@ def _has_times(clip: Clip) -> bool:
     return clip.labels is not None and Path(clip.labels).suffix == ".json"
 
 
-def _filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Through an equalizer with random decibels at `EQUALIZER_HZ`, and perhaps a low-pass filter."""
     spectrum = np.fft.rfft(waveform)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(waveform), 1.0 / SAMPLE_RATE), 1.0))
@@ -202,10 +202,14 @@ def _start_worker(clips: Sequence[Clip], out: Path, seed: int, mixed_share: floa
 
 def _make(place: tuple[int, int]) -> None:
     clips, out, seed, mixed_share = _worker
-    path = _path(out, *place)
-    path.parent.mkdir(parents=True, exist_ok=True)
     waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share)
-    if _has_times(clips[place[1]]):
+    write_clip(_path(out, *place), waveform, times if _has_times(clips[place[1]]) else None)
+
+
+def write_clip(path: Path, waveform: np.ndarray, times: Times | None) -> None:
+    """Write a FLAC file and, before it, the times beside it as dense labels, if there are any."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if times is not None:
         seconds = round(len(waveform) / SAMPLE_RATE, 3)
         content = {"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}
         with replacing(path.with_suffix(".json")) as temporary:

@@ -1,0 +1,156 @@
+"""Ensembles of rendered solos: more of what is hardest to hear, a fifth of the time that rendering takes.
+
+    PYTHONPATH=tools python -m pretrain.remix --manifest data/scores/manifest.jsonl --out data/remixed --n_clips 6000
+
+Every clip is a mixture of 2 to 4 of the training clips in which one instrument plays alone (`scores.py`, texture
+"single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and the louder
+passages of the others are 0 to 10 dB softer, as in `score_plan`; no one makes another's tag unknown. The mixture goes
+through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play together, in
+time or in tune, as an ensemble of `scores.py` does.
+
+OUT/NNNNN.flac and .json are a function of the seed and the clip's number; a clip whose .flac is there is not made
+again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from keras_tagger.data.manifest import Clip, read_manifest
+from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.files import replacing
+from pretrain.score_plan import clash
+from pretrain.score_render import SAMPLE_RATE, level
+from pretrain.vary import Times, at_other_speed, filtered, mixed_times, within, write_clip
+
+SOFTEST_DB = -10.0
+PEAK_DB = (0.5, 14.0)  # below full scale
+_TRIES = 100
+
+Solo = tuple[Clip, int]  # a clip and its program
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags; other programs that import this module have flags of their own."""
+    flags.DEFINE_multi_string("manifest", None, "Of rendered scores; may be given again.", required=True)
+    flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
+    flags.DEFINE_integer("n_clips", 6000, "How many.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
+    flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make the clips and say how many there are."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    try:
+        solos = [solo for manifest in FLAGS.manifest for solo in read_solos(Path(manifest))]
+        remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{FLAGS.n_clips} clips: {FLAGS.out}")
+
+
+def read_solos(manifest: Path) -> list[Solo]:
+    """The training clips of a manifest of `scores.py` in which one instrument plays alone.
+
+    Raises:
+        ManifestError: there is none.
+    """
+    solos = []
+    for clip in read_manifest(manifest).select("train").clips:
+        score = json.loads(Path(str(clip.labels)).read_text("utf-8"))
+        if score["texture"] == "single":
+            solos.append((clip, int(score["programs"][0])))
+    if not solos:
+        raise ManifestError(f"{manifest}: expected training clips of texture single. Received: none")
+    return solos
+
+
+def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: int = 1) -> None:
+    """Make the clips that are not there, and the manifest.
+
+    Raises:
+        AudioError: a solo cannot be read.
+    """
+    missing = [number for number in range(n_clips) if not _path(out, number).exists()]
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        work = pool.imap_unordered(functools.partial(_make, solos, out, seed), missing, chunksize=8)
+        for _ in tqdm(work, total=len(missing), desc="remix", unit="clip"):
+            pass
+    lines = []
+    for number in range(n_clips):
+        path, group = _path(out, number), solos[number % len(solos)][0].group
+        row = {
+            "path": path.name,
+            "tags": {},
+            "labels": path.with_suffix(".json").name,
+            "split": "train",
+            "group": group,
+        }
+        lines.append(json.dumps({**row, "group": group}, ensure_ascii=False) + "\n")
+    with replacing(out / "manifest.jsonl") as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def remix_clip(solos: Sequence[Solo], number: int, seed: int) -> tuple[np.ndarray, Times]:
+    """One clip.
+
+    Returns:
+        float32 [samples] in -1..1 at 16 kHz, as long as its first solo; and when each tag of which something is known
+        is heard, intervals in seconds.
+    """
+    rng = np.random.default_rng([seed, number])
+    mix: np.ndarray | None = None
+    times: Times = {}
+    for solo in choose(solos, number, rng):
+        waveform, heard = at_other_speed(solo[0], rng)
+        waveform = waveform / max(level(waveform), 1e-6) * 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0)
+        if mix is None:
+            mix, times = waveform, heard
+        else:
+            waveform = waveform[: len(mix)]
+            mix[: len(waveform)] += waveform
+            seconds = len(mix) / SAMPLE_RATE
+            times = mixed_times(times, {tag: within(played, seconds) for tag, played in heard.items()}, seconds)
+    assert mix is not None
+    mix = filtered(mix, rng)
+    peak = 10.0 ** (-rng.uniform(*PEAK_DB) / 20.0)
+    return (mix * (peak / max(np.abs(mix).max(), 1e-9))).astype(np.float32), times
+
+
+def choose(solos: Sequence[Solo], number: int, rng: np.random.Generator) -> list[Solo]:
+    """Two to four solos of different programs, solo `number` the first, none making a tag of another's unknown."""
+    chosen = [solos[number % len(solos)]]
+    size = int(rng.choice([2, 3, 4], p=[0.2, 0.4, 0.4]))
+    for _ in range(_TRIES):
+        if len(chosen) == size:
+            break
+        solo = solos[int(rng.integers(len(solos)))]
+        if not any(solo[1] == other or clash(solo[1], other) for _, other in chosen):
+            chosen.append(solo)
+    return chosen
+
+
+def _make(solos: Sequence[Solo], out: Path, seed: int, number: int) -> None:
+    write_clip(_path(out, number), *remix_clip(solos, number, seed))
+
+
+def _path(out: Path, number: int) -> Path:
+    return out / f"{number:05d}.flac"
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
