@@ -30,6 +30,7 @@ class SplitConfig:
         for name in ("valid", "test"):
             value = getattr(self, name)
             require(0 <= value < 1, f"data.split.{name}", "0 <= share < 1", value)
+        require(self.seed >= 0, "data.split.seed", "0 or more", self.seed)
         require(self.valid + self.test < 1, "data.split", "valid + test below 1", (self.valid, self.test))
 
 

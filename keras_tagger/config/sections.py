@@ -345,6 +345,7 @@ class TrainingConfig:
             _require(getattr(self, name) >= 1, f"{key}.{name}", "at least 1", getattr(self, name))
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
+        _require(self.seed < 2**32, f"{key}.seed", f"at most {2**32 - 1}, as random numbers' seeds are", self.seed)
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
         _require(
             self.freeze == "none" or bool(self.init), f"{key}.freeze", "none where training.init is empty", self.freeze

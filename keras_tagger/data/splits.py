@@ -26,13 +26,15 @@ def assign_splits(manifest: Manifest, valid: float = 0.1, test: float = 0.1, see
     follows its track or group, and the rest is dealt to train and to those of valid and test that the
     manifest does not name.
 
-    Raises `ManifestError` if the fractions are impossible, or if the manifest has one track or group on two
-    sides (it names both clips).
+    Raises `ManifestError` if the fractions or the seed are impossible, or if the manifest has one track or group
+    on two sides (it names both clips).
     """
     if not (valid >= 0 and test >= 0 and valid + test < 1):
         raise ManifestError(
             f"expected fractions valid and test of at least 0, with a sum below 1. Received: {valid} and {test}"
         )
+    if seed < 0:
+        raise ManifestError(f"expected a seed of at least 0. Received: {seed}")
     clips = manifest.clips
     components = _components(clips)
     fixed = [_explicit(clips, members) for members in components]

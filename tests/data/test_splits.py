@@ -181,3 +181,8 @@ def test_explicit_splits_that_leak_name_both_clips():
 def test_impossible_fractions(valid, test):
     with pytest.raises(ManifestError, match="fractions"):
         assign_splits(random_manifest(0, 5), valid, test)
+
+
+def test_an_impossible_seed():
+    with pytest.raises(ManifestError, match=r"^expected a seed of at least 0\. Received: -1$"):
+        assign_splits(random_manifest(0, 5), seed=-1)
