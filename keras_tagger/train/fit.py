@@ -263,20 +263,21 @@ def _preview_clips(prepared: Prepared, settings: ExperimentConfig) -> list[tuple
     if not wanted:
         return []
     split = "valid" if "valid" in prepared.splits else "train"
-    chosen: dict[int, Any] = {}
+    chosen: dict[int, tuple[str, ...]] = {}
     for only_new in (True, False):
         seen: set[str] = set()
         for clip in prepared.select(split):
-            if len(chosen) < wanted and clip.index not in chosen and not (only_new and set(clip.tags) <= seen):
-                chosen[clip.index] = clip
-                seen |= set(clip.tags)
-    samples = int(settings.board.preview_seconds * prepared.sample_rate)
-    found = []
-    for clip, waveform in prepared.iter_clips(split):
-        if clip.index in chosen:
+            # Soft labels may name every tag of every clip.
             truth = tuple(tag for tag, label in clip.tags.items() if label > settings.data.positive)
-            found.append((_short_name(clip), waveform[:samples], truth))
-    return found
+            if len(chosen) < wanted and clip.index not in chosen and not (only_new and set(truth) <= seen):
+                chosen[clip.index] = truth
+                seen |= set(truth)
+    samples = int(settings.board.preview_seconds * prepared.sample_rate)
+    return [
+        (_short_name(clip), waveform[:samples], chosen[clip.index])
+        for clip, waveform in prepared.iter_clips(split)
+        if clip.index in chosen
+    ]
 
 
 def _short_name(clip: PreparedClip) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 
 import tiny
+from keras_tagger.board.figures import figure_to_png, preview_figure
+from keras_tagger.board.previews import make_preview
 from keras_tagger.config import load_config
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.prepare import prepare
+from keras_tagger.data.prepared import open_prepared
 from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.tagger import load
+from keras_tagger.train import fit as fitting
 from keras_tagger.train.checkpoint import read_progress
 from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.fit import fit
-from keras_tagger.train.loop import HISTORY
+from keras_tagger.train.loop import HISTORY, Loop
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
 QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})
@@ -38,7 +44,7 @@ def test_learns_tones(tiny_run: Any) -> None:
     assert losses[-1] < 0.3 < losses[0]
 
 
-def test_run_directory(tiny_run: Any) -> None:
+def test_run_directory(tiny_run: Any, tones: Path) -> None:
     found = {entry.name for entry in tiny_run.dir.iterdir()}
     assert found == {
         *("config.yaml", "tags.txt", "tags.json", "manifest.csv", "model.keras", "checkpoints", "logs"),
@@ -47,9 +53,11 @@ def test_run_directory(tiny_run: Any) -> None:
     assert [entry.name for entry in (tiny_run.dir / "checkpoints").iterdir()] == ["last.npz"]
     assert (tiny_run.dir / "tags.txt").read_text(encoding="utf-8") == "high\nlow\nmid\n"
     stored = load_config(tiny_run.dir / "config.yaml")
-    assert stored == tiny_run.tagger.config
-    assert stored.training.epochs == 8
-    assert len(read_manifest(tiny_run.dir / "manifest.csv")) == 24
+    assert stored == tiny_run.tagger.config == load_config(LEARNER, {"data.path": str(tones)})
+    kept, given = read_manifest(tiny_run.dir / "manifest.csv"), read_manifest(tones)
+    assert (len(kept), kept.clips, kept.tags) == (24, given.clips, given.tags)
+    info = json.loads((tiny_run.dir / "tags.json").read_text(encoding="utf-8"))
+    assert [(entry["tag"], entry["train_clips"]) for entry in info] == [(tag, 4) for tag in TAGS]
 
 
 def test_history(tiny_run: Any) -> None:
@@ -62,26 +70,48 @@ def test_history(tiny_run: Any) -> None:
     for row in tiny_run.history:
         assert 0 <= row["input_wait_share"] <= 1
         assert 0 <= row["valid_roc_auc"] <= 1
-    # The cosine has come to its end, but for the last step's share.
     assert rows[-1]["valid_roc_auc"] == "1.0"
-    assert 0 <= float(rows[-1]["learning_rate"]) < 1e-3 < float(rows[3]["learning_rate"]) < 0.01
+    # After the steps of half an epoch a cosine to zero, of which the rate after every epoch is told.
+    steps = read_progress(tiny_run.dir / "checkpoints" / "last.npz").total_steps / 8
+    done = (np.arange(1, 9) * steps - round(steps / 2)) / (8 * steps - round(steps / 2))
+    rates = [row["learning_rate"] for row in tiny_run.history]
+    np.testing.assert_allclose(rates, 0.01 * 0.5 * (1 + np.cos(np.pi * done)), atol=1e-8)
+    # Of the first epoch's steps, the first makes the graph and is not counted.
+    crop_seconds = tiny_run.tagger.model.crop_samples / RATE
+    heard = [row["audio_seconds_per_second"] * row["seconds"] for row in tiny_run.history]
+    assert heard == pytest.approx([(steps - (epoch == 0)) * 4 * crop_seconds for epoch in range(8)])
 
 
-def test_report_file(tiny_run: Any) -> None:
+def test_report_file(tiny_run: Any, tones: Path) -> None:
     content = json.loads((tiny_run.dir / "report.json").read_text(encoding="utf-8"))
     assert (content["roc_auc"], content["pr_auc"], content["n_clips"]) == (1.0, 1.0, 6)
     assert [row["tag"] for row in content["per_tag"]] == list(TAGS)
     training = content["training"]
-    steps = read_progress(tiny_run.dir / "checkpoints" / "last.npz").total_steps
+    # Windows are of whole tokens; a clip has as many crops as windows fit it, rounded, and a batch is of four.
+    crop = tiny_run.tagger.model.crop_samples
+    assert crop == 8000 // 2048 * 2048
+    lengths = [soundfile.info(clip.path).frames for clip in read_manifest(tones).select("train").clips]
+    steps = 8 * (sum(int(length / crop + 0.5) for length in lengths) // 4)
     assert (training["epochs"], training["steps"]) == (8, steps)
-    best = max(row["valid_roc_auc"] for row in tiny_run.history)
-    assert tiny_run.history[training["best_epoch"] - 1]["valid_roc_auc"] == best
+    # A tie is kept as the newest, and the last epoch is perfect.
+    assert training["best_epoch"] == 8
+    assert training["train_seconds"] == pytest.approx(sum(row["seconds"] for row in tiny_run.history))
+    waited = sum(row["seconds"] * row["input_wait_share"] for row in tiny_run.history)
+    assert training["input_wait_share"] == pytest.approx(waited / training["train_seconds"])
+    heard = (steps - 1) * 4 * crop / RATE
+    assert training["audio_seconds_per_second"] == pytest.approx(heard / training["train_seconds"])
 
 
 def test_the_runs_tagger_is_the_saved_one(tiny_run: Any, tones: Path) -> None:
     report = evaluate(load(tiny_run.dir), tones, progress=False)
-    # From files, not from prepared 16-bit audio.
+    # From files, not from prepared audio; both hold 16 bits.
     assert report.roc_auc == tiny_run.report.roc_auc
+    found, kept = report.clip_scores, tiny_run.report.clip_scores
+    assert found.tags == kept.tags
+    by_clip = dict(zip(found.clips, found.scores, strict=True))
+    assert len(by_clip) == 6
+    np.testing.assert_allclose([by_clip[clip] for clip in kept.clips], kept.scores, atol=1e-3)
+    assert np.ptp(kept.scores, axis=0).min() > 0.5
 
 
 def events(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
@@ -94,29 +124,72 @@ def events(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
     return found
 
 
-def test_tensorboard_events(tiny_run: Any) -> None:
+def test_tensorboard_events(tiny_run: Any, tones: Path) -> None:
     found = events(tiny_run.dir)
     assert {tag for tag in found if tag.startswith(("train/", "valid/", "test/"))} == {
         *("train/loss", "train/learning_rate", "train/seconds"),
         *("train/audio_seconds_per_second", "train/input_wait_share"),
         *("valid/roc_auc", "valid/pr_auc", "test/roc_auc", "test/pr_auc"),
     }
-    losses = [(step, float(tf.make_ndarray(value.tensor))) for step, value in found["train/loss"]]
-    assert [step for step, _ in losses] == list(range(1, 9))
-    np.testing.assert_allclose([loss for _, loss in losses], [row["loss"] for row in tiny_run.history], rtol=1e-6)
+    for tag in (tag for tag in found if tag.startswith(("train/", "valid/"))):
+        column = tag.replace("valid/", "valid_").removeprefix("train/")
+        written = [(step, float(tf.make_ndarray(value.tensor))) for step, value in found[tag]]
+        assert [step for step, _ in written] == list(range(1, 9))
+        np.testing.assert_allclose([value for _, value in written], [row[column] for row in tiny_run.history], 1e-6)
+    for name in ("roc_auc", "pr_auc"):
+        ((step, value),) = found[f"test/{name}"]
+        assert (step, float(tf.make_ndarray(value.tensor))) == (8, getattr(tiny_run.report, name))
     (text,) = found["config/text_summary"] if "config/text_summary" in found else found["config"]
     assert (tiny_run.dir / "config.yaml").read_text(encoding="utf-8").strip() in tf.make_ndarray(
         text[1].tensor
     ).reshape(-1)[0].decode()
-    (images,) = [values for tag, values in found.items() if tag.startswith("preview/")]
+    # The first held-out clip, two seconds of it.
+    (folder,) = (tiny_run.dir.parent / "prepared").iterdir()
+    clip, heard = next(open_prepared(folder).iter_clips("valid"))
+    heard = heard[: 2 * RATE]
+    name = f"{tones.parent.name}/{Path(clip.path).stem}"
+    (images,) = [values for tag, values in found.items() if tag.startswith(f"preview/{name}")]
+    assert [tag for tag in found if tag.startswith("preview/") and name not in tag] == []
     assert [step for step, _ in images] == list(range(1, 9))
     width, height, png = tf.make_ndarray(images[-1][1].tensor)[:3]
-    assert tf.io.decode_png(png).shape == (int(height), int(width), 3)
+    # The last epoch's is the best model, which the run's tagger is.
+    preview = make_preview(tiny_run.tagger, (heard, RATE), name, tuple(clip.tags), seconds=2.0, top=2)
+    expected = tf.io.decode_png(figure_to_png(preview_figure(preview)), channels=3).numpy()
+    assert expected.shape == (int(height), int(width), 3)
+    np.testing.assert_array_equal(tf.io.decode_png(png), expected)
     (clips,) = [values for tag, values in found.items() if tag.startswith("clips/")]
-    assert len(clips) == 1
+    assert [step for step, _ in clips] == [0]
     wave, rate = tf.audio.decode_wav(tf.make_ndarray(clips[0][1].tensor).reshape(-1)[0])
     assert int(rate) == RATE
-    assert RATE <= len(wave) <= 2 * RATE
+    np.testing.assert_allclose(wave[:, 0], heard, atol=2 / 32768)
+
+
+def test_previews_are_held_out_clips_of_different_tags(tones: Path, tmp_path: Path) -> None:
+    """In the order of the data; when all tags are there, or none is new, the next ones."""
+    manifest = read_manifest(tones).select("valid")
+    # A soft label that is no tag of the clip is not seen with it.
+    soft = {"high": {"high": 1.0, "mid": 0.3}}
+    clips = tuple(dataclasses.replace(clip, tags=soft.get(next(iter(clip.tags)), clip.tags)) for clip in manifest.clips)
+    data = prepare(dataclasses.replace(manifest, clips=clips), tmp_path / "prepared", RATE, 5.0)
+
+    def chosen(count: int) -> list[tuple[str, tuple[str, ...]]]:
+        settings = load_config(LEARNER, {"board.preview_clips": count, "board.preview_seconds": 0.75})
+        found = fitting._preview_clips(data, settings)
+        for name, waveform, _ in found:
+            path = tones.parent / f"{name.split('/')[1]}.wav"
+            heard, _ = soundfile.read(path, dtype="float32", frames=12000)
+            np.testing.assert_allclose(waveform, heard, atol=1 / 32768)
+        return [(name.removeprefix(f"{tones.parent.name}/valid_"), truth) for name, _, truth in found]
+
+    names = [Path(clip.path).stem.removeprefix("valid_") for clip in data.select("valid")]
+    every = [(name, (name.split("_")[0],)) for name in names]
+    firsts = [next(clip for clip in every if clip[1] == (tag,)) for tag in TAGS]
+    three = [clip for clip in every if clip in firsts]
+    assert three != every[:3]
+    assert [chosen(count) for count in (0, 1, 2, 3)] == [[], three[:1], three[:2], three]
+    fourth = next(clip for clip in every if clip not in three)
+    assert chosen(4) == [clip for clip in every if clip in (*three, fourth)]
+    assert chosen(9) == every
 
 
 def test_a_run_is_not_overwritten(tiny_run: Any, tones: Path) -> None:
@@ -204,9 +277,18 @@ def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     assert len(stored["failed"]) == 1
 
 
-def test_half_precision(tones: Path, tmp_path: Path) -> None:
+def test_half_precision(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = merged(LEARNER, {"board": {"preview_clips": 0}, "training": {"epochs": 4, "precision": "mixed_bfloat16"}})
+    trained_in: list[str] = []
+    run_loop = Loop.run
+
+    def look_and_run(loop: Loop) -> None:
+        trained_in.extend((loop.model.dtype_policy.name, loop.model.encoder.blocks[0].expand.compute_dtype))
+        run_loop(loop)
+
+    monkeypatch.setattr(Loop, "run", look_and_run)
     run = fit(config, tones, run_dir=tmp_path / "run")
+    assert trained_in == ["mixed_bfloat16", "bfloat16"]
     assert run.tagger.model.dtype_policy.name == "float32"
     assert run.tagger.model.encoder.blocks[0].expand.compute_dtype == "float32"
     assert run.history[-1]["loss"] < run.history[0]["loss"] - 0.1
@@ -218,8 +300,6 @@ def test_half_precision(tones: Path, tmp_path: Path) -> None:
 
 def write_noise(folder: Path) -> Path:
     """Noise with tags that it has nothing to do with: validation goes up and down."""
-    import soundfile
-
     folder.mkdir()
     lines = ["path,tags,split"]
     for index in range(24):
@@ -265,9 +345,6 @@ def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> No
             },
         },
     )
-    from keras_tagger.data.prepared import open_prepared
-    from keras_tagger.train.loop import Loop
-
     settings = load_config(config)
     prepared = prepare(read_manifest(tones), tmp_path / "prepared", RATE, 5.0)
     model = tiny.random_tagger({"model": {"encoder": {"n_layers": 1}}}).model
@@ -283,7 +360,18 @@ def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> No
             best.save(tmp_path / "run" / "model.keras")
 
     loop = Loop(model, settings, open_prepared(prepared.dir), tmp_path / "run", on_epoch)
+    losses: list[float] = []
+    step = loop._step
+
+    def step_and_listen(*batch: Any) -> Any:
+        losses.append(float(step(*batch)))
+        return losses[-1]
+
+    loop._step = step_and_listen  # of the first phase, whose epochs are two
     loop.run()
+    assert len(losses) == 2 * loop.steps_per_epoch > 4
+    means = np.reshape(losses, (2, -1)).mean(axis=1)
+    np.testing.assert_allclose([row["loss"] for row in loop.history[:2]], means, rtol=1e-6)
     assert len(seen) == 3
     for path, value in seen[2].items():
         np.testing.assert_allclose(value, 0.125, atol=1e-5, err_msg=path)
