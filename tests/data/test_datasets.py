@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,15 @@ import public_sets as sets
 from keras_tagger import audio
 from keras_tagger.config import config_from_dict
 from keras_tagger.config.data import SUBSETS
-from keras_tagger.data.datasets import count_dataset, msd, mtat, mtg_jamendo, open_dataset
+from keras_tagger.data.datasets import count_dataset, gtzan, msd, mtat, mtg_jamendo, open_dataset
+from keras_tagger.data.datasets.annotations import Published
 from keras_tagger.data.datasets.opening import _READERS
 from keras_tagger.data.datasets.pickles import read_pickle
 from keras_tagger.data.datasets.vocabularies import CALS_50, GTZAN_10, JAMENDO_50, MSD_50, MTAT_50
 from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError, ManifestNotFoundError
+from pretrain.teacher import TAGS as MUSICNN
 
 
 def by_split(manifest: Manifest, root: Path) -> dict[str, list[tuple[str, list[str]]]]:
@@ -34,10 +38,13 @@ def by_split(manifest: Manifest, root: Path) -> dict[str, list[tuple[str, list[s
 
 def test_vocabularies_are_the_published_ones():
     assert [len(set(names)) for names in (MTAT_50, MSD_50, CALS_50, JAMENDO_50, GTZAN_10)] == [50, 50, 50, 50, 10]
+    # musicnn has the first two as they were published, in the same order.
+    assert (MUSICNN["MTT"], MUSICNN["MSD"]) == (MTAT_50, MSD_50)
     assert (MTAT_50[0], MTAT_50[21], MTAT_50[47], MTAT_50[-1]) == ("guitar", "no vocals", "metal", "choral")
     assert (MSD_50[0], MSD_50[17], MSD_50[33], MSD_50[-1]) == ("rock", "Mellow", "Hip-Hop", "happy")
     assert (CALS_50[5], CALS_50[-1]) == ("hip-hop", "progressive metal")
     assert list(JAMENDO_50) == sorted(JAMENDO_50)
+    assert Counter(tag.split("---")[0] for tag in JAMENDO_50) == {"genre": 31, "instrument": 14, "mood/theme": 5}
     assert (JAMENDO_50[0], JAMENDO_50[31], JAMENDO_50[-1]) == (
         *("genre---alternative", "instrument---acousticguitar", "mood/theme---relaxing"),
     )
@@ -55,7 +62,8 @@ def test_mtat(tmp_path, folder):
     }
     labels = manifest.labels()
     assert labels.shape == (5, 50)
-    assert np.flatnonzero(labels[0]).tolist() == [0, 2]
+    places = [[MTAT_50.index(tag) for tag in tags] for tags in (("guitar", "slow"), ("rock",), ("guitar",))]
+    assert [np.flatnonzero(row).tolist() for row in labels[:3]] == places == [[0, 2], [7], [0]]
     assert audio.info(manifest.clips[0].path).format.startswith("MP3")
     assert len(open_dataset("mtat", root, "all")) == 6
     rare = open_dataset("mtat", root, tags=["rare 7", "rock"])
@@ -87,11 +95,27 @@ def test_jamendo(tmp_path, subset, split_index):
         ["genre---metal", "genre---rock"],
     ]
     assert [len(clips) for clips in found.values()] == [3, 1, 2]
-    assert manifest.clips[0].group == "artist_train1"
+    # By hand: tracks 213 to 215, 316 and 417 to 418, of an artist for the even and one for the odd ones.
+    artists = [("train", 1), ("train", 0), ("train", 1), ("validation", 0), ("test", 1), ("test", 0)]
+    assert [clip.group for clip in manifest.clips] == [f"artist_{part}{odd}" for part, odd in artists]
     # No artist is on two sides: nothing to refuse, nothing to change.
     assert assign_splits(manifest) == manifest
     with pytest.raises(ManifestNotFoundError, match=rf"data/splits/split-{1 - bool(split_index)}/autotagging"):
         open_dataset("mtg_jamendo", root, subset, 1 - bool(split_index))
+
+
+@pytest.mark.parametrize("folder", ["splits/split-0", "split-0", "mtg-jamendo-dataset/data/splits/split-0", "."])
+def test_jamendo_files_where_people_have_them(tmp_path, folder):
+    root = sets.make_jamendo(tmp_path, "genre")
+    (root / folder).parent.mkdir(parents=True, exist_ok=True)
+    for file in list((root / "data/splits/split-0").iterdir()):
+        (root / folder).mkdir(exist_ok=True)
+        file.rename(root / folder / file.name)
+    assert len(open_dataset("mtg_jamendo", root, "genre")) == 6
+    # Files beside each other may be of any split; the first is taken to be meant.
+    for split_index in (1, 4):
+        with pytest.raises(ManifestNotFoundError, match=rf"data/splits/split-{split_index}/autotagging_genre-train"):
+            open_dataset("mtg_jamendo", root, "genre", split_index)
 
 
 @pytest.mark.parametrize("python2", [True, False])
@@ -112,6 +136,30 @@ def test_msd_conventional(tmp_path, python2):
     assert msd.N_TRAIN == 201_680
 
 
+def test_msd_by_track_ids_and_in_a_folder(tmp_path):
+    root = sets.make_msd(tmp_path)
+    (root / "MSD_split").mkdir()
+    for file in ("filtered_list_train.cP", "filtered_list_test.cP", "msd_id_to_tag_vector.cP"):
+        (root / file).rename(root / "MSD_split" / file)
+    assert len(open_dataset("msd", root)) == 5
+    # Without 7digital's ids the audio is looked for by the track's own, in any of three formats.
+    (root / "MSD_id_to_7D_id.pkl").unlink()
+    with pytest.raises(ManifestNotFoundError, match=r"without any of it \(first: A/X/K/TRAXK00000128F0000\.wav\)"):
+        open_dataset("msd", root)
+    places = []
+    for index, suffix in enumerate(("wav", "mp3", "flac", "wav", "mp3")):
+        track = sets.track_id(index)
+        places.append(f"audio/{track[2]}/{track[3]}/{track[4]}/{track}.{suffix}")
+        sets.write_audio(root / places[-1])
+    assert [os.path.relpath(clip.path, root) for clip in open_dataset("msd", root).clips] == places
+    (root / "MSD_split/filtered_list_test.cP").write_bytes(pickle.dumps(["../../x"], 2))
+    (root / "MSD_split/msd_id_to_tag_vector.cP").write_bytes(
+        sets.python2_pickle({name: sets.msd_vector("rock") for name in (*map(sets.track_id, range(3)), "../../x")})
+    )
+    with pytest.raises(ManifestError, match=r"expected track ids as TRAAAAW128F429D538\. Received: '\.\./\.\./x'"):
+        open_dataset("msd", root)
+
+
 def test_msd_cals(tmp_path):
     manifest = open_dataset("msd", sets.make_cals(tmp_path), "cals")
     assert manifest.tags == CALS_50
@@ -127,10 +175,16 @@ def test_gtzan(tmp_path, suffix):
     root = sets.make_gtzan(tmp_path, suffix=suffix)
     manifest = open_dataset("gtzan", root)
     assert manifest.tags == GTZAN_10
-    assert by_split(manifest, root)["valid"] == [
-        *[(f"genres/{genre}/{genre}.00001{suffix}", [genre]) for genre in ("blues", "disco", "rock")]
-    ]
-    assert manifest.labels().sum(axis=1).tolist() == [1.0] * 9
+    assert by_split(manifest, root) == {
+        split: [(f"genres/{genre}/{genre}.0000{number}{suffix}", [genre]) for genre in ("blues", "disco", "rock")]
+        for number, split in enumerate(("train", "valid", "test"))
+    }
+    assert [np.flatnonzero(row).tolist() for row in manifest.labels()] == [[0], [3], [9]] * 3
+    (root / "genres").rename(root / "genres_original")
+    moved = open_dataset("gtzan", root, tags=["rock", "blues"])
+    assert moved.tags == ("rock", "blues")
+    assert [dict(clip.tags) for clip in moved.clips] == [{"blues": 1.0}, {}, {"rock": 1.0}] * 3
+    assert os.path.relpath(moved.clips[1].path, root) == f"genres_original/disco/disco.00000{suffix}"
 
 
 def test_files_as_other_systems_leave_them(tmp_path):
@@ -193,6 +247,12 @@ def test_pickles_of_numbers(tmp_path):
     found = read_pickle(str(tmp_path / "x.pkl"))
     np.testing.assert_array_equal(found["a"], values["a"])
     assert found["b"] == [1, "é", True]
+    # As Python 3 writes numbers of numpy's, and bytes for Python 2.
+    values = {"x": np.float64(2.5), "n": np.int32(-3), "b": b"\xff\x00", "none": None, "i": np.arange(3, dtype="<i2")}
+    (tmp_path / "y.pkl").write_bytes(pickle.dumps(values, protocol=2))
+    found = read_pickle(str(tmp_path / "y.pkl"))
+    assert (found["x"], found["n"], found["b"], found["none"]) == (2.5, -3, b"\xff\x00", None)
+    assert found["i"].tolist() == [0, 1, 2]
 
 
 def test_what_is_missing_and_where_it_is_had(tmp_path):
@@ -213,6 +273,10 @@ def test_what_is_missing_and_where_it_is_had(tmp_path):
         "mp3.zip.003, mp3.zip.002 not yet. The audio is had from the same page, as mp3.zip.001, mp3.zip.002 and "
         "mp3.zip.003. With allow_missing those clips are left out."
     )
+    (root / "mp3.zip.002").write_bytes(b"PK")
+    whole = "mp3.zip.001, mp3.zip.002, mp3.zip.003 (cat mp3.zip.00? > mp3.zip && unzip mp3.zip). The audio is had"
+    with pytest.raises(ManifestNotFoundError, match=re.escape(f"Archives that are not unpacked are there: {whole}")):
+        open_dataset("mtat", root)
     left = open_dataset("mtat", root, allow_missing=True)
     assert [clip.split for clip in left.clips] == ["train", "train", "valid"]
     for folder in "0abc":
@@ -268,6 +332,9 @@ def test_damaged_annotations_of_the_others(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"151.4") + 3])
     with pytest.raises(ManifestError, match=r"train\.tsv, line 2: expected .* a tag. Received: .* cut short"):
+        open_dataset("mtg_jamendo", jamendo)
+    path.write_bytes(whole.replace(b"genre---metal", b"metal"))
+    with pytest.raises(ManifestError, match=r"line 3: expected tags as category---tag\. Received: 'metal'"):
         open_dataset("mtg_jamendo", jamendo)
     path.write_bytes(b"a\tb\r\n")
     with pytest.raises(ManifestError, match="line 1: expected the tab-separated columns TRACK_ID"):
@@ -367,6 +434,26 @@ def test_counts_beside_the_published_ones(tmp_path):
     assert "f/m-n-05-o-59-88.mp3" in found.table()
 
 
+def test_counts_that_are_the_published_ones(tmp_path, monkeypatch, caplog):
+    """Of a data set as small as ours."""
+    root = sets.make_mtat(tmp_path)
+    with caplog.at_level("WARNING"):
+        open_dataset("mtat", root)
+    assert "mtat clean: published are 15247 / 1529 / 4332 clips (train / valid / test)" in caplog.text
+    assert "has 2 / 1 / 2." in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(mtat, "published", lambda subset, split_index: Published(2, 1, 2, 50))
+    found = count_dataset("mtat", root)
+    assert (found.ok, found.to_dict()["as_published"], found.to_dict()["problem"]) == (True, True, "")
+    assert "\nThe counts are the published ones.\n" in found.table()
+    with caplog.at_level("WARNING"):
+        open_dataset("mtat", root)
+    assert caplog.text == ""
+    for wrong in (Published(2, 1, 3, 50), Published(1, 1, 2, 50), Published(2, 2, 2, 50), Published(2, 1, 2, 51)):
+        monkeypatch.setattr(mtat, "published", lambda subset, split_index, wrong=wrong: wrong)
+        assert not count_dataset("mtat", root).to_dict()["as_published"]
+
+
 def test_published_counts_add_up():
     for subset, total in {
         "top50": 54_380,
@@ -378,8 +465,18 @@ def test_published_counts_add_up():
         for split_index in range(5):
             published = mtg_jamendo.published(subset, split_index)
             assert published.train + published.valid + published.test == total
-    whole = mtat.published("all")
-    assert whole.train + whole.valid + whole.test == 25_863
+    for module, subset, total, n_tags in (
+        (mtat, "all", 25_863, 50),
+        (mtat, "clean", 21_108, 50),
+        (msd, "conventional", 241_889, 50),
+        (msd, "cals", 233_147, 50),
+        (gtzan, "filtered", 930, 10),
+    ):
+        of = module.published(subset)
+        assert (of.train + of.valid + of.test, of.n_tags) == (total, n_tags)
+    n_tags = [mtg_jamendo.published(subset).n_tags for subset in SUBSETS["mtg_jamendo"]]
+    # All tags are those of the three categories together.
+    assert n_tags == [50, 87, 40, 56, 87 + 40 + 56]
 
 
 def test_the_documentation_has_the_published_counts():
