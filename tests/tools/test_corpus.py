@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from keras_tagger.data.manifest import read_folders, read_manifest
+from pretrain import clips
 
 ROOT = Path(__file__).parents[2]
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -232,3 +233,28 @@ def test_collections_name_real_packages(corpus):
         "singularity-music": ["electronic"],
         "drascula-music": ["adventure"],
     }
+    pretraining = corpus._packages([], "pretraining")
+    assert len(pretraining) == 23
+    assert all(tags == [package] for package, tags in pretraining.items())
+    # What decides and what measures is of the packages that there are.
+    assert {package for split in clips.SPLITS.values() for package in split} < set(pretraining)
+
+
+def test_tags_and_packages_of_the_command_line(corpus):
+    found = corpus._packages(["drums=aa,bb", "cc", "odd=aa", "drums=aa", "dd,ee"], None)
+    assert found == {"aa": ["drums", "odd"], "bb": ["drums"], "cc": ["cc"], "dd": ["dd"], "ee": ["ee"]}
+    assert corpus._packages(["loud=singularity-music"], "albums")["singularity-music"] == ["electronic", "loud"]
+    for tag in ("licences", ".hidden", "a;b", "a:b", "a,b", ""):
+        with pytest.raises(corpus.CorpusError, match="expected a tag that can be a folder and a cell of a manifest"):
+            corpus._packages([f"{tag}=aa"], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [
+        *(("battle-epic-loop", "battle"), ("theme_Short", "theme"), ("a old", "a"), ("loop", "loop")),
+        *(("finally", "finally"), ("new-world", "new-world"), ("song2", "song2")),
+    ],
+)
+def test_versions_of_a_piece(corpus, name, piece):
+    assert corpus._VERSION.sub("", name) == piece

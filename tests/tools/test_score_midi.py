@@ -54,6 +54,13 @@ def test_midi_is_what_the_standard_says():
     ]
 
 
+def test_no_melodic_instrument_is_on_the_drums_channel():
+    events = read_midi(midi_bytes([instrument(73 + i, (0.0, 0.5)) for i in range(11)], 1.0))
+    programs = [(tick, content) for tick, content in events if content[0] >> 4 == 0xC]
+    channels = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11)
+    assert programs == [(960 * i, bytes([0xC0 | channel, 73 + i])) for i, channel in enumerate(channels)]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [(0, "00"), (127, "7f"), (128, "8100"), (16383, "ff7f"), (2097152, "81808000")]
 )

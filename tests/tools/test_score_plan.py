@@ -6,7 +6,7 @@ import pytest
 
 from made_scores import PIECES
 from pretrain.score_instruments import DRUMS, KINDS
-from pretrain.score_labels import PRESENT, label
+from pretrain.score_labels import PRESENT, UNKNOWN, label
 from pretrain.score_plan import TEXTURES, make_plan
 
 
@@ -63,6 +63,21 @@ def test_plans_have_every_tag_about_equally_often(plans):
     textures = [plan.texture for plan in plans]
     assert 0.3 <= textures.count("single") / len(plans) <= 0.5
     assert 0.08 <= textures.count("turns") / len(plans) <= 0.24
+
+
+def test_no_instrument_makes_another_s_tag_unknown(plans):
+    for plan in plans:
+        programs = {instrument.program for instrument in plan.instruments}
+        # But steel drums beside drums.
+        lost = [tag for tag in PRESENT if programs & {*PRESENT[tag]} and programs & {*UNKNOWN[tag]}]
+        assert lost == ["drums"] * bool(programs & {*KINDS["steel drums"].programs} and max(programs) >= DRUMS)
+        melodic = [program for program in programs if program < DRUMS]
+        kinds = [next(name for name, kind in KINDS.items() if program in kind.programs) for program in melodic]
+        assert len(set(kinds)) == len(kinds) == len([i for i in plan.instruments if i.program < DRUMS])
+        # One instrument, or drums alone; else two to four and perhaps drums.
+        assert len(plan.instruments) == 1 if plan.texture == "single" else 2 <= len(kinds) <= 4
+        assert len(plan.instruments) - len(kinds) in (0, 1)
+        assert 0.5 <= -plan.peak_db <= 14.0
 
 
 def test_intervals_are_sorted_and_within_the_clip(plans):
