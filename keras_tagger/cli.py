@@ -110,6 +110,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         description="Tag music with a self-attention model: train, see, export, serve.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Or a command's --test could be short for one of absl's flags, where something has defined them.
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"keras_tagger {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -44,7 +44,10 @@ def add_measuring(add: Any) -> None:
 
 def add_data(add: Any, commands: Any) -> None:
     """Add `data check` and `data prepare`."""
-    data = commands.add_parser("data", help="check or decode a data set", description="Check or decode a data set.")
+    # As of the parser above: what follows is of the step's parser.
+    data = commands.add_parser(
+        "data", help="check or decode a data set", description="Check or decode a data set.", allow_abbrev=False
+    )
     steps = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = add("check", _check, "count tags and hours, find unreadable files and repeats", steps)
     check.add_argument("source", metavar="SOURCE", help=_SOURCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -16,7 +17,11 @@ import pytest
 import soundfile
 
 import tiny
-from keras_tagger import cli, packaged
+from keras_tagger import __version__, cli, packaged
+from keras_tagger.data.manifest import read_manifest
+from keras_tagger.data.prepared import open_prepared
+from keras_tagger.data.splits import assign_splits
+from keras_tagger.errors import ConfigError
 from keras_tagger.tagger import load
 from keras_tagger.tags import TagInfo
 
@@ -201,6 +206,32 @@ def test_a_damaged_registry_is_one_sentence(capsys, clip, tmp_path, monkeypatch,
     assert str(tmp_path / "registry.json") in err
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "keras-tagger: interrupted\n"),
+        (ConfigError("name: expected a file name."), 1, "keras-tagger: name: expected a file name.\n"),
+        (BrokenPipeError(32, "Broken pipe"), 0, ""),
+        (OSError(5, "Bad disk"), 1, "keras-tagger: expected to read and write files ([Errno 5] Bad disk)\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_exit_status_of_what_ends_a_command(capsys, monkeypatch, error, status, said):
+    def command(arguments):
+        raise error
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # which a failing write replaces
+    with pytest.raises(SystemExit) as stopped:
+        cli._run(argparse.Namespace(command=command))
+    assert (stopped.value.code, capsys.readouterr().err) == (status, said)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli._parse(["keras-tagger", "--version"])
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"keras_tagger {__version__}\n")
+
+
 @pytest.mark.parametrize("number", ["0", "-3", "2.5", "all", ""])
 def test_top_is_a_whole_number(capsys, number):
     with pytest.raises(SystemExit) as stopped:
@@ -277,8 +308,30 @@ def test_data_check_and_prepare(capsys, tones, tmp_path):
     assert "broken.mp3" in out
     status, out, _ = call(capsys, "data", "prepare", broken, "--out", tmp_path / "prepared")
     assert status == 0
-    assert "1 files left out" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[:3] for line in lines[:3]] == [
+        ["train", "12", "clips"],
+        ["valid", "6", "clips"],
+        ["test", "6", "clips"],
+    ]
+    assert out.splitlines()[3] == f"1 files left out; prepared: {tmp_path / 'prepared'}"
     assert (tmp_path / "prepared" / "index.json").exists()
+
+
+def test_data_prepare_with_splits_of_its_own(capsys, tones, tmp_path):
+    bare = tones.parent / "bare.csv"
+    bare.write_text("\n".join(row.rsplit(",", 1)[0] for row in tones.read_text().splitlines()) + "\n")
+    how = ("--valid", 0.25, "--test", 0.125, "--seed", 4, "--sample_rate", 8000, "--workers", 1)
+    status, out, err = call(capsys, "data", "prepare", bare, "--out", tmp_path / "prepared", *how)
+    assert status == 0, err
+    prepared = open_prepared(tmp_path / "prepared")
+    assert prepared.sample_rate == 8000
+    wanted = {clip.path: clip.split for clip in assign_splits(read_manifest(bare), 0.25, 0.125, 4).clips}
+    assert {clip.path: clip.split for clip in prepared.clips} == wanted
+    assert wanted != {clip.path: clip.split for clip in assign_splits(read_manifest(bare), 0.25, 0.125).clips}
+    for line, split in zip(out.splitlines(), ("train", "valid", "test"), strict=False):
+        hours = sum(clip.seconds for clip in prepared.select(split)) / 3600
+        assert line.split() == [split, str(prepared.n_clips(split)), "clips", f"{hours:.2f}", "h"]
 
 
 @pytest.mark.e2e
