@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from keras_tagger import export_inspect
+from keras_tagger import export_check, export_inspect
 from keras_tagger.errors import ModelError
 from keras_tagger.export_check import check_export
 
@@ -169,3 +171,109 @@ def test_what_is_not_a_saved_model(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"rubbish")
     with pytest.raises(export_inspect.Refused, match="expected a SavedModel. Received: .*saved_model.pb"):
         export_inspect.read_graph(str(tmp_path))
+
+
+def definition(change: str) -> Any:
+    """A signature from x to y, but for the change."""
+    info = {"name": "x:0", "dtype": types_pb2.DT_FLOAT, "tensor_shape": tf.TensorShape([None, 3]).as_proto()}
+    found = meta_graph_pb2.SignatureDef()
+    found.inputs["x"].CopyFrom(meta_graph_pb2.TensorInfo(**info))
+    found.outputs["y"].CopyFrom(meta_graph_pb2.TensorInfo(**info))
+    if change == "sparse":
+        found.inputs["x"].coo_sparse.values_tensor_name = "x:0"
+    elif change == "resource":
+        found.outputs["y"].dtype = types_pb2.DT_RESOURCE
+    elif change == "half input":
+        found.inputs["x"].dtype = types_pb2.DT_HALF
+    elif change == "none":
+        del found.outputs["y"]
+    elif change != "nothing":
+        shapes = {"any rank": tf.TensorShape(None), "scalar": tf.TensorShape([]), "one clip": tf.TensorShape([1, 3])}
+        found.inputs["x"].tensor_shape.CopyFrom(shapes[change].as_proto())
+    return found
+
+
+FIRST = "expected input x to have the batch, of any size, as its first axis. Received: "
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        ("nothing", []),
+        ("sparse", ["expected input x to be a dense tensor. Received: a sparse, ragged or composite one."]),
+        ("resource", ["expected output y to hold values. Received: DT_RESOURCE."]),
+        ("half input", []),
+        ("none", ["expected at least one output. Received: none."]),
+        ("any rank", [f"{FIRST}unknown rank."]),
+        ("scalar", [f"{FIRST}[]."]),
+        ("one clip", [f"{FIRST}[1, 3]."]),
+    ],
+)
+def test_inputs_and_outputs(change: str, problems: list[str]) -> None:
+    assert list(export_inspect.interface_problems(definition(change))) == problems
+
+
+def test_a_graph_that_is_not_for_serving(tmp_path: Path) -> None:
+    saved = saved_model_pb2.SavedModel()
+    for tags in (["serve", "gpu"], ["train"]):
+        saved.meta_graphs.add().meta_info_def.tags.extend(tags)
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with pytest.raises(export_inspect.Refused) as caught:
+        export_inspect.read_graph(str(tmp_path))
+    assert str(caught.value) == (
+        "expected a graph with the tag serve. Received: graphs with the tags [['gpu', 'serve'], ['train']]."
+    )
+    graph = saved.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    for name in ("b", "a", "__saved_model_init_op"):
+        graph.signature_def[name].CopyFrom(definition("nothing"))
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    found = export_inspect.read_graph(str(tmp_path))
+    assert [name for name, _ in export_inspect.served_signatures(found)] == ["a", "b"]
+
+
+def write_warmup(version: Path, requests: list[tuple[str, list[int]]]) -> Path:
+    """Warm-up requests of ones as x, each for a signature and of a shape."""
+    (version / "assets.extra").mkdir()
+    path = version / export_inspect.WARMUP_FILE
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, shape in requests:
+            request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(np.ones(shape, np.float32))})
+            request.model_spec.signature_name = name
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+    return path
+
+
+def test_warm_up_requests_are_run_and_must_be_answered(odd: Path, tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    shutil.copytree(odd, version)
+    write_warmup(version, [("good", [3, 3]), ("never", [1, 3]), ("absent", [1, 3])])
+    entries: list[dict[str, Any]] = [{"name": name, "runs": [], "runnable": True} for name in ("good", "never")]
+    problems = list(export_inspect.run_all(str(version), entries))
+    assert [entry["runs"] for entry in entries] == [["x [3, 3] -> y [3, 3]", "x [6, 3] -> y [6, 3]"], []]
+    assert len(problems) == 2
+    said = "signature never: expected its warm-up request to be answered. Received: .*this is never satisfied"
+    assert re.match(said, problems[0])
+    assert problems[1] == "expected warm-up requests of signatures that exist. Received: one of absent."
+
+
+def test_files_of_warm_up_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert export_inspect.warmup_requests(str(tmp_path)) == ({}, [])
+    path = write_warmup(tmp_path, [("", [1, 3]), ("good", [2, 3])])
+    found, problems = export_inspect.warmup_requests(str(tmp_path))
+    shapes = {name: [request["x"].shape for request in requests] for name, requests in found.items()}
+    assert (shapes, problems) == ({"serving_default": [(1, 3)], "good": [(2, 3)]}, [])
+    monkeypatch.setattr(export_inspect, "MAX_WARMUP_RECORDS", 1)
+    assert export_inspect.warmup_requests(str(tmp_path))[1] == ["expected at most 1 warm-up requests. Received: 2."]
+    path.write_bytes(path.read_bytes()[:-3])
+    found, (problem,) = export_inspect.warmup_requests(str(tmp_path))
+    assert problem.startswith(f"expected warm-up requests in {path}. Received: ")
+
+
+def test_the_newest_version_is_the_highest_number(tmp_path: Path) -> None:
+    for name in ("9", "10", "2", "notes", "11b"):
+        (tmp_path / name).mkdir()
+    assert export_check._version(tmp_path) == tmp_path / "10"
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    assert export_check._version(tmp_path) == tmp_path
