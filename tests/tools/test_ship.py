@@ -91,7 +91,10 @@ def test_shipped_columns_and_info(prepared: Any, out: Path, tags: str, vocabular
 
     stored = read_packaged("toy", out)
     assert (stored.attribution, stored.description) == ("By somebody.", ship.DESCRIPTIONS[tags])
-    assert stored.provenance["data"]["clips"] == {"train": 6, "valid": 24}
+    assert stored.provenance["data"] == {
+        **{"fingerprint": prepared.fingerprint, "positive": 0.3, "clips": {"train": 6, "valid": 24}},
+        **{"hours": {"train": 0.0, "valid": 0.01}},
+    }
     assert stored.provenance["report"] == {"roc_auc": 0.75}
     assert stored.provenance["training"]["batch_size"] == 4
 
