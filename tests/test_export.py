@@ -19,6 +19,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from keras_tagger.config import load_config
 from keras_tagger.errors import ModelError
 from keras_tagger.export import WARMUP_FILE
+from keras_tagger.tagger import Tagger
+from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise
 
 TOKEN = 2048
@@ -339,15 +341,21 @@ def test_two_exports_at_once_are_two_versions_above_the_highest(tagger: Any, tmp
 def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last file to be written fails: until then nothing has a number, and then nothing is left."""
     seen: list[str] = []
+    infos: list[Any] = []
+    known = Tagger(tagger.model, tagger.config, {"high": TagInfo(0.25, True, True, 12), "mid": TagInfo(0.5, False)})
 
     def fails(model: Any, path: Path) -> None:
         assert (path / "saved_model.pb").exists()
         seen.extend(entry.name for entry in tmp_path.iterdir())
+        infos.extend(json.loads((path / "assets" / "tags.json").read_text(encoding="utf-8")))
         raise OSError("disk full")
 
     monkeypatch.setattr("keras_tagger.export._write_warmup", fails)
     with pytest.raises(OSError, match="disk full"):
-        tagger.export(tmp_path)
+        known.export(tmp_path)
+    # What is known of each tag travels with it.
+    told = [(info["tag"], info["threshold"], info["has_evidence"], info["train_clips"]) for info in infos]
+    assert told == [("high", 0.25, True, 12), ("low", 0.5, True, None), ("mid", 0.5, False, None)]
     assert len(seen) == 1
     assert seen[0].startswith(".")
     assert list(tmp_path.iterdir()) == []
