@@ -84,16 +84,17 @@ def test_tag_as_text_json_and_csv_agree(capsys, tiny_run, clip):
     status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2)
     lines = out.splitlines()
     assert (status, lines[0], len(lines)) == (0, str(clip), 3)
-    assert [line.split()[0] for line in lines[1:]] == list(expected)
+    assert [line.split()[:2] for line in lines[1:]] == [[tag, f"{score:.3f}"] for tag, score in expected.items()]
     status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2, "--json")
     found = json.loads(out)
-    assert (status, found["file"]) == (0, str(clip))
+    assert (status, found["file"], list(found["tags"])) == (0, str(clip), list(expected))
     assert found["tags"] == pytest.approx(expected, abs=1e-6)
     assert found["present"] == [tag for tag, score in expected.items() if score >= 0.5]
     assert found["unheard"] == []
     status, out, _ = call(capsys, "tag", clip, "--model", tiny_run.dir, "--top", 2, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert {row["tag"]: float(row["score"]) for row in rows} == pytest.approx(expected, abs=1e-6)
+    assert [(row["file"], row["tag"]) for row in rows] == [(str(clip), tag) for tag in expected]
+    assert [float(row["score"]) for row in rows] == pytest.approx(list(expected.values()), abs=1e-6)
     assert [(row["present"], row["unheard"]) for row in rows] == [
         (str(int(expected[row["tag"]] >= 0.5)), "0") for row in rows
     ]
@@ -282,7 +283,10 @@ def test_fit_set_resume_evaluate(capsys, tones, tmp_path):
     fit = ("fit", config, "--data", tones, "--run-dir", tmp_path / "run", "--set", "training.epochs=1")
     status, out, _ = call(capsys, *fit)
     assert status == 0
-    assert "6 clips of split test" in out
+    assert out.startswith("6 clips of split test: macro ROC-AUC ")
+    assert out.splitlines()[-1] == f"run directory: {tmp_path / 'run'}"
+    written = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert written["training"]["epochs"] == 1
     status, _, err = call(capsys, *fit)
     assert status == 1
     assert "which holds a run" in err
@@ -293,6 +297,8 @@ def test_fit_set_resume_evaluate(capsys, tones, tmp_path):
     assert status == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert (report["split"], report["n_clips"]) == ("valid", 6)
+    (row,) = csv.DictReader((tmp_path / "run" / "history.csv").open(newline=""))
+    assert report["roc_auc"] == pytest.approx(float(row["valid_roc_auc"]))
     assert f"{report['roc_auc']:.4f}" in out
 
 
@@ -352,6 +358,20 @@ def test_export_serve_request_stop(capsys, tiny_run, clip, tmp_path):
         heatmap = tiny_run.tagger.attention(clip).heatmap()
         np.testing.assert_allclose(answer["heatmap"], heatmap.values[0], atol=1e-5)
         np.testing.assert_allclose(answer["times"], heatmap.times, atol=1e-5)
+        status, out, _ = call(capsys, "request", clip, "--server", f"localhost:{port}", "--signature", "contributions")
+        answer, heatmap = json.loads(out)["contributions"], tiny_run.tagger.contributions(clip)
+        assert tuple(answer["tags"]) == heatmap.tags
+        np.testing.assert_allclose(answer["contributions"], heatmap.values, atol=1e-5)
+        status, out, _ = call(capsys, "request", clip, "--server", f"localhost:{port}", "--signature", "embedding")
+        np.testing.assert_allclose(json.loads(out)["embedding"], tiny_run.tagger.embed(clip), atol=1e-5)
+        two = ("request", clip, clip, "--server", f"localhost:{port}", "--top", 1, "--model_version", 1)
+        best, score = max(expected.items(), key=lambda pair: pair[1])
+        assert call(capsys, *two)[:2] == (0, f"{clip}\n  {best}  {score:.3f}\n" * 2)
+        status, out, _ = call(capsys, *two, "--csv")
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [(row["file"], row["tag"], list(row)) for row in rows] == [
+            (str(clip), best, ["file", "tag", "score"])
+        ] * 2
         example = Path(__file__).parents[1] / "examples" / "raw_client.py"
         done = subprocess.run(
             [sys.executable, str(example), str(clip), f"localhost:{port}"], capture_output=True, text=True, check=True

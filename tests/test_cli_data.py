@@ -80,7 +80,11 @@ def test_evaluate_and_compare(capsys, tiny_run, tones, tmp_path):
     )
     assert status == 0
     assert found["pr_auc"] == pytest.approx(expected.pr_auc)
-    assert (found["n_chunks"], found["intervals"]["seed"]) == (16, 3)
+    assert found["roc_auc"] == pytest.approx(expected.roc_auc)
+    assert (found["n_chunks"], found["split"], found["n_clips"]) == (16, "valid", 6)
+    assert (found["intervals"]["seed"], found["intervals"]["resamples"]) == (3, 30)
+    for column in ("roc_auc", "pr_auc"):
+        assert found["intervals"][column] == pytest.approx(list(expected.intervals[column]))
     assert json.loads((tmp_path / "chunks" / "report.json").read_text()) == found
     status, out, _ = call(capsys, *common, "--out", tmp_path / "windows")
     assert status == 0
@@ -89,12 +93,17 @@ def test_evaluate_and_compare(capsys, tiny_run, tones, tmp_path):
     status, _, err = call(capsys, "compare", tmp_path / "chunks", tmp_path / "windows")
     assert status == 1
     assert "expected one threshold of labels in both reports. Received: 0.4 and 0.5." in err
-    status, out, _ = call(capsys, *common, "--n_chunks", 2, "--out", tmp_path / "two")
-    status, out, _ = call(capsys, "compare", tmp_path / "windows", tmp_path / "two", "--resamples", 50)
+    status, _, _ = call(capsys, *common, "--n_chunks", 2, "--out", tmp_path / "two")
     assert status == 0
+    how = ("--resamples", 50, "--seed", 4)
+    status, out, _ = call(capsys, "compare", tmp_path / "windows", tmp_path / "two", *how)
+    assert status == 0
+    assert "Paired bootstrap over clips, 50 resamples, seed 4; " in out
     assert out.startswith(f"A: {tmp_path / 'windows'}\nB: {tmp_path / 'two'}\n6 clips of both, 3 tags\n")
     status, out, _ = call(capsys, "compare", tmp_path / "two", tmp_path / "two", "--json")
-    assert json.loads(out)["roc_auc"]["p_value"] == 1.0
+    same = json.loads(out)
+    assert (same["roc_auc"]["difference"], same["roc_auc"]["p_value"]) == (0.0, 1.0)
+    assert (same["resamples"], same["seed"]) == (1000, 0)
 
 
 def test_evaluate_looks_first_whether_it_can_write(capsys, tmp_path):

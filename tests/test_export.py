@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -293,6 +295,7 @@ def test_warm_up_has_valid_requests_of_every_signature_at_one_and_more_windows(t
     records = tf.data.TFRecordDataset(str(exported / "assets.extra" / WARMUP_FILE))
     seen = []
     lengths: dict[str, set[int]] = {}
+    wavs, features = [], []
     for record in records:
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         request = log.predict_log.request
@@ -301,13 +304,22 @@ def test_warm_up_has_valid_requests_of_every_signature_at_one_and_more_windows(t
         found = signatures[name](**inputs)
         assert set(found) == set(SIGNATURES[name][1])
         assert {value.shape[0] for value in found.values()} == {1}
+        assert request.model_spec.name == "keras_tagger"
         seen.append(name)
+        if name == "wav":
+            file = soundfile.info(io.BytesIO(inputs["audio_bytes"].numpy()[0]))
+            wavs.append((file.samplerate, file.channels, file.frames))
+        if name == "classify":
+            example = tf.train.Example.FromString(inputs["inputs"].numpy()[0])
+            features.append(list(example.features.feature))
         if "waveform" in inputs:
             lengths.setdefault(name, set()).add(int(inputs["waveform"].shape[1]))
     assert set(seen) == set(SIGNATURES)
     assert {name: seen.count(name) for name in SIGNATURES} == dict.fromkeys(SIGNATURES, 2)
     window = tagger.model.window_samples
     assert set(map(tuple, map(sorted, lengths.values()))) == {(window, 30 * RATE)}
+    assert wavs == [(RATE, 1, window), (44_100, 2, round(window / RATE * 44_100))]
+    assert features == [["waveform"], ["audio_bytes"]]
 
 
 def test_two_exports_at_once_are_two_versions_above_the_highest(tagger: Any, tmp_path: Path) -> None:
