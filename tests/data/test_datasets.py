@@ -306,6 +306,11 @@ def test_what_is_missing_and_where_it_is_had(tmp_path):
             lambda text: text.replace('"0/a', '"x/a'),
             "line 2, column mp3_path: expected a path",
         ),
+        (
+            "annotations_final.csv",
+            lambda text: text.replace("\n", "\n\n\n", 1).replace('"0/a', '"x/a'),
+            "line 4, column mp3_path: expected a path",
+        ),
         ("annotations_final.csv", lambda text: text.replace('"0"', '"2"', 1), "line 2, column rare 0: expected 0 or 1"),
         (
             "annotations_final.csv",

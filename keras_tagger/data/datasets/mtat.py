@@ -35,8 +35,8 @@ def published(subset: str, split_index: int = 0) -> Published:
 def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | None = None) -> Annotations:
     """Read `annotations_final.csv`; `tags` are a vocabulary other than the 50, of the 188."""
     path = find_file(root, "annotations_final.csv", "mtat", SOURCE)
-    rows = csv.reader((line for _, line in read_lines(path)), delimiter="\t")
-    header = next(rows, [])
+    rows = ((number, next(csv.reader([line], delimiter="\t"))) for number, line in read_lines(path))
+    _, header = next(rows, (1, []))
     known = [column for column in header if column not in ("clip_id", "mp3_path")]
     lacking = [column for column in ("clip_id", "mp3_path", *MTAT_50) if column not in header]
     if lacking:
@@ -51,7 +51,7 @@ def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | Non
     counted = set(vocabulary)
     clips = []
     seen: dict[str, int] = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         if len(row) != len(header):
             raise ManifestError(
                 f"{path}, line {line}: expected {len(header)} columns. Received: {len(row)}, a file that was cut short?"
