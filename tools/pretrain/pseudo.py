@@ -83,16 +83,12 @@ class PseudoTeacher:
         """As `Teacher.patches`: logits float32 [n_patches, n_tags], and the centres of the patches in seconds."""
         heat = self._tagger.contributions((waveform, SAMPLE_RATE), self.tags)
         starts = patch_starts(len(waveform) // HOP_LENGTH + 1, hop_seconds) * HOP_LENGTH / SAMPLE_RATE
-        means = np.stack([heat.values[:, _inside(heat.times, start)].mean(axis=1) for start in starts])
+        # A patch has the tokens whose centres are in it.
+        inside = [(heat.times >= start) & (heat.times < start + PATCH_SECONDS) for start in starts]
+        means = np.stack([heat.values[:, tokens].mean(axis=1) for tokens in inside])
         means = np.clip(means.astype(np.float64), _EPSILON, 1.0 - _EPSILON)
         length = min(PATCH_FRAMES * HOP_LENGTH, len(waveform)) / SAMPLE_RATE
         return np.log(means / (1.0 - means)).astype(np.float32), (starts + length / 2).astype(np.float32)
-
-
-def _inside(times: np.ndarray, start: float) -> np.ndarray:
-    """Which tokens have their centre in a patch; the last one if none has."""
-    inside = (times >= start) & (times < start + PATCH_SECONDS)
-    return inside if inside.any() else times == times[-1]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     PYTHONPATH=tools python -m pretrain.remix --manifest data/scores/manifest.jsonl --out data/remixed --n_clips 6000
 
 Every clip is a mixture of 2 to 4 of the training clips in which one instrument plays alone (`scores.py`, texture
-"single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and the louder
-passages of the others are 0 to 10 dB softer, as in `score_plan`; no one makes another's tag unknown. The mixture goes
+"single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and its louder
+passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one makes another's tag unknown. The mixture goes
 through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play together, in
 time or in tune, as an ensemble of `scores.py` does.
 
@@ -30,7 +30,7 @@ from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
 from pretrain.score_plan import clash
 from pretrain.score_render import SAMPLE_RATE, level
-from pretrain.vary import Times, at_other_speed, filtered, mixed_times, within, write_clip
+from pretrain.vary import Times, at_other_speed, filtered, mixed_times, write_clip
 
 SOFTEST_DB = -10.0
 PEAK_DB = (0.5, 14.0)  # below full scale
@@ -92,13 +92,7 @@ def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: i
     lines = []
     for number in range(n_clips):
         path, group = _path(out, number), solos[number % len(solos)][0].group
-        row = {
-            "path": path.name,
-            "tags": {},
-            "labels": path.with_suffix(".json").name,
-            "split": "train",
-            "group": group,
-        }
+        row = {"path": path.name, "tags": {}, "labels": path.with_suffix(".json").name, "split": "train"}
         lines.append(json.dumps({**row, "group": group}, ensure_ascii=False) + "\n")
     with replacing(out / "manifest.jsonl") as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
@@ -122,8 +116,7 @@ def remix_clip(solos: Sequence[Solo], number: int, seed: int) -> tuple[np.ndarra
         else:
             waveform = waveform[: len(mix)]
             mix[: len(waveform)] += waveform
-            seconds = len(mix) / SAMPLE_RATE
-            times = mixed_times(times, {tag: within(played, seconds) for tag, played in heard.items()}, seconds)
+            times = mixed_times(times, heard, len(mix) / SAMPLE_RATE)
     assert mix is not None
     mix = filtered(mix, rng)
     peak = 10.0 ** (-rng.uniform(*PEAK_DB) / 20.0)
