@@ -4,9 +4,9 @@
 
 Every clip is a mixture of 2 to 4 of the training clips in which one instrument plays alone (`scores.py`, texture
 "single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and its louder
-passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one makes another's tag unknown. The mixture goes
-through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play together, in
-time or in tune, as an ensemble of `scores.py` does.
+passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one makes another's tag unknown. The
+mixture goes through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play
+together, in time or in tune, as an ensemble of `scores.py` does.
 
 OUT/NNNNN.flac and .json are a function of the seed and the clip's number; a clip whose .flac is there is not made
 again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
