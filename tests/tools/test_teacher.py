@@ -258,6 +258,22 @@ def test_two_vocabularies_stand_side_by_side(random_teacher, labelled, tmp_path)
         np.testing.assert_array_equal(labels["values"][:, 50:], labels["values"][:, :50])
 
 
+def test_hidden_values_are_those_that_the_last_layer_makes_tags_of(random_teacher, labelled, tmp_path):
+    manifest, _, _ = labelled
+    with_hidden = teacher.Teacher("MTT", random_teacher.model, hidden=True)
+    assert with_hidden.tags[:50] == random_teacher.tags
+    assert with_hidden.tags[50:] == tuple(f"hidden/{i:03d}" for i in range(200))
+    index = teacher.label_manifest([with_hidden], manifest, tmp_path / "hidden", hop_seconds=0.5)
+    assert index["tags"] == list(with_hidden.tags)
+    waveform = audio.load(manifest.clips[0].path, 16000)
+    logits, _ = with_hidden.patches(waveform, 0.5)
+    np.testing.assert_allclose(logits[:, :50], random_teacher.patches(waveform, 0.5)[0], rtol=1e-5, atol=1e-5)
+    kernel, bias = random_teacher.model.get_layer("dense_1").get_weights()
+    np.testing.assert_allclose(logits[:, 50:] @ kernel + bias, logits[:, :50], rtol=1e-4, atol=1e-4)
+    with np.load(tmp_path / "hidden" / rows_of(tmp_path / "hidden")[0]["labels"]) as labels:
+        np.testing.assert_allclose(labels["values"], sigmoid(logits), atol=5e-4)
+
+
 def test_what_cannot_be_read_is_reported(labelled):
     _, _, index = labelled
     assert [failed["id"] for failed in index["failed"]] == ["broken.wav", "missing.wav"]

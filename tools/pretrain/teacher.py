@@ -8,6 +8,10 @@ in 0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`)
 their labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why).
 With both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
 
+--hidden adds the 200 values before the last layer, hidden/000 to hidden/199: what a student learns of them it need not
+guess from 50 tags ("FitNets: hints for thin deep nets", Romero et al. 2015, arXiv 1412.6550). They are logits of soft
+labels like the tags', so `fit` takes them as tags, and `ship.py` leaves them out.
+
 The weights come from the wheel musicnn 0.1.0 on PyPI: Copyright (c) Music Technology Group, Universitat Pompeu Fabra
 2019, by Jordi Pons, ISC licence (README.md beside has its text). The model is that of J. Pons and X. Serra, "musicnn:
 Pre-trained convolutional neural networks for music audio tagging", 2019, arXiv 1909.06654. No code of the wheel is run.
@@ -69,6 +73,7 @@ _TAGS = {
     ),
 }
 TAGS = {vocabulary: tuple(names.split(", ")) for vocabulary, names in _TAGS.items()}
+HIDDEN_PREFIX = "hidden/"
 INDEX = "index.json"
 MANIFEST = "manifest.jsonl"
 
@@ -80,6 +85,7 @@ def define_flags() -> None:
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
     flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "Which of musicnn's weights; may be given twice.")
+    flags.DEFINE_bool("hidden", False, "Label the values before the last layer too.")
     flags.DEFINE_float(
         "hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
     )
@@ -94,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         manifest = read_manifest(FLAGS.manifest)
         manifest = manifest.select(FLAGS.split) if FLAGS.split else manifest
-        teachers = [load_teacher(FLAGS.work_dir, vocabulary) for vocabulary in FLAGS.vocabulary]
+        teachers = [load_teacher(FLAGS.work_dir, vocabulary, FLAGS.hidden) for vocabulary in FLAGS.vocabulary]
         index = label_manifest(teachers, manifest, Path(FLAGS.out), FLAGS.hop_seconds)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -118,23 +124,29 @@ class Teacher:
     Attributes:
         name: what it is, for the index.
         vocabulary: "MTT" or "MSD".
-        tags: the 50 tags, in the order of the logits.
+        tags: the 50 tags, in the order of the logits; then, with `hidden`, the names of the 200 values before the last
+            layer, which are given as logits too.
         model: `build_model` with the weights.
     """
 
-    def __init__(self, vocabulary: str, model: keras.Model) -> None:
+    def __init__(self, vocabulary: str, model: keras.Model, hidden: bool = False) -> None:
         self.name = f"musicnn 0.1.0, {vocabulary}"
         self.vocabulary = vocabulary
         self.tags = TAGS[vocabulary]
         self.model = model
         self._layers = {layer.name: layer for layer in model.layers}
-        self._after_front_end = keras.Model(self._layers["front_end"].output, model.output)
+        logits = model.output
+        if hidden:
+            values = self._layers["dense_1"].input
+            self.tags += tuple(f"{HIDDEN_PREFIX}{i:03d}" for i in range(values.shape[-1]))
+            logits = keras.ops.concatenate([logits, values], axis=-1)
+        self._after_front_end = keras.Model(self._layers["front_end"].output, logits)
         frames = tf.TensorSpec([None, N_MELS], tf.float32)
         starts = tf.TensorSpec([None], tf.int32)
         self._logits = tf.function(self._patch_logits, input_signature=[frames, starts])
 
     def _patch_logits(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Logits [n_patches, 50] of patches that overlap: `model` on each, but the tall filters, most of the work, run
+        """Logits [n_patches, n_tags] of patches that overlap: `model` on each, but the tall filters, most of the work, run
         once over all frames, and again only where a patch's padding is seen."""
         normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
         patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))
@@ -172,7 +184,7 @@ class Teacher:
             batch_size: patches in memory at a time.
 
         Returns:
-            Logits float32 [n_patches, 50] (musicnn's taggram is their sigmoid), and the centres of the patches,
+            Logits float32 [n_patches, n_tags] (musicnn's taggram is their sigmoid), and the centres of the patches,
             seconds from the clip's start, float32 [n_patches].
 
         Raises:
@@ -281,10 +293,10 @@ def _scope(kind: str, count: int) -> str:
     return kind if count == 1 else f"{kind}_{count - 1}"
 
 
-def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT") -> Teacher:
+def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT", hidden: bool = False) -> Teacher:
     """Rebuild musicnn with the weights of its wheel, fetched into `work_dir` unless it is there.
 
-    `vocabulary` is "MTT" (MagnaTagATune) or "MSD" (Million Song Dataset).
+    `vocabulary` is "MTT" (MagnaTagATune) or "MSD" (Million Song Dataset); `hidden` as in `Teacher`.
 
     Raises:
         ModelNotFoundError: there is no such wheel, and pip cannot download it.
@@ -302,7 +314,7 @@ def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT") -> T
             for weight in layer.weights:
                 # Only axes of length one differ: the mid-end's convolutions are two-dimensional in the checkpoint.
                 weight.assign(reader.get_tensor(f"{layer.name}/{weight.name}").reshape(weight.shape))
-    return Teacher(vocabulary, model)
+    return Teacher(vocabulary, model, hidden)
 
 
 def find_wheel(work_dir: str | os.PathLike[str]) -> Path:
