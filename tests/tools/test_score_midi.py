@@ -8,7 +8,7 @@ import pytest
 
 from made_scores import instrument
 from pretrain.score_instruments import DRUMS
-from pretrain.score_midi import _variable_length, midi_bytes
+from pretrain.score_midi import FILTER_CENTS, FINE_TUNE, _variable_length, midi_bytes
 
 
 def read_midi(content):
@@ -51,6 +51,20 @@ def test_midi_is_what_the_standard_says():
         (19488, b"\x89\x26\x00"),
         (38399, b"\xb9\x78\x00"),
         (38399, b"\xff\x2f\x00"),
+    ]
+
+
+def test_generators_are_set_before_notes_and_keys_are_shifted_against_the_tuning():
+    generators = {FILTER_CENTS: -2400, FINE_TUNE: 25}
+    violin = dataclasses.replace(instrument(40, (0.0, 0.5, 60, 100)), generators=generators, key_shift=-3)
+    events = [content for _, content in read_midi(midi_bytes([violin, instrument(41, (0.0, 0.5))], 1.0))]
+    assert events[1:] == [
+        b"\xc0\x28",
+        *(b"\xb0\x63\x78", b"\xb0\x62\x08", b"\xb0\x26\x50", b"\xb0\x06\x36"),  # 54 * 128 + 80 = 8192 - 2400 / 2
+        *(b"\xb0\x63\x78", b"\xb0\x62\x33", b"\xb0\x26\x03", b"\xb0\x06\x40"),  # three semitones up
+        *(b"\xb0\x63\x78", b"\xb0\x62\x34", b"\xb0\x26\x19", b"\xb0\x06\x40"),
+        *(b"\x90\x39\x64", b"\x80\x39\x00", b"\xb0\x78\x00"),
+        *(b"\xc1\x29", b"\x91\x3c\x5a", b"\x81\x3c\x00", b"\xb1\x78\x00", b"\xff\x2f\x00"),
     ]
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+
 import pytest
 
 from made_scores import PIECES
 from pretrain.score_instruments import DRUMS, KINDS
 from pretrain.score_labels import PRESENT, UNKNOWN, label
+from pretrain.score_midi import midi_bytes
+from pretrain.score_pieces import SPLITS
 from pretrain.score_plan import TEXTURES, make_plan
 
 
@@ -15,6 +20,25 @@ def test_a_plan_is_a_function_of_seed_split_and_number():
     assert plans == [make_plan(PIECES, "train", number, 3) for number in range(6)]
     others = [make_plan(PIECES, "train", 0, 4), make_plan(PIECES, "valid", 0, 3), plans[1]]
     assert all(plans[0] != other for other in others)
+
+
+def test_varied_timbres_are_of_training_plans_alone_and_change_nothing_else():
+    for split in SPLITS:
+        plans = [make_plan(PIECES, split, number, 3) for number in range(24)]
+        varied = [make_plan(PIECES, split, number, 3, vary_timbre=True) for number in range(24)]
+        assert varied == [make_plan(PIECES, split, number, 3, vary_timbre=True) for number in range(24)]
+        assert all(dataclasses.replace(b, instruments=a.instruments) == a for a, b in zip(plans, varied, strict=True))
+        assert all(not i.generators and i.key_shift == 0 for plan in plans for i in plan.instruments)
+        n_same = sum(a == b for a, b in zip(plans, varied, strict=True))
+        assert n_same < 12 if split == "train" else n_same == 24
+        for a, b in zip(plans, varied, strict=True):
+            assert label(a.instruments, a.seconds) == label(b.instruments, b.seconds)
+
+
+def test_plans_are_those_of_the_clips_that_were_trained_on():
+    plans = [make_plan(PIECES, split, number, 3) for split in SPLITS for number in range(12)]
+    content = b"".join(midi_bytes(plan.instruments, plan.seconds + 3.0) for plan in plans)
+    assert hashlib.sha256(content).hexdigest()[:16] == "f69790a0f7c1eaaf"
 
 
 @pytest.mark.parametrize("texture", TEXTURES)

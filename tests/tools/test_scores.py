@@ -30,6 +30,40 @@ def test_clips_of_another_seed_are_not_mixed(tmp_path):
     assert render_set(tmp_path, train, {}, {"train": 1}, 1, 1) == []  # it is there: nothing to do
 
 
+def test_clips_with_and_without_varied_timbres_are_not_mixed(tmp_path):
+    train = [piece for piece in PIECES if split_of(piece["work"]) == "train"]
+    path = tmp_path / "train/00000.json"
+    path.parent.mkdir()
+    path.write_text('{"seed": 1}')
+    with pytest.raises(ManifestError, match="Received: one without --vary_timbre"):
+        render_set(tmp_path, train, {}, {"train": 1}, 1, 1, vary_timbre=True)
+    path.write_text('{"seed": 1, "vary_timbre": true}')
+    with pytest.raises(ManifestError, match="Received: one with --vary_timbre"):
+        render_set(tmp_path, train, {}, {"train": 1}, 1, 1)
+    assert render_set(tmp_path, train, {}, {"train": 1}, 1, 1, vary_timbre=True) == []
+    # Clips for testing are the same either way.
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/00000.json").write_text('{"seed": 1}')
+    test = [
+        piece for piece in map(made_piece, (f"bach/bwv{i}.mxl" for i in range(99))) if split_of(piece["work"]) == "test"
+    ]
+    assert render_set(tmp_path, test, {}, {"test": 1}, 1, 1, vary_timbre=True) == []
+
+
+@needs_fluidsynth
+def test_clips_say_that_their_timbres_are_varied(tmp_path):
+    fonts = find_soundfonts(str(FOLDER), SPLITS)
+    said = []
+    for split, vary_timbre in (("train", False), ("train", True), ("test", True)):
+        out = tmp_path / f"{split} {vary_timbre}"
+        render_clip(out, PIECES, fonts, split, 2, 0, "single", vary_timbre)
+        said.append(json.loads((out / split / "00002.json").read_text()))
+    assert [labels.pop("vary_timbre", None) for labels in said] == [None, True, None]
+    assert said[0] == said[1]
+    plain, other = ((tmp_path / f"train {made}/train/00002.flac").read_bytes() for made in (False, True))
+    assert plain != other
+
+
 def test_a_split_without_pieces_is_refused(tmp_path):
     with pytest.raises(ManifestError, match="expected pieces for the split test. Received: none of 0"):
         render_set(tmp_path, [], {}, {"test": 1}, 0, 1)

@@ -79,6 +79,8 @@ class Instrument:
         level_db: level relative to the loudest instrument's, RMS of the louder passages.
         decays: notes have no release.
         controls: MIDI controllers and their values.
+        generators: SoundFont generators by number and what is added to each, in the generator's own unit.
+        key_shift: semitones by which a note's key is above its pitch.
     """
 
     program: int
@@ -86,3 +88,5 @@ class Instrument:
     level_db: float = 0.0
     decays: bool = False
     controls: dict[int, int] = dataclasses.field(default_factory=dict)
+    generators: dict[int, int] = dataclasses.field(default_factory=dict)
+    key_shift: int = 0

@@ -15,6 +15,7 @@ from pretrain.score_instruments import DRUMS, KINDS, Instrument, Line, Note
 from pretrain.score_labels import PRESENT, UNKNOWN, join
 from pretrain.score_pieces import SPLITS
 from pretrain.score_soundfonts import SOUNDFONTS_OF
+from pretrain.score_timbre import varied
 
 TEXTURES = ("single", "ensemble", "turns")
 # The kinds that a clip begins with, as often as they are named: those that are tags, and the others.
@@ -61,7 +62,14 @@ class Plan:
     instruments: list[Instrument]
 
 
-def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: int, texture: str | None = None) -> Plan:
+def make_plan(
+    pieces: Sequence[dict[str, Any]],
+    split: str,
+    number: int,
+    seed: int,
+    texture: str | None = None,
+    vary_timbre: bool = False,
+) -> Plan:
     """Decide all about a clip; the same arguments give the same plan.
 
     Args:
@@ -70,6 +78,7 @@ def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: i
         number: of the clip in its split, from 0.
         seed: not negative.
         texture: one of `TEXTURES`, which is drawn otherwise.
+        vary_timbre: vary the instruments of the split "train"; all else of the plan is the same.
     """
     split_number = SPLITS.index(split)
     rng = np.random.default_rng([seed, split_number, number])
@@ -122,6 +131,9 @@ def make_plan(pieces: Sequence[dict[str, Any]], split: str, number: int, seed: i
         "synth.chorus.active": int(rng.random() < 0.4),
     }
     peak_db = round(float(-rng.uniform(0.5, 14.0)), 2)
+    if vary_timbre and split == "train":
+        timbre_rng = np.random.default_rng([seed, split_number, number, 2])
+        instruments = [varied(instrument, soundfont, timbre_rng) for instrument in instruments]
     return Plan(piece["piece"], piece["work"], texture, seconds, soundfont, peak_db, synth, instruments)
 
 

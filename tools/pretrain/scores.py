@@ -11,9 +11,10 @@ OUT/{train,valid,test}/NNNNN.flac (16 kHz, mono), NNNNN.json beside each, and OU
 with sorted intervals in seconds from the start of the audio. A tag with intervals is present in them and absent
 elsewhere, a tag with an empty list is absent, and of a tag that is not listed nothing is known.
 
-A clip is a function of the seed, --texture, the split and its number; a clip whose .json is there is not rendered
-again. Splits have no work in common, and no soundfont: `test` is rendered with MuseScore General alone, `train` and
-`valid` with FluidR3 and TimGM6mb.
+A clip is a function of the seed, --texture, --vary_timbre, the split and its number; a clip whose .json is there is not
+rendered again. Splits have no work in common, and no soundfont: `test` is rendered with MuseScore General alone,
+`train` and `valid` with FluidR3 and TimGM6mb. With --vary_timbre the instruments of `train` have other timbres too than
+the soundfont's (`score_timbre.py`).
 
 Needs music21 (`pip install music21`), the program fluidsynth, and the soundfonts of Debian's fluid-soundfont-gm,
 timgm6mb-soundfont and musescore-general-soundfont. Not part of the package.
@@ -54,6 +55,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("n_test", 360, "Clips for testing, with a soundfont of their own.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
     flags.DEFINE_enum("texture", None, TEXTURES, "Clips of one kind only: one instrument, several together, in turn.")
+    flags.DEFINE_bool("vary_timbre", False, "Vary the instruments' timbres, in the training clips alone.")
     flags.DEFINE_string("work_dir", "data/scores_work", "Folder of the parsed pieces.")
     flags.DEFINE_string("soundfonts", "/usr/share/sounds", f"Folder with {', '.join(SOUNDFONTS.values())}.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
@@ -67,7 +69,9 @@ def main(argv: Sequence[str]) -> None:
     try:
         soundfonts = find_soundfonts(FLAGS.soundfonts, [split for split in SPLITS if counts[split]])
         pieces = load_pieces(Path(FLAGS.work_dir), FLAGS.jobs)
-        failed = render_set(Path(FLAGS.out), pieces, soundfonts, counts, FLAGS.seed, FLAGS.jobs, FLAGS.texture)
+        failed = render_set(
+            Path(FLAGS.out), pieces, soundfonts, counts, FLAGS.seed, FLAGS.jobs, FLAGS.texture, FLAGS.vary_timbre
+        )
         rows = write_manifest(Path(FLAGS.out), counts)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -84,11 +88,12 @@ def render_set(
     seed: int,
     jobs: int,
     texture: str | None = None,
+    vary_timbre: bool = False,
 ) -> list[str]:
     """Render the clips that are not there; return a sentence for each that failed.
 
     Raises:
-        ManifestError: `out` has clips of another seed, or a split has no piece.
+        ManifestError: `out` has clips of another seed or other timbres, or a split has no piece.
     """
     by_split = {split: [piece for piece in pieces if split_of(piece["work"]) == split] for split in SPLITS}
     todo = []
@@ -99,15 +104,20 @@ def render_set(
             path = out / split / f"{number:05d}.json"
             if not path.exists():
                 todo.append((split, number))
-            elif (found := json.loads(path.read_text("utf-8"))["seed"]) != seed:
-                raise ManifestError(f"{path}: expected a clip of seed {seed}. Received: one of seed {found}")
+                continue
+            found = json.loads(path.read_text("utf-8"))
+            if found["seed"] != seed:
+                raise ManifestError(f"{path}: expected a clip of seed {seed}. Received: one of seed {found['seed']}")
+            if found.get("vary_timbre", False) != (vary_timbre and split == "train"):
+                made = "with" if found.get("vary_timbre", False) else "without"
+                raise ManifestError(f"{path}: expected clips that are all alike. Received: one {made} --vary_timbre")
     logging.info("%d clips are there, %d are to be rendered.", sum(counts.values()) - len(todo), len(todo))
     # The splits in turn, so that a set that is stopped early has something of each.
     todo.sort(key=lambda clip: clip[1] / counts[clip[0]])
     failed: list[str] = []
     if todo:
         context = multiprocessing.get_context("spawn")
-        with context.Pool(jobs, _start_worker, (out, by_split, soundfonts, seed, texture)) as pool:
+        with context.Pool(jobs, _start_worker, (out, by_split, soundfonts, seed, texture, vary_timbre)) as pool:
             for problem in tqdm(pool.imap_unordered(_render_task, todo), total=len(todo), desc="render", unit="clip"):
                 if problem:
                     logging.warning("%s", problem)
@@ -124,9 +134,9 @@ def _start_worker(*arguments: Any) -> None:
 
 
 def _render_task(clip: tuple[str, int]) -> str | None:
-    out, by_split, soundfonts, seed, texture = _worker
+    out, by_split, soundfonts, seed, texture, vary_timbre = _worker
     try:
-        render_clip(out, by_split[clip[0]], soundfonts, *clip, seed, texture)
+        render_clip(out, by_split[clip[0]], soundfonts, *clip, seed, texture, vary_timbre)
     except AudioError as error:
         return f"{clip[0]}/{clip[1]:05d}: {error}"
     return None
@@ -140,13 +150,14 @@ def render_clip(
     number: int,
     seed: int,
     texture: str | None = None,
+    vary_timbre: bool = False,
 ) -> None:
     """Write OUT/SPLIT/NNNNN.flac and then NNNNN.json, which says that both are there.
 
     Raises:
         AudioError: as `render`.
     """
-    plan = make_plan(pieces, split, number, seed, texture)
+    plan = make_plan(pieces, split, number, seed, texture, vary_timbre)
     waveform = render(plan, soundfonts[plan.soundfont])
     audio_path = out / split / f"{number:05d}.flac"
     with replacing(audio_path) as temporary:
@@ -163,6 +174,8 @@ def render_clip(
         "levels_db": [instrument.level_db for instrument in plan.instruments if instrument.notes],
         "seed": seed,
     }
+    if vary_timbre and split == "train":
+        labels["vary_timbre"] = True
     with replacing(audio_path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(labels) + "\n", "utf-8")
 

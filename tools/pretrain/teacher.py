@@ -146,8 +146,8 @@ class Teacher:
         self._logits = tf.function(self._patch_logits, input_signature=[frames, starts])
 
     def _patch_logits(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Logits [n_patches, n_tags] of patches that overlap: `model` on each, but the tall filters, most of the work, run
-        once over all frames, and again only where a patch's padding is seen."""
+        """Logits [n_patches, n_tags] of patches that overlap: `model` on each, but the tall filters, most of the work,
+        run once over all frames, and again only where a patch's padding is seen."""
         normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
         patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))
         columns = []
