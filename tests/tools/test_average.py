@@ -29,6 +29,25 @@ def test_weights_are_the_weighted_mean(two):
     assert mean.config is two[1].config
 
 
+def test_only_tags_that_all_have_are_kept_in_the_order_of_the_last(two):
+    first, second = two
+    tags = list(second.tags)
+    shuffled = first.select([tags[2], tags[0]])
+    mean = average((shuffled, second), (0.25, 0.75))
+    assert list(mean.tags) == [tags[0], tags[2]]
+    expected = average(two, (0.25, 0.75))
+    waveform = np.random.default_rng(0).normal(0, 0.1, 2 * expected.model.audio.sample_rate).astype(np.float32)
+    rate = expected.model.audio.sample_rate
+    found, whole = (tagger.tag((waveform, rate)).as_dict() for tagger in (mean, expected))
+    assert found == pytest.approx({tag: whole[tag] for tag in mean.tags}, abs=1e-6)
+
+
+def test_runs_without_a_common_tag_are_refused(two):
+    tags = list(two[0].tags)
+    with pytest.raises(ModelError, match="have a tag in common. Received: none"):
+        average([two[0].select(tags[:1]), two[1].select(tags[1:])], (0.5, 0.5))
+
+
 def test_other_statistics_are_refused(two):
     statistics = next(weight for weight in two[0].model.weights if "moving_mean" in weight.path)
     statistics.assign_add(np.ones(statistics.shape, np.float32))

@@ -5,7 +5,8 @@
 As fine-tuned weights stay in the valley of the weights they began from, their mean is a model too, and one that has
 kept more of what both know ("Robust fine-tuning of zero-shot models", Wortsman et al. 2022, arXiv 2109.01903; "Model
 soups", the same, arXiv 2203.05482). The statistics of batch normalisation have to be the same in all of them
-(`training.freeze: statistics`): the mean of two models' statistics are those of neither.
+(`training.freeze: statistics`): the mean of two models' statistics are those of neither. The mean has the tags that all
+of them have, and so leaves out what only some learnt, as `teacher.py --hidden`.
 """
 
 from __future__ import annotations
@@ -40,17 +41,22 @@ def main(argv: Sequence[str]) -> None:
 
 
 def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
-    """The weighted mean of taggers, in place of the last one, whose configuration it keeps.
+    """The weighted mean of taggers, with the tags that all of them have, and the last one's configuration.
+
+    It may be made in place of the last one.
 
     Raises:
-        ModelError: shares do not add up to 1, or the taggers differ in tags, shapes or batch statistics.
+        ModelError: shares do not add up to 1, or the taggers have no tag in common or differ in shapes or batch
+            statistics.
     """
     if not np.isclose(sum(shares), 1.0) or min(shares) < 0:
         raise ModelError(f"expected shares in 0..1 that add up to 1. Received: {', '.join(map(str, shares))}.")
+    shared = [tag for tag in taggers[-1].tags if all(tag in tagger.tags for tagger in taggers)]
+    if not shared:
+        raise ModelError("expected runs that have a tag in common. Received: none that all have.")
+    taggers = [tagger if list(tagger.tags) == shared else tagger.select(shared) for tagger in taggers]
     last = taggers[-1]
     for tagger in taggers:
-        if tagger.tags != last.tags:
-            raise ModelError("expected runs with the same tags. Received: others.")
         if [weight.shape for weight in tagger.model.weights] != [weight.shape for weight in last.model.weights]:
             raise ModelError("expected runs of the same model. Received: weights of other shapes.")
     for weights in zip(*(tagger.model.weights for tagger in taggers), strict=True):
