@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 import public_sets as sets
+import tiny
 from keras_tagger import cli
 from keras_tagger.train.evaluate import evaluate
 
@@ -104,6 +105,21 @@ def test_evaluate_and_compare(capsys, tiny_run, tones, tmp_path):
     same = json.loads(out)
     assert (same["roc_auc"]["difference"], same["roc_auc"]["p_value"]) == (0.0, 1.0)
     assert (same["resamples"], same["seed"]) == (1000, 0)
+
+
+def test_evaluate_leaves_rare_tags_out_of_the_means(capsys, tmp_path):
+    """One tag has one clip, the others two; the tagger is a random one, so that no measure is perfect."""
+    tagger = tiny.random_tagger()
+    tagger.save(tmp_path / "random.keras")
+    manifest = tiny.write_tones(tmp_path / "tones", {"valid": 2})
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    expected = [evaluate(tagger, manifest, "valid", min_positives=least) for least in (1, 2)]
+    assert abs(expected[0].pr_auc - expected[1].pr_auc) > 1e-3
+    for least, report in zip((1, 2), expected, strict=True):
+        options = ("--data", manifest, "--split", "valid", "--min_positives", least, "--resamples", 0, "--json")
+        status, out, _ = call(capsys, "evaluate", tmp_path / "random.keras", *options)
+        assert status == 0
+        assert json.loads(out)["pr_auc"] == pytest.approx(report.pr_auc)
 
 
 def test_evaluate_looks_first_whether_it_can_write(capsys, tmp_path):

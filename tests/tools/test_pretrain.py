@@ -85,6 +85,12 @@ def test_manifests_are_joined_without_the_test_split(tmp_path):
     assert [json.loads(line) for line in lines] == found
     both = join.join([tmp_path / "a/m.jsonl"], tmp_path / "out/all.jsonl", test=True)
     assert [row["split"] for row in both] == ["train", "test"]
+    manifests = [tmp_path / "a/m.jsonl", tmp_path / "b/m.jsonl"]
+    learnt = join.join(manifests, tmp_path / "out/all.jsonl", test=True, learn_valid=True)
+    assert [row["split"] for row in learnt] == ["train", "test", "train"]
+    # What becomes a training clip is one of so many too.
+    fewer = join.join(manifests, tmp_path / "out/all.jsonl", one_in=10**9, learn_valid=True)
+    assert fewer == []
 
 
 def test_a_share_of_the_training_clips(tmp_path):

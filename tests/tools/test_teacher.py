@@ -367,7 +367,7 @@ def test_program_labels_a_manifest(tmp_path):
     (tmp_path / "clips.csv").write_text(f"path,tags\n{CLIPS / 'flute_solo.ogg'},flute\n")
     command = [sys.executable, ROOT / "tools/pretrain/teacher.py", "--manifest", tmp_path / "clips.csv"]
     done = subprocess.run(
-        [*command, "--out", tmp_path / "labels", "--hop_seconds", str(teacher.PATCH_SECONDS)],
+        [*command, "--out", tmp_path / "labels", "--hop_seconds", str(teacher.PATCH_SECONDS), "--hidden", "MTT"],
         env={**os.environ, teacher.WHEEL_VARIABLE: str(WHEEL), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -381,5 +381,6 @@ def test_program_labels_a_manifest(tmp_path):
         found = labels["values"]
     with np.load(RECORDED / "musicnn_flute_solo.npz") as recorded:
         expected = recorded["taggram_MTT"]
-    np.testing.assert_allclose(found, expected, atol=3e-3)
+    assert len(index["tags"]) == 250
+    np.testing.assert_allclose(found[:, :50], expected, atol=3e-3)
     assert index["tags"][int(np.argmax(expected.mean(axis=0)))] == "flute"

@@ -90,6 +90,24 @@ def test_what_is_there_is_not_made_again(manifest: Path, tmp_path: Path):
     assert (out / "0" / "00002.flac").stat().st_size > 1000
 
 
+def test_validation_clips_are_varied_with_those_of_training(manifest: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    with pytest.raises(ManifestError, match="clips of the split valid, .* Received: 0 clips of the split, 3 in all"):
+        vary.vary(manifest, out, copies=1, split="valid")
+    manifest.write_text(manifest.read_text().replace('"split": "test"', '"split": "valid"'))
+    assert vary.vary(manifest, out, copies=2, mixed_share=1.0, split="valid") == 2
+    clips = read_manifest(out / "manifest.jsonl").clips
+    # The fourth clip, of 1600 Hz, is numbered after the three for training; the other package is at 400 and 800 Hz.
+    assert [Path(clip.path).relative_to(out).as_posix() for clip in clips] == ["0/00003.flac", "1/00003.flac"]
+    assert {(clip.split, clip.group) for clip in clips} == {("train", "two/3")}
+    for clip in clips:
+        waveform, _ = soundfile.read(clip.path)
+        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+        hz = np.fft.rfftfreq(len(waveform), 1 / RATE)
+        assert 1250 < hz[np.argmax(spectrum)] < 2050
+        assert spectrum[hz < 1050].max() > 0.02 * spectrum.max()
+
+
 def test_one_package_cannot_be_mixed(manifest: Path, tmp_path: Path):
     rows = [line for line in manifest.read_text().splitlines(keepends=True) if '"one"' in line]
     manifest.write_text("".join(rows))

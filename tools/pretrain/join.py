@@ -4,7 +4,8 @@
 
 Rows keep their order and columns; paths become relative to the new manifest's folder. Without --test, rows of the split
 "test" are left out, so that nothing that reads the new manifest can have seen them. --one_in 4 keeps a quarter of the
-training clips, chosen by their names, for experiments.
+training clips, chosen by their names. --learn_valid gives the split "valid" to "train": for the last run, after which
+nothing is left to choose.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "The manifest to write (.jsonl).", required=True)
     flags.DEFINE_bool("test", False, "Whether to keep rows of the split test.")
     flags.DEFINE_integer("one_in", 1, "Keep one of so many clips of the split train.", lower_bound=1)
+    flags.DEFINE_bool("learn_valid", False, "Whether clips of the split valid become clips of the split train.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,14 +41,16 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("expected manifests to join. Received none")
     try:
-        rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test, FLAGS.one_in)
+        rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test, FLAGS.one_in, FLAGS.learn_valid)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     for split in ("train", "valid", "test"):
         print(f"{split:6} {sum(row.get('split') == split for row in rows):6} clips")
 
 
-def join(manifests: Sequence[Path], out: Path, test: bool = False, one_in: int = 1) -> list[dict[str, Any]]:
+def join(
+    manifests: Sequence[Path], out: Path, test: bool = False, one_in: int = 1, learn_valid: bool = False
+) -> list[dict[str, Any]]:
     """Write one manifest of several; return its rows.
 
     Of the split train those are kept whose path in the new manifest has an MD5 that `one_in` divides.
@@ -56,6 +60,8 @@ def join(manifests: Sequence[Path], out: Path, test: bool = False, one_in: int =
         for _, row in read_records(manifest):
             if row.get("split") == "test" and not test:
                 continue
+            if row.get("split") == "valid" and learn_valid:
+                row["split"] = "train"
             for column in ("path", "labels"):
                 if row.get(column) and not is_remote(str(row[column])):
                     row[column] = Path(os.path.relpath(manifest.parent / str(row[column]), out.parent)).as_posix()

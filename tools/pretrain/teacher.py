@@ -8,13 +8,9 @@ in 0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`)
 their labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why).
 With both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
 
---hidden adds the 200 values before the last layer, hidden/000 to hidden/199: what a student learns of them it need not
-guess from 50 tags ("FitNets: hints for thin deep nets", Romero et al. 2015, arXiv 1412.6550). They are logits of soft
-labels like the tags', so `fit` takes them as tags, and `ship.py` leaves them out.
-
-The weights come from the wheel musicnn 0.1.0 on PyPI: Copyright (c) Music Technology Group, Universitat Pompeu Fabra
-2019, by Jordi Pons, ISC licence (README.md beside has its text). The model is that of J. Pons and X. Serra, "musicnn:
-Pre-trained convolutional neural networks for music audio tagging", 2019, arXiv 1909.06654. No code of the wheel is run.
+--hidden MTT adds the 200 values before the last layer of those weights, hidden/000 to hidden/199: what a student learns
+of them it need not guess from 50 tags ("FitNets: hints for thin deep nets", Romero et al. 2015, arXiv 1412.6550). They
+are logits of soft labels like the tags', so `fit` takes them as tags, and `ship.py` leaves them out.
 
 Imports TensorFlow. Not part of the package.
 """
@@ -85,7 +81,9 @@ def define_flags() -> None:
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
     flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "Which of musicnn's weights; may be given twice.")
-    flags.DEFINE_bool("hidden", False, "Label the values before the last layer too.")
+    flags.DEFINE_multi_enum(
+        "hidden", [], sorted(TAGS), "Of which of these the values before the last layer are labels too."
+    )
     flags.DEFINE_float(
         "hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
     )
@@ -100,7 +98,9 @@ def main(argv: Sequence[str]) -> None:
     try:
         manifest = read_manifest(FLAGS.manifest)
         manifest = manifest.select(FLAGS.split) if FLAGS.split else manifest
-        teachers = [load_teacher(FLAGS.work_dir, vocabulary, FLAGS.hidden) for vocabulary in FLAGS.vocabulary]
+        teachers = [
+            load_teacher(FLAGS.work_dir, vocabulary, vocabulary in FLAGS.hidden) for vocabulary in FLAGS.vocabulary
+        ]
         index = label_manifest(teachers, manifest, Path(FLAGS.out), FLAGS.hop_seconds)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -12,6 +12,9 @@ a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, 
 the seed, the copy, the share and the clip's number in the manifest; a file that is there is not made again.
 OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
+--split valid varies the clips of the split "valid" instead, mixed with those of "train" too, for weights that learn
+both. The copies are of the split "train" all the same.
+
 Clips whose labels are times, those of `scores.py`, are varied with them: OUT/COPY/NNNNN.json has the times at the
 copy's speed. Of a mixture a tag is there when it is in either clip, and unknown when it is so in either.
 """
@@ -60,6 +63,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("copies", 2, "Copies of every clip.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
     flags.DEFINE_float("mixed_share", 0.5, "Of the copies, those with another clip added.", 0.0, 1.0)
+    flags.DEFINE_enum("split", "train", ("train", "valid"), "The clips to vary.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
 
@@ -68,34 +72,47 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        count = vary(
-            Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, mixed_share=FLAGS.mixed_share
-        )
+        how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split}
+        count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, **how)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{count} copies: {FLAGS.out}")
 
 
-def vary(manifest: Path, out: Path, copies: int, seed: int = 0, jobs: int = 1, mixed_share: float = 0.5) -> int:
-    """Make `copies` copies of each training clip of a manifest in `out`, and its manifest; return how many.
+def vary(
+    manifest: Path,
+    out: Path,
+    copies: int,
+    seed: int = 0,
+    jobs: int = 1,
+    mixed_share: float = 0.5,
+    split: str = "train",
+) -> int:
+    """Make `copies` copies of each clip of a split in `out`, and their manifest; return how many.
+
+    Clips of the split "valid" are numbered after those of "train", which they are mixed with.
 
     Raises:
-        ManifestError: no clip is of the split train, or all are of one package.
+        ManifestError: no clip is of the split, or all are of one package.
         AudioError: a clip cannot be read.
     """
-    clips = [clip for clip in read_manifest(manifest).clips if clip.split == "train"]
-    if len({_package(clip) for clip in clips}) < 2:
+    found = read_manifest(manifest).clips
+    clips = [clip for wanted in dict.fromkeys(("train", split)) for clip in found if clip.split == wanted]
+    numbers = [number for number, clip in enumerate(clips) if clip.split == split]
+    if not numbers or len({_package(clip) for clip in clips}) < 2:
         raise ManifestError(
-            f"{manifest}: expected training clips of at least two packages. Received: {len(clips)} clips"
+            f"{manifest}: expected clips of the split {split}, and of at least two packages. "
+            f"Received: {len(numbers)} clips of the split, {len(clips)} in all"
         )
-    places = [(copy, number) for copy in range(copies) for number in range(len(clips))]
+    places = [(copy, number) for copy in range(copies) for number in numbers]
     missing = [place for place in places if not _path(out, *place).exists()]
     with multiprocessing.get_context("spawn").Pool(jobs, _start_worker, (clips, out, seed, mixed_share)) as pool:
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
             pass
     rows: list[dict[str, Any]] = []
-    for (copy, number), clip in zip(places, [*clips] * copies, strict=True):
+    for copy, number in places:
+        clip = clips[number]
         path = _path(out, copy, number).relative_to(out)
         row: dict[str, Any] = {"path": path.as_posix(), "tags": [_package(clip)], "split": "train", "group": clip.group}
         if _has_times(clip):
