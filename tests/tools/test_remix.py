@@ -115,3 +115,24 @@ def test_a_set_is_a_function_of_its_seed_and_can_be_gone_on_with(scores: Path, t
     dense = read_dense(str(clips[6].labels))
     assert dense.values[0, dense.tags.index("harp")] == 1.0
     assert not dense.values[:, dense.tags.index("solo")].any()
+
+
+def test_apart_gives_every_solo_a_sound_of_its_own(scores: Path, tmp_path: Path):
+    solos = remix.read_solos(scores)
+    quiet = []
+    for number in range(12):
+        together, times = remix.remix_clip(solos, number, seed=0)
+        apart, apart_times = remix.remix_clip(solos, number, seed=0, apart=True)
+        assert not np.array_equal(together, apart)
+        heard = np.array([bool(apart_times[tag]) for tag, *_ in SOLOS])
+        assert heard[number % 5]
+        # The same solo comes first, at the same speed.
+        assert len(apart) == len(together)
+        assert apart_times[SOLOS[number % 5][0]] == times[SOLOS[number % 5][0]]
+        levels = levels_of(apart)
+        assert levels[heard].min() > 0.02 * levels.max()
+        quiet.append(levels[~heard].max(initial=0.0) / levels.max())
+    assert max(quiet) < 0.02
+    remix.remix(solos, tmp_path / "out", 1, seed=0, apart=True)
+    written, _ = soundfile.read(tmp_path / "out" / "00000.flac", dtype="float32")
+    np.testing.assert_allclose(written, remix.remix_clip(solos, 0, 0, apart=True)[0], atol=1e-4)

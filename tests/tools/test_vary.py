@@ -170,3 +170,25 @@ def add_times(manifest: Path, heard: list[dict[str, list[list[float]]]]) -> None
         content = {"seconds": 4.0, "stretch_seconds": 0.5, "tags": tags}
         (manifest.parent / row["labels"]).write_text(json.dumps(content))
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_with_effects_copies_are_others_and_as_long_as_allowed(manifest: Path, tmp_path: Path):
+    clips = training(manifest)
+    plain = [vary.vary_clip(clips, 0, copy, seed=1)[0] for copy in range(6)]
+    changed = [vary.vary_clip(clips, 0, copy, seed=1, effects=True)[0] for copy in range(6)]
+    assert not any(np.array_equal(one, other) for one, other in zip(plain, changed, strict=True))
+    assert all(np.abs(waveform).max() <= 1.0 and len(waveform) <= 30 * RATE for waveform in changed)
+    np.testing.assert_array_equal(changed[2], vary.vary_clip(clips, 0, 2, seed=1, effects=True)[0])
+    assert vary.vary(manifest, tmp_path / "out", copies=1, seed=1, effects=True) == 3
+    written, _ = soundfile.read(tmp_path / "out" / "0" / "00000.flac", dtype="float32")
+    np.testing.assert_allclose(written, changed[0], atol=1e-4)
+
+
+def test_effects_are_refused_where_labels_are_times(manifest: Path, tmp_path: Path):
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    (tmp_path / "0.json").write_text(json.dumps({"seconds": 4.0, "stretch_seconds": 1.0, "tags": {"piano": []}}))
+    rows[0].update(labels="0.json", tags={})
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match="expected clips without times, for --effects. Received: those of"):
+        vary.vary(manifest, tmp_path / "out", copies=1, effects=True)
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,8 @@ Every clip is a mixture of 2 to 4 of the training clips in which one instrument 
 "single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and its louder
 passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one makes another's tag unknown. The
 mixture goes through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play
-together, in time or in tune, as an ensemble of `scores.py` does.
+together, in time or in tune, as an ensemble of `scores.py` does. With --apart every solo goes through an equalizer of
+its own too, and half of them are in a room of their own (`effects.py`): other timbres, and other places.
 
 OUT/NNNNN.flac and .json are a function of the seed and the clip's number; a clip whose .flac is there is not made
 again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
@@ -28,12 +29,16 @@ from tqdm import tqdm
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
+from pretrain.effects import reverberant
 from pretrain.score_plan import clash
 from pretrain.score_render import SAMPLE_RATE, level
 from pretrain.vary import Times, at_other_speed, filtered, mixed_times, write_clip
 
 SOFTEST_DB = -10.0
 PEAK_DB = (0.5, 14.0)  # below full scale
+# With --apart: how many solos are in a room, and the longest, so that an instrument is not heard long after its notes.
+ROOM_SHARE = 0.5
+ROOM_SECONDS = 1.2
 _TRIES = 100
 
 Solo = tuple[Clip, int]  # a clip and its program
@@ -47,6 +52,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
     flags.DEFINE_integer("n_clips", 6000, "How many.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
+    flags.DEFINE_bool("apart", False, "An equalizer, and perhaps a room, for every solo.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
 
@@ -56,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         solos = [solo for manifest in FLAGS.manifest for solo in read_solos(Path(manifest))]
-        remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs)
+        remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs, FLAGS.apart)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{FLAGS.n_clips} clips: {FLAGS.out}")
@@ -78,7 +84,7 @@ def read_solos(manifest: Path) -> list[Solo]:
     return solos
 
 
-def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: int = 1) -> None:
+def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: int = 1, apart: bool = False) -> None:
     """Make the clips that are not there, and the manifest.
 
     Raises:
@@ -86,7 +92,7 @@ def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: i
     """
     missing = [number for number in range(n_clips) if not _path(out, number).exists()]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        work = pool.imap_unordered(functools.partial(_make, solos, out, seed), missing, chunksize=8)
+        work = pool.imap_unordered(functools.partial(_make, solos, out, seed, apart), missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="remix", unit="clip"):
             pass
     lines = []
@@ -98,7 +104,7 @@ def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: i
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def remix_clip(solos: Sequence[Solo], number: int, seed: int) -> tuple[np.ndarray, Times]:
+def remix_clip(solos: Sequence[Solo], number: int, seed: int, apart: bool = False) -> tuple[np.ndarray, Times]:
     """One clip.
 
     Returns:
@@ -110,6 +116,10 @@ def remix_clip(solos: Sequence[Solo], number: int, seed: int) -> tuple[np.ndarra
     times: Times = {}
     for solo in choose(solos, number, rng):
         waveform, heard = at_other_speed(solo[0], rng)
+        if apart:
+            waveform = filtered(waveform, rng)
+            if rng.random() < ROOM_SHARE:
+                waveform = reverberant(waveform, rng, ROOM_SECONDS)
         waveform = waveform / max(level(waveform), 1e-6) * 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0)
         if mix is None:
             mix, times = waveform, heard
@@ -136,8 +146,8 @@ def choose(solos: Sequence[Solo], number: int, rng: np.random.Generator) -> list
     return chosen
 
 
-def _make(solos: Sequence[Solo], out: Path, seed: int, number: int) -> None:
-    write_clip(_path(out, number), *remix_clip(solos, number, seed))
+def _make(solos: Sequence[Solo], out: Path, seed: int, apart: bool, number: int) -> None:
+    write_clip(_path(out, number), *remix_clip(solos, number, seed, apart))
 
 
 def _path(out: Path, number: int) -> Path:

@@ -12,6 +12,9 @@ a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, 
 the seed, the copy, the share and the clip's number in the manifest; a file that is there is not made again.
 OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
+With --effects a copy, and what is added to it, also goes through one or two of `effects.py`: taken apart, backwards,
+cut up, at another pitch or tempo, distorted, in a room.
+
 --split valid varies the clips of the split "valid" instead, mixed with those of "train" too, for weights that learn
 both. The copies are of the split "train" all the same.
 
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import soundfile
 import soxr
 from absl import app, flags
@@ -38,13 +42,14 @@ from keras_tagger import audio
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
+from pretrain.effects import changed
 from pretrain.score_labels import NO_VOICE_TAGS, join
 
 # When each tag is heard: intervals in seconds. A tag that is not named is unknown.
 Times = dict[str, list[list[float]]]
 
 SAMPLE_RATE = 16000
-MOST_SECONDS = 30.0
+MOST_SAMPLES = 30 * SAMPLE_RATE
 STRETCH_SECONDS = 1.0  # as `scores.py`
 SLOWEST, FASTEST = 0.8, 1.25
 SOFTEST_DB = -12.0
@@ -63,6 +68,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("copies", 2, "Copies of every clip.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
     flags.DEFINE_float("mixed_share", 0.5, "Of the copies, those with another clip added.", 0.0, 1.0)
+    flags.DEFINE_bool("effects", False, "Change the copies more (effects.py), where labels are not times.")
     flags.DEFINE_enum("split", "train", ("train", "valid"), "The clips to vary.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
@@ -72,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split}
+        how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split, "effects": FLAGS.effects}
         count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, **how)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -87,13 +93,14 @@ def vary(
     jobs: int = 1,
     mixed_share: float = 0.5,
     split: str = "train",
+    effects: bool = False,
 ) -> int:
     """Make `copies` copies of each clip of a split in `out`, and their manifest; return how many.
 
     Clips of the split "valid" are numbered after those of "train", which they are mixed with.
 
     Raises:
-        ManifestError: no clip is of the split, or all are of one package.
+        ManifestError: no clip is of the split, or all are of one package; a clip's labels are times, with `effects`.
         AudioError: a clip cannot be read.
     """
     found = read_manifest(manifest).clips
@@ -104,9 +111,14 @@ def vary(
             f"{manifest}: expected clips of the split {split}, and of at least two packages. "
             f"Received: {len(numbers)} clips of the split, {len(clips)} in all"
         )
+    timed = next((clip.path for clip in clips if _has_times(clip)), None)
+    if effects and timed is not None:
+        raise ManifestError(f"{manifest}: expected clips without times, for --effects. Received: those of '{timed}'")
     places = [(copy, number) for copy in range(copies) for number in numbers]
     missing = [place for place in places if not _path(out, *place).exists()]
-    with multiprocessing.get_context("spawn").Pool(jobs, _start_worker, (clips, out, seed, mixed_share)) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        jobs, _start_worker, (clips, out, seed, mixed_share, effects)
+    ) as pool:
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
             pass
@@ -124,7 +136,7 @@ def vary(
 
 
 def vary_clip(
-    clips: Sequence[Clip], number: int, copy: int, seed: int, mixed_share: float = 0.5
+    clips: Sequence[Clip], number: int, copy: int, seed: int, mixed_share: float = 0.5, effects: bool = False
 ) -> tuple[np.ndarray, Times]:
     """One copy of clip `number`.
 
@@ -134,10 +146,14 @@ def vary_clip(
     """
     rng = np.random.default_rng([seed, copy, number])
     waveform, times = at_other_speed(clips[number], rng)
+    if effects:
+        waveform = changed(waveform, rng)[:MOST_SAMPLES]
     others = [clip for clip in clips if _package(clip) != _package(clips[number])]
     other = others[int(rng.integers(len(others)))]
     if rng.random() < mixed_share:
         added, added_times = at_other_speed(other, rng)
+        if effects:
+            added = changed(added, rng)
         added = added[: len(waveform)]
         level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
         waveform[: len(added)] += level * added
@@ -173,7 +189,7 @@ def at_other_speed(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, Ti
     """The clip at a speed drawn log-uniformly, pitch included, and its times."""
     speed = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
-    waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[: int(MOST_SECONDS * SAMPLE_RATE)]
+    waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[:MOST_SAMPLES]
     times = json.loads(Path(str(clip.labels)).read_text("utf-8"))["tags"] if _has_times(clip) else {}
     played = {
         tag: [[round(start / speed, 3), round(end / speed, 3)] for start, end in heard] for tag, heard in times.items()
@@ -187,13 +203,15 @@ def _has_times(clip: Clip) -> bool:
 
 def filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Through an equalizer with random decibels at `EQUALIZER_HZ`, and perhaps a low-pass filter."""
-    spectrum = np.fft.rfft(waveform)
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(waveform), 1.0 / SAMPLE_RATE), 1.0))
+    # Some lengths take ten times as long.
+    length = scipy.fft.next_fast_len(len(waveform), real=True)
+    spectrum = scipy.fft.rfft(waveform, length)
+    octaves = np.log2(np.maximum(scipy.fft.rfftfreq(length, 1.0 / SAMPLE_RATE), 1.0))
     curve = np.interp(octaves, np.log2(EQUALIZER_HZ), rng.uniform(-EQUALIZER_DB, EQUALIZER_DB, len(EQUALIZER_HZ)))
     cutoff = np.log2(rng.uniform(*LOW_PASS_HZ))
     if rng.random() < LOW_PASS_SHARE:
         curve -= LOW_PASS_SLOPE_DB * np.maximum(octaves - cutoff, 0.0)
-    return np.fft.irfft(spectrum * 10.0 ** (curve / 20.0), len(waveform))
+    return scipy.fft.irfft(spectrum * 10.0 ** (curve / 20.0), length)[: len(waveform)]
 
 
 def _rms(waveform: np.ndarray) -> float:
@@ -209,17 +227,17 @@ def _path(out: Path, copy: int, number: int) -> Path:
     return out / str(copy) / f"{number:05d}.flac"
 
 
-_worker: tuple[Sequence[Clip], Path, int, float] = ([], Path(), 0, 0.5)
+_worker: tuple[Sequence[Clip], Path, int, float, bool] = ([], Path(), 0, 0.5, False)
 
 
-def _start_worker(clips: Sequence[Clip], out: Path, seed: int, mixed_share: float) -> None:
+def _start_worker(*arguments: Any) -> None:
     global _worker
-    _worker = (clips, out, seed, mixed_share)
+    _worker = arguments
 
 
 def _make(place: tuple[int, int]) -> None:
-    clips, out, seed, mixed_share = _worker
-    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share)
+    clips, out, seed, mixed_share, effects = _worker
+    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share, effects)
     write_clip(_path(out, *place), waveform, times if _has_times(clips[place[1]]) else None)
 
 
