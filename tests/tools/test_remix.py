@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from keras_tagger.errors import ManifestError
 from pretrain import remix
 from pretrain.score_plan import clash
 
+ROOT = Path(__file__).parents[2]
 RATE = 16000
 SECONDS = 4.0
 # Tag, program and tone in Hz: at other speeds too no tone is another's.
@@ -136,3 +140,27 @@ def test_apart_gives_every_solo_a_sound_of_its_own(scores: Path, tmp_path: Path)
     remix.remix(solos, tmp_path / "out", 1, seed=0, apart=True)
     written, _ = soundfile.read(tmp_path / "out" / "00000.flac", dtype="float32")
     np.testing.assert_allclose(written, remix.remix_clip(solos, 0, 0, apart=True)[0], atol=1e-4)
+
+
+def test_clips_begin_with_the_tags_asked_for(scores: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "pretrain.remix",
+        f"--manifest={scores}",
+        f"--out={out}",
+        "--n_clips=4",
+        "--jobs=1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((".", "tools"))}
+    how = {"capture_output": True, "text": True, "env": environment, "cwd": ROOT, "check": False}
+    done = subprocess.run([*command, "--first=flute", "--first=harp"], **how)
+    assert done.returncode == 0, done.stderr
+    clips = read_manifest(out / "manifest.jsonl").clips
+    assert [clip.group for clip in clips] == ["work 1", "work 2", "work 1", "work 2"]
+    for clip, tag in zip(clips, ("harp", "flute", "harp", "flute"), strict=True):
+        assert json.loads(Path(str(clip.labels)).read_text())["tags"][tag]
+    done = subprocess.run([*command, "--first=choir"], **how)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: expected a solo of choir. Received: none of 5"

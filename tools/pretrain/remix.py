@@ -3,11 +3,12 @@
     PYTHONPATH=tools python -m pretrain.remix --manifest data/scores/manifest.jsonl --out data/remixed --n_clips 6000
 
 Every clip is a mixture of 2 to 4 of the training clips in which one instrument plays alone (`scores.py`, texture
-"single"), which clip being the first in turn. Each is played 0.8 to 1.25 times as fast, pitch included, and its louder
-passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one makes another's tag unknown. The
-mixture goes through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below full scale. The solos do not play
-together, in time or in tune, as an ensemble of `scores.py` does. With --apart every solo goes through an equalizer of
-its own too, and half of them are in a room of their own (`effects.py`): other timbres, and other places.
+"single"), which clip being the first in turn, or with --first those of some tags. Each is played 0.8 to 1.25 times as
+fast, pitch included, and its louder passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one
+makes another's tag unknown. The mixture goes through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below
+full scale. The solos do not play together, in time or in tune, as an ensemble of `scores.py` does. With --apart every
+solo goes through an equalizer of its own too, and half of them are in a room of their own (`effects.py`): other
+timbres, and other places.
 
 OUT/NNNNN.flac and .json are a function of the seed and the clip's number; a clip whose .flac is there is not made
 again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
@@ -30,6 +31,7 @@ from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
 from pretrain.effects import reverberant
+from pretrain.score_labels import PRESENT
 from pretrain.score_plan import clash
 from pretrain.score_render import SAMPLE_RATE, level
 from pretrain.vary import Times, at_other_speed, filtered, mixed_times, write_clip
@@ -52,6 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
     flags.DEFINE_integer("n_clips", 6000, "How many.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
+    flags.DEFINE_multi_enum("first", None, sorted(PRESENT), "Tags that a clip's first solo has one of; all otherwise.")
     flags.DEFINE_bool("apart", False, "An equalizer, and perhaps a room, for every solo.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
@@ -62,7 +65,11 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         solos = [solo for manifest in FLAGS.manifest for solo in read_solos(Path(manifest))]
-        remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs, FLAGS.apart)
+        first = {program for tag in FLAGS.first or () for program in PRESENT[tag]}
+        firsts = [solo for solo in solos if solo[1] in first] if first else solos
+        if not firsts:
+            raise ManifestError(f"expected a solo of {' or '.join(FLAGS.first)}. Received: none of {len(solos)}")
+        remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs, FLAGS.apart, firsts)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{FLAGS.n_clips} clips: {FLAGS.out}")
@@ -84,28 +91,39 @@ def read_solos(manifest: Path) -> list[Solo]:
     return solos
 
 
-def remix(solos: Sequence[Solo], out: Path, n_clips: int, seed: int = 0, jobs: int = 1, apart: bool = False) -> None:
-    """Make the clips that are not there, and the manifest.
+def remix(
+    solos: Sequence[Solo],
+    out: Path,
+    n_clips: int,
+    seed: int = 0,
+    jobs: int = 1,
+    apart: bool = False,
+    firsts: Sequence[Solo] | None = None,
+) -> None:
+    """Make the clips that are not there, and the manifest; `firsts` are the solos that clips begin with, or all.
 
     Raises:
         AudioError: a solo cannot be read.
     """
+    firsts = solos if firsts is None else firsts
     missing = [number for number in range(n_clips) if not _path(out, number).exists()]
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        work = pool.imap_unordered(functools.partial(_make, solos, out, seed, apart), missing, chunksize=8)
+        work = pool.imap_unordered(functools.partial(_make, solos, firsts, out, seed, apart), missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="remix", unit="clip"):
             pass
     lines = []
     for number in range(n_clips):
-        path, group = _path(out, number), solos[number % len(solos)][0].group
+        path, group = _path(out, number), firsts[number % len(firsts)][0].group
         row = {"path": path.name, "tags": {}, "labels": path.with_suffix(".json").name, "split": "train"}
         lines.append(json.dumps({**row, "group": group}, ensure_ascii=False) + "\n")
     with replacing(out / "manifest.jsonl") as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
-def remix_clip(solos: Sequence[Solo], number: int, seed: int, apart: bool = False) -> tuple[np.ndarray, Times]:
-    """One clip.
+def remix_clip(
+    solos: Sequence[Solo], number: int, seed: int, apart: bool = False, firsts: Sequence[Solo] | None = None
+) -> tuple[np.ndarray, Times]:
+    """One clip, whose first solo is one of `firsts`, or of all.
 
     Returns:
         float32 [samples] in -1..1 at 16 kHz, as long as its first solo; and when each tag of which something is known
@@ -114,7 +132,7 @@ def remix_clip(solos: Sequence[Solo], number: int, seed: int, apart: bool = Fals
     rng = np.random.default_rng([seed, number])
     mix: np.ndarray | None = None
     times: Times = {}
-    for solo in choose(solos, number, rng):
+    for solo in choose(solos, number, rng, firsts):
         waveform, heard = at_other_speed(solo[0], rng)
         if apart:
             waveform = filtered(waveform, rng)
@@ -133,9 +151,12 @@ def remix_clip(solos: Sequence[Solo], number: int, seed: int, apart: bool = Fals
     return (mix * (peak / max(np.abs(mix).max(), 1e-9))).astype(np.float32), times
 
 
-def choose(solos: Sequence[Solo], number: int, rng: np.random.Generator) -> list[Solo]:
-    """Two to four solos of different programs, solo `number` the first, none making a tag of another's unknown."""
-    chosen = [solos[number % len(solos)]]
+def choose(
+    solos: Sequence[Solo], number: int, rng: np.random.Generator, firsts: Sequence[Solo] | None = None
+) -> list[Solo]:
+    """Two to four solos of different programs, none making a tag of another's unknown; `number` counts the first."""
+    firsts = solos if firsts is None else firsts
+    chosen = [firsts[number % len(firsts)]]
     size = int(rng.choice([2, 3, 4], p=[0.2, 0.4, 0.4]))
     for _ in range(_TRIES):
         if len(chosen) == size:
@@ -146,8 +167,8 @@ def choose(solos: Sequence[Solo], number: int, rng: np.random.Generator) -> list
     return chosen
 
 
-def _make(solos: Sequence[Solo], out: Path, seed: int, apart: bool, number: int) -> None:
-    write_clip(_path(out, number), *remix_clip(solos, number, seed, apart))
+def _make(solos: Sequence[Solo], firsts: Sequence[Solo], out: Path, seed: int, apart: bool, number: int) -> None:
+    write_clip(_path(out, number), *remix_clip(solos, number, seed, apart, firsts))
 
 
 def _path(out: Path, number: int) -> Path:
