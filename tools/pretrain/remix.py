@@ -10,7 +10,7 @@ full scale. The solos do not play together, in time or in tune, as an ensemble o
 solo goes through an equalizer of its own too, and half of them are in a room of their own (`effects.py`): other
 timbres, and other places.
 
-OUT/NNNNN.flac and .json are a function of the seed and the clip's number; a clip whose .flac is there is not made
+OUT/NNNNN.flac and .json are a function of the flags and the clip's number; a clip whose .flac is there is not made
 again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
 """
 

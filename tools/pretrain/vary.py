@@ -9,7 +9,7 @@ arXiv 2106.05237).
 Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies
 (--mixed_share) have a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and
 a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of
-the seed, the copy, the share and the clip's number in the manifest; a file that is there is not made again.
+the seed, the copy, the share, --effects and the clip's number in the manifest; a file that is there is not made again.
 OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
 With --effects a copy, and what is added to it, also goes through one or two of `effects.py`: taken apart, backwards,
