@@ -50,13 +50,14 @@ def test_backwards_twice_is_the_clip():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_cut_up_clip_is_made_of_its_pieces(seed: int):
-    ramp = np.linspace(0.1, 1.0, SECONDS * RATE, dtype=np.float32)
+    ramp = np.linspace(0.1, 1.0, 30 * RATE, dtype=np.float32)
     found = effects.cut_up(ramp, np.random.default_rng(seed))
     assert 0 < len(found) <= len(ramp)
-    assert not np.array_equal(found, ramp[: len(found)])
+    # In order, the loudest of each 50 ms would never fall.
+    assert np.diff(found[: len(found) // 800 * 800].reshape(-1, 800).max(axis=1)).min() < -0.02
     # Between its fades a piece rises as the ramp does.
     rises = np.diff(found)
-    assert np.mean(np.isclose(rises, ramp[1] - ramp[0], atol=1e-6)) > 0.8
+    assert np.mean(np.isclose(rises, ramp[1] - ramp[0], atol=2e-7)) > 0.8
     assert found.max() <= ramp.max()
 
 
@@ -89,6 +90,7 @@ def test_a_room_sounds_after_the_clip_and_no_longer_than_asked():
     for seed in range(5):
         found = effects.reverberant(waveform, np.random.default_rng(seed), 1.0)
         assert len(found) == len(waveform)
+        assert -9.1 < 20 * np.log10(effects.rms(found - waveform) / effects.rms(waveform)) < 0.1
         assert np.abs(found[RATE // 10 : RATE // 4]).max() > 1e-3
         # 60 dB in a second at most.
         assert np.abs(found[round(1.2 * RATE) :]).max() < 1e-4

@@ -142,6 +142,26 @@ def test_apart_gives_every_solo_a_sound_of_its_own(scores: Path, tmp_path: Path)
     np.testing.assert_allclose(written, remix.remix_clip(solos, 0, 0, apart=True)[0], atol=1e-4)
 
 
+def test_half_of_the_solos_that_are_apart_are_in_a_room(scores: Path, monkeypatch):
+    solos = remix.read_solos(scores)
+    rooms = 0
+
+    def silent(waveform, rng, longest_seconds):
+        nonlocal rooms
+        rooms += longest_seconds == remix.ROOM_SECONDS
+        return np.zeros_like(waveform)
+
+    monkeypatch.setattr(remix, "reverberant", silent)
+    heard = audible = 0
+    for number in range(40):
+        waveform, times = remix.remix_clip(solos, number, seed=3, apart=True)
+        heard += sum(bool(times[tag]) for tag, *_ in SOLOS)
+        levels = levels_of(waveform)
+        audible += int((levels > max(0.02 * levels.max(), 1e-6)).sum())
+    assert audible == heard - rooms
+    assert 0.35 < rooms / heard < 0.65
+
+
 def test_clips_begin_with_the_tags_asked_for(scores: Path, tmp_path: Path):
     out = tmp_path / "out"
     command = [
@@ -155,12 +175,15 @@ def test_clips_begin_with_the_tags_asked_for(scores: Path, tmp_path: Path):
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((".", "tools"))}
     how = {"capture_output": True, "text": True, "env": environment, "cwd": ROOT, "check": False}
-    done = subprocess.run([*command, "--first=flute", "--first=harp"], **how)
+    done = subprocess.run([*command, "--first=flute", "--first=harp", "--apart"], **how)
     assert done.returncode == 0, done.stderr
     clips = read_manifest(out / "manifest.jsonl").clips
     assert [clip.group for clip in clips] == ["work 1", "work 2", "work 1", "work 2"]
     for clip, tag in zip(clips, ("harp", "flute", "harp", "flute"), strict=True):
         assert json.loads(Path(str(clip.labels)).read_text())["tags"][tag]
+    solos = remix.read_solos(scores)
+    expected, _ = remix.remix_clip(solos, 1, 0, apart=True, firsts=[solos[1], solos[2]])
+    np.testing.assert_allclose(soundfile.read(clips[1].path, dtype="float32")[0], expected, atol=1e-4)
     done = subprocess.run([*command, "--first=choir"], **how)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: expected a solo of choir. Received: none of 5"

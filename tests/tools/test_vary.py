@@ -1,6 +1,9 @@
 """Varied copies of clips."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import ManifestError
 from pretrain import vary
 
+ROOT = Path(__file__).parents[2]
 RATE = 16000
 
 
@@ -192,3 +196,21 @@ def test_effects_are_refused_where_labels_are_times(manifest: Path, tmp_path: Pa
     with pytest.raises(ManifestError, match="expected clips without times, for --effects. Received: those of"):
         vary.vary(manifest, tmp_path / "out", copies=1, effects=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_effects_on_the_command_line(manifest: Path, tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((".", "tools"))}
+    command = [
+        sys.executable,
+        "-m",
+        "pretrain.vary",
+        f"--manifest={manifest}",
+        f"--out={tmp_path / 'out'}",
+        "--effects",
+    ]
+    done = subprocess.run(
+        [*command, "--copies=1", "--jobs=1"], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    written, _ = soundfile.read(tmp_path / "out" / "0" / "00001.flac", dtype="float32")
+    np.testing.assert_allclose(written, vary.vary_clip(training(manifest), 1, 0, 0, effects=True)[0], atol=1e-4)

@@ -1,4 +1,8 @@
-"""Effects that make other music of a clip than its speed and an equalizer do (`vary.py --effects`)."""
+"""Effects that make other music of a clip than its speed and an equalizer do (`vary.py --effects`).
+
+Each takes a waveform, float32 [samples] at 16 kHz, and a generator that decides how much, and gives a waveform, of
+another length only where its tempo is another or it is cut into whole pieces.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +77,7 @@ def reverberant(waveform: np.ndarray, rng: np.random.Generator, longest_seconds:
     times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     response = rng.standard_normal(len(times)) * 10.0 ** (-3.0 * times / seconds)
     room = scipy.signal.fftconvolve(waveform, response)[: len(waveform)]
-    level = 10.0 ** (rng.uniform(-9.0, 0.0) / 20.0) * _rms(waveform) / max(_rms(room), 1e-9)
+    level = 10.0 ** (rng.uniform(-9.0, 0.0) / 20.0) * rms(waveform) / max(rms(room), 1e-9)
     return (waveform + level * room).astype(np.float32)
 
 
@@ -96,7 +100,7 @@ def changed(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         waveform: float32 [samples] at 16 kHz.
 
     Returns:
-        float32 [samples] in -1..1, of another length if the tempo is another.
+        float32 [samples] in -1..1, of another length if the tempo is another or the clip is cut up.
     """
     chosen = rng.permutation(len(EFFECTS))[: 2 if rng.random() < TWICE_SHARE else 1]
     for number in chosen:
@@ -112,5 +116,6 @@ def _separated(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return steady, struck
 
 
-def _rms(waveform: np.ndarray) -> float:
+def rms(waveform: np.ndarray) -> float:
+    """Root mean square of a waveform [samples]."""
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))

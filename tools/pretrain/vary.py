@@ -42,13 +42,12 @@ from keras_tagger import audio
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing
-from pretrain.effects import changed
+from pretrain.effects import SAMPLE_RATE, changed, rms
 from pretrain.score_labels import NO_VOICE_TAGS, join
 
 # When each tag is heard: intervals in seconds. A tag that is not named is unknown.
 Times = dict[str, list[list[float]]]
 
-SAMPLE_RATE = 16000
 MOST_SAMPLES = 30 * SAMPLE_RATE
 STRETCH_SECONDS = 1.0  # as `scores.py`
 SLOWEST, FASTEST = 0.8, 1.25
@@ -155,7 +154,7 @@ def vary_clip(
         if effects:
             added = changed(added, rng)
         added = added[: len(waveform)]
-        level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * _rms(waveform) / max(_rms(added), 1e-6)
+        level = 10.0 ** (rng.uniform(SOFTEST_DB, 0.0) / 20.0) * rms(waveform) / max(rms(added), 1e-6)
         waveform[: len(added)] += level * added
         times = mixed_times(times, added_times, len(waveform) / SAMPLE_RATE)
     waveform = filtered(waveform, rng)
@@ -212,10 +211,6 @@ def filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < LOW_PASS_SHARE:
         curve -= LOW_PASS_SLOPE_DB * np.maximum(octaves - cutoff, 0.0)
     return scipy.fft.irfft(spectrum * 10.0 ** (curve / 20.0), length)[: len(waveform)]
-
-
-def _rms(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
 
 
 def _package(clip: Clip) -> str:
