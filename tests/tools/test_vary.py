@@ -112,6 +112,48 @@ def test_validation_clips_are_varied_with_those_of_training(manifest: Path, tmp_
         assert spectrum[hz < 1050].max() > 0.02 * spectrum.max()
 
 
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    """Two rendered scores, tones of 3 kHz for training and 6 kHz for test."""
+    (tmp_path / "scores").mkdir()
+    rows = []
+    for number, (split, hz) in enumerate((("train", 3000), ("test", 6000))):
+        tone = np.sin(2 * np.pi * hz * np.arange(4 * RATE) / RATE)
+        soundfile.write(tmp_path / "scores" / f"{number}.flac", 0.5 * tone, RATE)
+        times = {"seconds": 4.0, "stretch_seconds": 1.0, "tags": {"piano": [[0.0, 4.0]]}}
+        (tmp_path / "scores" / f"{number}.json").write_text(json.dumps(times))
+        row = {"path": f"{number}.flac", "labels": f"{number}.json", "tags": {}, "split": split, "group": "score"}
+        rows.append(row)
+    path = tmp_path / "scores" / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_what_is_added_can_be_of_another_manifest(manifest: Path, scores: Path, tmp_path: Path):
+    # Of one package, so that nothing else could be added.
+    manifest.write_text("".join(line for line in manifest.read_text().splitlines(keepends=True) if '"one"' in line))
+    out = tmp_path / "out"
+    assert vary.vary(manifest, out, copies=3, mixed_share=1.0, added=[scores]) == 6
+    clips = read_manifest(out / "manifest.jsonl").clips
+    assert [clip.labels for clip in clips] == [None] * 6
+    for clip in clips:
+        waveform, _ = soundfile.read(clip.path)
+        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+        hz = np.fft.rfftfreq(len(waveform), 1 / RATE)
+        # 0.8 to 1.25 times as fast, and softened by the equalizer or the low-pass filter.
+        assert spectrum[(hz > 2300) & (hz < 3850)].max() > 1e-4 * spectrum.max()
+        assert spectrum[hz > 4700].max() < 1e-4 * spectrum.max()
+
+
+def test_only_training_clips_are_added_and_only_to_clips_without_times(manifest: Path, scores: Path, tmp_path: Path):
+    with pytest.raises(ManifestError, match="expected clips without times, for --added. Received: those of"):
+        vary.vary(scores, tmp_path / "out", copies=1, added=[manifest])
+    scores.write_text(scores.read_text().splitlines()[1] + "\n")
+    with pytest.raises(ManifestError, match="scores/manifest.jsonl: expected clips of the split train. Received: none"):
+        vary.vary(manifest, tmp_path / "out", copies=1, added=[scores])
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_package_cannot_be_mixed(manifest: Path, tmp_path: Path):
     rows = [line for line in manifest.read_text().splitlines(keepends=True) if '"one"' in line]
     manifest.write_text("".join(rows))
@@ -198,7 +240,7 @@ def test_effects_are_refused_where_labels_are_times(manifest: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_effects_on_the_command_line(manifest: Path, tmp_path: Path):
+def test_effects_and_what_is_added_on_the_command_line(manifest: Path, scores: Path, tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((".", "tools"))}
     command = [
         sys.executable,
@@ -207,10 +249,13 @@ def test_effects_on_the_command_line(manifest: Path, tmp_path: Path):
         f"--manifest={manifest}",
         f"--out={tmp_path / 'out'}",
         "--effects",
+        "--mixed_share=1",
+        f"--added={scores}",
     ]
     done = subprocess.run(
         [*command, "--copies=1", "--jobs=1"], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
     written, _ = soundfile.read(tmp_path / "out" / "0" / "00001.flac", dtype="float32")
-    np.testing.assert_allclose(written, vary.vary_clip(training(manifest), 1, 0, 0, effects=True)[0], atol=1e-4)
+    expected, _ = vary.vary_clip(training(manifest), 1, 0, 0, 1.0, effects=True, addable=training(scores))
+    np.testing.assert_allclose(written, expected, atol=1e-4)

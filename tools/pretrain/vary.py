@@ -9,14 +9,17 @@ arXiv 2106.05237).
 Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies
 (--mixed_share) have a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and
 a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of
-the seed, the copy, the share, --effects and the clip's number in the manifest; a file that is there is not made again.
-OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
+the seed, the copy, the share, --effects, --added and the clip's number in the manifest; a file that is there is not
+made again. OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
 With --effects a copy, and what is added to it, also goes through one or two of `effects.py`: taken apart, backwards,
 cut up, at another pitch or tempo, distorted, in a room.
 
 --split valid varies the clips of the split "valid" instead, mixed with those of "train" too, for weights that learn
 both. The copies are of the split "train" all the same.
+
+With --added a mixture has a training clip of that manifest added, and none of another package: rendered scores
+(`scores.py`), say, whose times are not kept, since nobody knows when the clip has the same instruments.
 
 Clips whose labels are times, those of `scores.py`, are varied with them: OUT/COPY/NNNNN.json has the times at the
 copy's speed. Of a mixture a tag is there when it is in either clip, and unknown when it is so in either.
@@ -68,6 +71,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
     flags.DEFINE_float("mixed_share", 0.5, "Of the copies, those with another clip added.", 0.0, 1.0)
     flags.DEFINE_bool("effects", False, "Change the copies more (effects.py), where labels are not times.")
+    flags.DEFINE_multi_string("added", [], "Manifest of what to add to mixtures instead; may be given twice.")
     flags.DEFINE_enum("split", "train", ("train", "valid"), "The clips to vary.")
     flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
 
@@ -77,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split, "effects": FLAGS.effects}
+        how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split, "effects": FLAGS.effects, "added": FLAGS.added}
         count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, **how)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -93,30 +97,36 @@ def vary(
     mixed_share: float = 0.5,
     split: str = "train",
     effects: bool = False,
+    added: Sequence[str | Path] = (),
 ) -> int:
     """Make `copies` copies of each clip of a split in `out`, and their manifest; return how many.
 
     Clips of the split "valid" are numbered after those of "train", which they are mixed with.
 
     Raises:
-        ManifestError: no clip is of the split, or all are of one package; a clip's labels are times, with `effects`.
+        ManifestError: no clip is of the split, or nothing can be added to it: all are of one package, or no clip of
+            `added` is of the split "train"; a clip's labels are times, with `effects` or `added`.
         AudioError: a clip cannot be read.
     """
     found = read_manifest(manifest).clips
     clips = [clip for wanted in dict.fromkeys(("train", split)) for clip in found if clip.split == wanted]
     numbers = [number for number, clip in enumerate(clips) if clip.split == split]
-    if not numbers or len({_package(clip) for clip in clips}) < 2:
+    addable = [clip for path in added for clip in read_manifest(path).clips if clip.split == "train"]
+    if added and not addable:
+        raise ManifestError(f"{', '.join(map(str, added))}: expected clips of the split train. Received: none")
+    if not numbers or (not added and len({_package(clip) for clip in clips}) < 2):
         raise ManifestError(
             f"{manifest}: expected clips of the split {split}, and of at least two packages. "
             f"Received: {len(numbers)} clips of the split, {len(clips)} in all"
         )
     timed = next((clip.path for clip in clips if _has_times(clip)), None)
-    if effects and timed is not None:
-        raise ManifestError(f"{manifest}: expected clips without times, for --effects. Received: those of '{timed}'")
+    if (effects or added) and timed is not None:
+        flag = "--effects" if effects else "--added"
+        raise ManifestError(f"{manifest}: expected clips without times, for {flag}. Received: those of '{timed}'")
     places = [(copy, number) for copy in range(copies) for number in numbers]
     missing = [place for place in places if not _path(out, *place).exists()]
     with multiprocessing.get_context("spawn").Pool(
-        jobs, _start_worker, (clips, out, seed, mixed_share, effects)
+        jobs, _start_worker, (clips, out, seed, mixed_share, effects, addable)
     ) as pool:
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
@@ -135,9 +145,15 @@ def vary(
 
 
 def vary_clip(
-    clips: Sequence[Clip], number: int, copy: int, seed: int, mixed_share: float = 0.5, effects: bool = False
+    clips: Sequence[Clip],
+    number: int,
+    copy: int,
+    seed: int,
+    mixed_share: float = 0.5,
+    effects: bool = False,
+    addable: Sequence[Clip] = (),
 ) -> tuple[np.ndarray, Times]:
-    """One copy of clip `number`.
+    """One copy of clip `number`; with a clip of `addable` added or, if there are none, one of another package.
 
     Returns:
         float32 [samples] in -1..1 at 16 kHz, at most 30 s; and when each tag of which something is known is heard,
@@ -147,7 +163,7 @@ def vary_clip(
     waveform, times = at_other_speed(clips[number], rng)
     if effects:
         waveform = changed(waveform, rng)[:MOST_SAMPLES]
-    others = [clip for clip in clips if _package(clip) != _package(clips[number])]
+    others = addable or [clip for clip in clips if _package(clip) != _package(clips[number])]
     other = others[int(rng.integers(len(others)))]
     if rng.random() < mixed_share:
         added, added_times = at_other_speed(other, rng)
@@ -222,7 +238,7 @@ def _path(out: Path, copy: int, number: int) -> Path:
     return out / str(copy) / f"{number:05d}.flac"
 
 
-_worker: tuple[Sequence[Clip], Path, int, float, bool] = ([], Path(), 0, 0.5, False)
+_worker: tuple[Sequence[Clip], Path, int, float, bool, Sequence[Clip]] = ([], Path(), 0, 0.5, False, [])
 
 
 def _start_worker(*arguments: Any) -> None:
@@ -231,8 +247,8 @@ def _start_worker(*arguments: Any) -> None:
 
 
 def _make(place: tuple[int, int]) -> None:
-    clips, out, seed, mixed_share, effects = _worker
-    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share, effects)
+    clips, out, seed, mixed_share, effects, addable = _worker
+    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share, effects, addable)
     write_clip(_path(out, *place), waveform, times if _has_times(clips[place[1]]) else None)
 
 
