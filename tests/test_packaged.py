@@ -181,12 +181,12 @@ def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> Non
 @pytest.mark.parametrize(
     ("clip", "name", "tag", "score"),
     [
-        ("rock_guitar_war", "compact", "rock", 0.72),
+        ("rock_guitar_war", "compact", "rock", 0.71),
         ("techno_dance", "compact", "techno", 0.68),
-        ("baroque_harpsichord", "compact", "harpsichord", 0.40),
-        ("flute_solo", "compact", "flute", 0.65),
+        ("baroque_harpsichord", "compact", "harpsichord", 0.46),
+        ("flute_solo", "compact", "flute", 0.63),
         ("ambient_strings", "compact", "ambient", 0.51),
-        ("techno_dance", "compact-msd", "electronic", 0.60),
+        ("techno_dance", "compact-msd", "electronic", 0.59),
     ],
 )
 def test_what_the_shipped_weights_hear(clip: str, name: str, tag: str, score: float) -> None:
