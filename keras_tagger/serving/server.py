@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -171,7 +172,14 @@ class Server:
             added.append(health_handler(manager.ready, self._stopping))
         added += reflection_handlers([*services, *REFLECTION_SERVICES], self._stopping)
         server.add_generic_rpc_handlers(added)
-        address = f"{self.flags.host}:{max(self.flags.port, 0)}"
+        host = self.flags.host
+        try:
+            # Of a name with two addresses gRPC would be content with one, though another server has the other's port.
+            host = host if ":" in host else socket.gethostbyname(host)
+        except OSError as error:
+            expected = "expected an address of this machine to listen on"
+            raise ServingError(f"{expected}. Received: {host!r} ({error.strerror})") from None
+        address = f"{host}:{max(self.flags.port, 0)}"
         try:
             if tls is None:
                 bound = server.add_insecure_port(address)

@@ -40,11 +40,13 @@ def scripted_server(answer: Answer, port: int = 0, credentials: Any = None) -> I
     )
     servicer = Scripted(answer)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
-    address = f"localhost:{port}"
+    # Not "localhost", which has two addresses: a port that is free on one may be another server's on the other.
+    address = f"127.0.0.1:{port}"
     bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
     try:
-        yield f"localhost:{bound}", servicer
+        # Certificates are of "localhost".
+        yield f"{'localhost' if credentials else '127.0.0.1'}:{bound}", servicer
     finally:
         server.stop(0).wait()
 

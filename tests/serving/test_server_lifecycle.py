@@ -101,6 +101,19 @@ def test_a_taken_port_is_an_error_and_not_shared(words_base):
         assert second.port == first.port
 
 
+def test_a_name_of_two_addresses_is_not_served_on_one(words_base):
+    # "localhost" is 127.0.0.1 and ::1. Another server has the port of the first alone.
+    with Server(words_base, "m", port=0) as first, pytest.raises(ServingError, match=f":{first.port}, which"):
+        Server(words_base, "m", port=first.port, host="localhost").start()
+    with Server(words_base, "m", port=0, host="localhost") as named:
+        socket.create_connection(("127.0.0.1", named.port), timeout=10).close()
+
+
+def test_a_host_that_is_none_is_named(words_base):
+    with pytest.raises(ServingError, match="expected an address of this machine to listen on. Received: 'nowhere.in"):
+        Server(words_base, "m", port=0, host="nowhere.invalid").start()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
