@@ -117,7 +117,8 @@ class Server:
         """Loads and warms up the models, then answers requests until `stop`.
 
         Raises:
-            ServingError: no version, none that loads, a file that a flag names and that is wrong, or a taken port.
+            ServingError: no version, none that loads, a file that a flag names and that is wrong, a host
+                that is none, or a taken port.
         """
         flags = self.flags
         configs = (
@@ -176,9 +177,8 @@ class Server:
         try:
             # Of a name with two addresses gRPC would be content with one, though another server has the other's port.
             host = host if ":" in host else socket.gethostbyname(host)
-        except OSError as error:
-            expected = "expected an address of this machine to listen on"
-            raise ServingError(f"{expected}. Received: {host!r} ({error.strerror})") from None
+        except (OSError, UnicodeError) as error:
+            raise ServingError(f"expected an address to listen on. Received: {host!r} ({error})") from None
         address = f"{host}:{max(self.flags.port, 0)}"
         try:
             if tls is None:
