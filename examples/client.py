@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from keras_tagger.serving import AsyncClient, Client
+from keras_tagger.client import AsyncClient, Client
 
 
 async def tag_all(address: str, paths: list[str]) -> list[dict[str, float]]:

@@ -24,38 +24,38 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _HOMES = {
     "fit": "keras_tagger.train.fit",
     "Run": "keras_tagger.train.fit",
-    "evaluate": "keras_tagger.train.evaluate",
-    "Report": "keras_tagger.train.report",
-    "compare": "keras_tagger.train.compare",
-    "Comparison": "keras_tagger.train.compare",
+    "evaluate": "keras_tagger.evaluation.evaluate",
+    "Report": "keras_tagger.evaluation.report",
+    "compare": "keras_tagger.evaluation.compare",
+    "Comparison": "keras_tagger.evaluation.compare",
     "open_dataset": "keras_tagger.data.datasets",
-    "import_checkpoint": "keras_tagger.importing.checkpoint",
+    "import_checkpoint": "keras_tagger.tagger",
     "load": "keras_tagger.tagger",
     "Tagger": "keras_tagger.tagger",
     "Tags": "keras_tagger.tags",
     "TagInfo": "keras_tagger.tags",
-    "pretrained": "keras_tagger.packaged",
+    "pretrained": "keras_tagger.storage.pretrained",
     "Heatmap": "keras_tagger.heatmap",
     "Attention": "keras_tagger.heatmap",
     "presets": "keras_tagger.config",
-    "load_config": "keras_tagger.config",
+    "load_config": "keras_tagger.storage.experiments",
     "ExperimentConfig": "keras_tagger.config",
     "KerasTaggerError": "keras_tagger.errors",
 }
 
 if TYPE_CHECKING:
-    from keras_tagger.config import ExperimentConfig, load_config, presets
+    from keras_tagger.config import ExperimentConfig, presets
     from keras_tagger.data.datasets import open_dataset
     from keras_tagger.errors import KerasTaggerError
+    from keras_tagger.evaluation.compare import Comparison, compare
+    from keras_tagger.evaluation.evaluate import evaluate
+    from keras_tagger.evaluation.report import Report
     from keras_tagger.heatmap import Attention, Heatmap
-    from keras_tagger.importing.checkpoint import import_checkpoint
-    from keras_tagger.packaged import pretrained
-    from keras_tagger.tagger import Tagger, load
+    from keras_tagger.storage.experiments import load_config
+    from keras_tagger.storage.pretrained import pretrained
+    from keras_tagger.tagger import Tagger, import_checkpoint, load
     from keras_tagger.tags import TagInfo, Tags
-    from keras_tagger.train.compare import Comparison, compare
-    from keras_tagger.train.evaluate import evaluate
     from keras_tagger.train.fit import Run, fit
-    from keras_tagger.train.report import Report
 
 __all__ = [
     "Attention",

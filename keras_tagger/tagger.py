@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import math
 import os
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource, Window
-from keras_tagger.audio.ahead import read_ahead
-from keras_tagger.config import ExperimentConfig, config_from_dict, load_config
-from keras_tagger.errors import AudioError, AudioNotFoundError, ConfigError, ModelError
-from keras_tagger.files import replacing
+from keras_tagger.audio.read_ahead import read_ahead
+from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
-from keras_tagger.packaged import read_packaged
-from keras_tagger.sources import find_source, stored_values
-from keras_tagger.tags import TagInfo, Tags, info_from_json, info_to_json, make_tags
-
-if TYPE_CHECKING:
-    from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.models.trained import TrainedModel
+from keras_tagger.tags import Tags, make_tags
 
 TAGGRAM_SECONDS = 3.0
-TAGS_FILE = "tags.json"
 _WINDOWS_PER_BATCH = 8
 
 
-class Tagger:
+class Tagger(TrainedModel):
     """A model with its tags and configuration.
 
     Audio is a path (local or any `tf.io.gfile` scheme), encoded bytes, or `(array, sample_rate)`; it is made mono and
@@ -48,19 +40,6 @@ class Tagger:
     Raises:
         ModelError: `info` names a tag that the model does not have.
     """
-
-    def __init__(self, model: MusicTagger, config: ExperimentConfig, info: Mapping[str, TagInfo] | None = None) -> None:
-        unknown = [tag for tag in info or {} if tag not in model.tags]
-        if unknown:
-            raise ModelError(f"info: expected some of {', '.join(model.tags)}. Received: {unknown[0]!r}.")
-        self.model = model
-        self.config = config
-        self.info = {tag: (info or {}).get(tag, TagInfo()) for tag in model.tags}
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Names of the outputs, in order."""
-        return tuple(self.model.tags)
 
     def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False) -> Tags:
         """The most probable tags of a whole track: the mean over its windows, each second counting once.
@@ -215,23 +194,6 @@ class Tagger:
 
         return explain(self, audio, method or DEFAULT_METHOD, tags, **options)
 
-    def rows(self, tags: Sequence[str] | str | None) -> list[int]:
-        """Numbers of outputs by tag, in the order given; all of them for None, one for a string.
-
-        Raises:
-            ModelError: a tag that the model does not have or that is given twice, or none at all.
-        """
-        if isinstance(tags, str):
-            tags = [tags]
-        unknown = [tag for tag in tags or () if tag not in self.model.tags]
-        if unknown:
-            raise ModelError(f"tags: expected some of {', '.join(self.tags)}. Received: {unknown[0]!r}.")
-        if tags is not None and len(tags) == 0:
-            raise ModelError(f"tags: expected at least one of {', '.join(self.tags)}. Received: none.")
-        if tags is not None and len(set(tags)) != len(tags):
-            raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(tags)}.")
-        return [self.model.tags.index(tag) for tag in (self.tags if tags is None else tags)]
-
     def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
         """A tagger of some of the outputs, in the order given: the same body, with the head's columns of those tags.
 
@@ -263,20 +225,16 @@ class Tagger:
         return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})
 
     def export(self, directory: str | os.PathLike[str]) -> Path:
-        """Write a SavedModel as the next free version below `directory`; see `keras_tagger.export`."""
-        from keras_tagger.export import export
+        """Write a SavedModel as the next free version below `directory`; see `keras_tagger.export.saved_model`."""
+        from keras_tagger.export.saved_model import export
 
         return export(self, directory)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a `.keras` file, whole or not at all; `keras_tagger.load` reads it."""
-        path = Path(path)
-        if path.suffix != ".keras":
-            raise ModelError(f"expected a path that ends in .keras. Received: {str(path)!r}.")
-        with replacing(path) as temporary:
-            self.model.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(TAGS_FILE, info_to_json(self.tags, self.info))
+        from keras_tagger.storage.loading import save_model
+
+        save_model(self, path)
 
     def clip_scores(
         self, clips: Iterable[Iterator[Window]], batch_size: int = _WINDOWS_PER_BATCH
@@ -368,55 +326,21 @@ def _check_top(top: int | None) -> None:
 
 
 def load(source: str | os.PathLike[str]) -> Tagger:
-    """A tagger from a pretrained name, a run directory or a `.keras` file.
+    """Load a tagger from a pretrained name, a run directory or a `.keras` file; see `storage.loading.load_model`."""
+    from keras_tagger.storage.loading import load_model
 
-    `keras_tagger.pretrained()` lists the names. Such a name always means the weights of the package, whatever lies in
-    the working directory; `./compact` or a `Path` means the path. Nothing in a file is executed: its configuration is
-    read as plain values, the model is built by this package, and only arrays are taken from it. Inference is in
-    float32.
-
-    Raises:
-        ModelNotFoundError: there is nothing of that name.
-        ModelError: what is there is no keras_tagger model, or packaged weights are not those of the registry.
-    """
-    found = find_source(source)
-    if found.file is None:
-        packaged = read_packaged(found.name)
-        sections = {"name": packaged.name, "audio": packaged.audio, "model": packaged.model}
-        try:
-            return Tagger(packaged.build(), config_from_dict(sections), packaged.info)
-        except ConfigError as error:
-            raise ModelError(f"expected packaged weights. Received: {packaged.name} ({error}).") from None
-    values = stored_values(found)
-    config = None
-    if found.run_dir is not None and (found.run_dir / "config.yaml").is_file():
-        config = load_config(found.run_dir / "config.yaml")
-    path = found.file
-    from keras_tagger.models.music_tagger import MusicTagger
-
-    try:
-        tags = [str(tag) for tag in values["tags"]]
-        if config is None:
-            config = config_from_dict({"audio": values["audio"], "model": values["model"]})
-        model = MusicTagger(tags, values["audio"], values["model"])
-        model.build()
-        model.load_weights(path)
-    except ConfigError as error:
-        raise ModelError(f"expected a keras_tagger model. Received: {path} ({error})") from None
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"expected the weights of a keras_tagger model. Received: {path} ({reason}).") from None
-    return Tagger(model, config, _stored_info(path, found.run_dir, tags))
+    found = load_model(source)
+    return Tagger(found.model, found.config, found.info)
 
 
-def _stored_info(path: Path, run_dir: Path | None, tags: Sequence[str]) -> Mapping[str, TagInfo] | None:
-    """The `tags.json` of a run directory, else the one in the `.keras` file; None where there is none."""
-    beside = run_dir / TAGS_FILE if run_dir is not None else None
-    try:
-        if beside is not None and beside.is_file():
-            path = beside
-            return info_from_json(beside.read_bytes(), tags)
-        with zipfile.ZipFile(path) as archive:
-            return info_from_json(archive.read(TAGS_FILE), tags) if TAGS_FILE in archive.namelist() else None
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+def import_checkpoint(
+    path: str | os.PathLike[str],
+    architecture: str,
+    tags: str | os.PathLike[str] | Sequence[str],
+    out: str | os.PathLike[str] | None = None,
+) -> Tagger:
+    """Load one of the authors' PyTorch checkpoints; see `storage.pytorch.checkpoint.read_checkpoint`."""
+    from keras_tagger.storage.pytorch.checkpoint import read_checkpoint
+
+    found = read_checkpoint(path, architecture, tags, out)
+    return Tagger(found.model, found.config, found.info)

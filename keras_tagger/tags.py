@@ -35,7 +35,7 @@ class TagInfo:
     Attributes:
         threshold: a score from here on means that the tag is present, 0..1.
         has_evidence: False where no clip of the training had the tag, so that its score means nothing.
-        calibrated: whether the threshold was fitted to validation clips (`keras_tagger.train.calibrate`).
+        calibrated: whether the threshold was fitted to validation clips (`keras_tagger.evaluation.thresholds`).
         train_clips: clips of the training that have the tag; None where nobody counted.
 
     Raises:

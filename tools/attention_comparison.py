@@ -29,9 +29,10 @@ from absl import app, flags
 
 import keras_tagger as kt
 from keras_tagger.config import load_config, parse_override
-from keras_tagger.data.manifest import Manifest, open_source
+from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.prepare import prepare
 from keras_tagger.data.prepared import Prepared
+from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError
 from keras_tagger.explain.localization import localization

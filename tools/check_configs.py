@@ -20,7 +20,8 @@ import tensorflow as tf
 from absl import app, flags
 
 import keras_tagger as kt
-from keras_tagger.data.manifest import Manifest, open_source
+from keras_tagger.data.manifest import Manifest
+from keras_tagger.data.sources import open_source
 
 FLAGS = flags.FLAGS
 

@@ -21,8 +21,8 @@ from absl import app, flags
 import keras_tagger as kt
 from keras_tagger import audio
 from keras_tagger.errors import KerasTaggerError
-from keras_tagger.importing.checkpoint import import_checkpoint
 from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.tagger import import_checkpoint
 
 FLAGS = flags.FLAGS
 

@@ -11,7 +11,7 @@ The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export 
 """
 
 from keras_tagger.config.data import DataConfig, SplitConfig
-from keras_tagger.config.reading import config_from_dict, flat, load_config, parse_override, presets, section_from_dict
+from keras_tagger.config.parsing import config_from_dict, flat, load_config, parse_override, presets, section_from_dict
 from keras_tagger.config.sections import (
     AttentionConfig,
     AudioConfig,

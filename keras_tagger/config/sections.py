@@ -203,7 +203,7 @@ class ModelConfig:
 
     Attributes:
         cls_token: "learned", or "fixed" (the paper's: uniform in [0, 1), never trained).
-        initial: how weights begin: "keras" (Glorot's, small vectors), "pytorch" (`keras_tagger.models.initial`), or
+        initial: how weights begin: "keras" (Glorot's, small vectors), "pytorch" (`keras_tagger.models.initial_values`), or
             "pytorch_copied", in which all layers of the encoder begin as copies of one.
     """
 

@@ -13,8 +13,9 @@
 `prepare`, `check` and `pipeline` are used as modules: `from keras_tagger.data.prepare import prepare`.
 """
 
-from keras_tagger.data.manifest import Clip, Manifest, open_source, read_folders, read_manifest
+from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest
 from keras_tagger.data.prepared import Prepared, PreparedClip, open_prepared
+from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 
 __all__ = [

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest
-from keras_tagger.data.tables import columns
 from keras_tagger.errors import KerasTaggerError
+from keras_tagger.text import columns
 
 # A soft label counts for a tag from here on.
 POSITIVE = 0.5

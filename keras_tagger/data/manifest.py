@@ -11,18 +11,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_tagger.data.dense import UNKNOWN, read_dense
 from keras_tagger.data.records import as_seconds, as_tags, as_text, read_records, tags_cell
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
-
-if TYPE_CHECKING:
-    from keras_tagger.data.prepared import Prepared
 
 SPLITS = ("train", "valid", "test")
 
@@ -217,32 +213,6 @@ def read_folders(
         Clip(path, of_clip) for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
     ]
     return _manifest(clips, tags, min_clips_per_tag, name=os.path.basename(base), root=base, source=str(root))
-
-
-def open_source(
-    path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
-) -> Manifest | Prepared:
-    """Open what `path` is: a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
-
-    "demo" is the manifest of the clips that are shipped with keras_tagger.
-
-    `tags` and `min_clips_per_tag` choose the vocabulary as in `read_manifest`; a prepared folder keeps its
-    own. Raises `ManifestNotFoundError` or `ManifestError`.
-    """
-    from keras_tagger.data.prepared import INDEX, open_prepared
-
-    path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
-    if path.is_dir():
-        return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
-    if not path.exists():
-        raise ManifestNotFoundError(
-            f"expected a manifest or a folder. Received a path where there is nothing: '{path}'"
-        )
-    if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
-        raise ManifestError(
-            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'"
-        )
-    return read_manifest(path, tags, min_clips_per_tag)
 
 
 def _manifest(

@@ -22,8 +22,8 @@
 docs/explanations.md has what each method is worth, measured with the shipped weights.
 """
 
-from keras_tagger.explain.explaining import explain
 from keras_tagger.explain.listen import Heard, listen
 from keras_tagger.explain.methods import DEFAULT_METHOD, METHODS, Method, Option
+from keras_tagger.explain.run_method import explain
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "Heard", "Method", "Option", "explain", "listen"]

@@ -2,11 +2,16 @@
 
 from keras_tagger.layers.attention import Attention
 from keras_tagger.layers.conv_norm import ConvNorm
-from keras_tagger.layers.front_end import CompactFrontEnd, FrontEnd, TimbralFrontEnd
-from keras_tagger.layers.front_ends import front_end_from_config
+from keras_tagger.layers.front_ends import (
+    CompactFrontEnd,
+    FrontEnd,
+    PooledFrontEnd,
+    ResidualFrontEnd,
+    SampleFrontEnd,
+    TimbralFrontEnd,
+    front_end_from_config,
+)
 from keras_tagger.layers.head import TagHead
-from keras_tagger.layers.residual_front_ends import PooledFrontEnd, ResidualFrontEnd
-from keras_tagger.layers.sample_front_end import SampleFrontEnd
 from keras_tagger.layers.spec_augment import SpecAugment
 from keras_tagger.layers.spectrogram import Spectrogram
 from keras_tagger.layers.tokens import ClassToken, LearnedPositions, SinusoidalPositions

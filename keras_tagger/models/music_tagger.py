@@ -23,7 +23,7 @@ from keras_tagger.layers import (
     TransformerEncoder,
     front_end_from_config,
 )
-from keras_tagger.models.initial import begin_as_pytorch
+from keras_tagger.models.initial_values import begin_as_pytorch
 
 OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 

@@ -1,9 +1,19 @@
-"""Serving over gRPC and REST: an embedded server that answers as TensorFlow Serving does, and clients of either.
+"""The embedded server: gRPC and REST as TensorFlow Serving has them. The clients are in `keras_tagger.client`."""
 
-Only the clients are imported here; they import gRPC and TensorFlow when one is made. What serves imports TensorFlow.
-"""
+import warnings
+from typing import Any
 
-from keras_tagger.serving.channel import Tls
-from keras_tagger.serving.client import AsyncClient, Client
+_MOVED = ("AsyncClient", "Client", "Tls")
 
-__all__ = ["AsyncClient", "Client", "Tls"]
+
+def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        from keras_tagger import client
+
+        warnings.warn(
+            f"keras_tagger.serving.{name} is deprecated; use keras_tagger.client.{name}.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(client, name)
+    raise AttributeError(f"module 'keras_tagger.serving' has no attribute {name!r}")

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 )
 
 from keras_tagger.serving import rest_json
-from keras_tagger.serving.handling import Handling, internal
+from keras_tagger.serving.dispatch import Handling, internal
 from keras_tagger.serving.http_server import HttpReply, HttpRequest
 from keras_tagger.serving.refusal import HTTP_STATUS, Refusal, cut, invalid, too_late
 from keras_tagger.serving.servable import DEFAULT_SIGNATURE

@@ -24,7 +24,8 @@ from tensorflow.core.protobuf import config_pb2
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
 from keras_tagger.serving.batching import Batcher
-from keras_tagger.serving.handling import Handling
+from keras_tagger.serving.dispatch import Handling
+from keras_tagger.serving.flags import OWN, Flags
 from keras_tagger.serving.health import HEALTH_SERVICE, REFLECTION_SERVICES, health_handler, reflection_handlers
 from keras_tagger.serving.http_server import HttpServer
 from keras_tagger.serving.manager import Manager
@@ -44,7 +45,6 @@ from keras_tagger.serving.settings import (
 from keras_tagger.serving.signals import Signals
 from keras_tagger.serving.versions import ModelConfig, require_versions
 from keras_tagger.serving.warmup import warm_up
-from keras_tagger.serving_flags import OWN, Flags
 
 MODEL_SERVER = "tensorflow_model_server"
 # When a server that has just been asked something stops: requests that are on their way are taken for so long, and then

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from keras_tagger.serving.handling import Handling, internal
+from keras_tagger.serving.dispatch import Handling, internal
 from keras_tagger.serving.refusal import Refusal, cut, invalid, too_late
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"

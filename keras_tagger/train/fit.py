@@ -20,25 +20,27 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_tagger.board.previews import make_preview
-from keras_tagger.board.summaries import write_clip, write_config, write_preview, write_scalars
 from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
-from keras_tagger.data.datasets.opening import open_config
-from keras_tagger.data.exclusive import check_exclusive
-from keras_tagger.data.manifest import Manifest, open_source
+from keras_tagger.data.datasets.open import open_config
+from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared, PreparedClip
+from keras_tagger.data.single_label import check_exclusive
+from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
+from keras_tagger.evaluation.evaluate import evaluate
+from keras_tagger.evaluation.report import Report, load_report
+from keras_tagger.evaluation.thresholds import calibrate
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.models.transfer import copy_weights
-from keras_tagger.tagger import TAGS_FILE, Tagger, load
+from keras_tagger.storage.loading import TAGS_FILE
+from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import info_to_json
-from keras_tagger.train.calibrate import calibrate
-from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.loop import Loop
-from keras_tagger.train.report import Report, load_report
+from keras_tagger.views.previews import make_preview
+from keras_tagger.views.summaries import write_clip, write_config, write_preview, write_scalars
 
 # What may differ from the model a run starts from: no weight depends on it.
 _FREE_KEYS = (

@@ -18,12 +18,12 @@ from keras_tagger.config import ExperimentConfig
 from keras_tagger.data.pipeline import n_batches, training_dataset
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.errors import ConfigError
+from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger
 from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
-from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
 from keras_tagger.train.schedule import coupled_decay, phase_of, phase_optimizer
 

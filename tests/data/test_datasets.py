@@ -19,7 +19,7 @@ from keras_tagger.config import config_from_dict
 from keras_tagger.config.data import SUBSETS
 from keras_tagger.data.datasets import count_dataset, gtzan, msd, mtat, mtg_jamendo, open_dataset
 from keras_tagger.data.datasets.annotations import Published
-from keras_tagger.data.datasets.opening import _READERS
+from keras_tagger.data.datasets.open import _READERS
 from keras_tagger.data.datasets.pickles import read_pickle
 from keras_tagger.data.datasets.vocabularies import CALS_50, GTZAN_10, JAMENDO_50, MSD_50, MTAT_50
 from keras_tagger.data.manifest import Manifest

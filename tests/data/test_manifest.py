@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_tagger.data.manifest import Clip, Manifest, open_source, read_folders, read_manifest
+from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest
+from keras_tagger.data.sources import open_source
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 

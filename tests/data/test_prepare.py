@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.data.manifest import Clip, Manifest, open_source
+from keras_tagger.data.manifest import Clip, Manifest
 from keras_tagger.data.prepare import prepare, segments_of, to_pcm
 from keras_tagger.data.prepared import open_prepared
+from keras_tagger.data.sources import open_source
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 RATE = 8000

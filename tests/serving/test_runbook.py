@@ -14,11 +14,11 @@ import pytest
 import tensorflow as tf
 from test_deployment import METRICS_PATH, NAME, SERVING, dockerfile, flags_of, metric_names, text
 
+from keras_tagger.client import Client
 from keras_tagger.errors import ServingError
-from keras_tagger.serving import Client
+from keras_tagger.serving.flags import Flags
 from keras_tagger.serving.server import Server
 from keras_tagger.serving.settings import read_batching, read_models, read_monitoring
-from keras_tagger.serving_flags import Flags
 
 CLIP = (np.full(1600, 0.5, np.float32), 16000)
 

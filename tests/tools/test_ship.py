@@ -18,9 +18,9 @@ import tiny
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.prepare import prepare
 from keras_tagger.errors import ModelError
-from keras_tagger.packaged import read_packaged
+from keras_tagger.evaluation.thresholds import best_threshold
+from keras_tagger.storage.pretrained import read_packaged
 from keras_tagger.tags import TagInfo
-from keras_tagger.train.calibrate import best_threshold
 from pretrain import ship
 from pretrain.teacher import TAGS
 

@@ -14,19 +14,19 @@ import soundfile
 import tensorflow as tf
 
 import tiny
-from keras_tagger.board.figures import figure_to_png, preview_figure
-from keras_tagger.board.previews import make_preview
 from keras_tagger.config import load_config
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.prepare import prepare
 from keras_tagger.data.prepared import open_prepared
 from keras_tagger.errors import ConfigError, ManifestError
+from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.tagger import load
 from keras_tagger.train import fit as fitting
 from keras_tagger.train.checkpoint import read_progress
-from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.fit import fit
 from keras_tagger.train.loop import HISTORY, Loop
+from keras_tagger.views.figures import figure_to_png, preview_figure
+from keras_tagger.views.previews import make_preview
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
 QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})

@@ -18,9 +18,9 @@ from keras_tagger.data.datasets import open_dataset
 from keras_tagger.data.datasets.vocabularies import GTZAN_10
 from keras_tagger.data.manifest import Clip, Manifest
 from keras_tagger.errors import ManifestError
+from keras_tagger.evaluation.compare import compare
+from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.tagger import load
-from keras_tagger.train.compare import compare
-from keras_tagger.train.evaluate import evaluate
 from keras_tagger.train.fit import fit
 from tiny import LEARNER, RATE, merged
 

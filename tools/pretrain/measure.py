@@ -35,9 +35,9 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.manifest import Manifest, label_matrix, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.evaluation.evaluate import score_clips
+from keras_tagger.evaluation.report import TagTable, macro, score
 from keras_tagger.tagger import Tagger, load
-from keras_tagger.train.evaluate import score_clips
-from keras_tagger.train.report import TagTable, macro, score
 
 POSITIVE = 0.3
 MIN_POSITIVES = 10

@@ -27,9 +27,9 @@ from absl import app, flags
 import keras_tagger
 from keras_tagger.data.prepared import Prepared, open_prepared
 from keras_tagger.errors import KerasTaggerError, ModelError
-from keras_tagger.packaged import read_packaged, weights_folder, write_packaged
+from keras_tagger.evaluation.thresholds import MIN_CLIPS, calibrate
+from keras_tagger.storage.pretrained import read_packaged, weights_folder, write_packaged
 from keras_tagger.tagger import Tagger, load
-from keras_tagger.train.calibrate import MIN_CLIPS, calibrate
 from pretrain.teacher import TAGS
 
 ATTRIBUTION = "ATTRIBUTION.md"

@@ -10,6 +10,6 @@ Nothing is downloaded: audio and annotations are licensed to whoever gets them. 
 """
 
 from keras_tagger.data.datasets.counts import DatasetCounts, count_dataset
-from keras_tagger.data.datasets.opening import open_dataset
+from keras_tagger.data.datasets.open import open_dataset
 
 __all__ = ["DatasetCounts", "count_dataset", "open_dataset"]

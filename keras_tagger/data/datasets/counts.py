@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from keras_tagger.data.datasets.opening import Opened, read_dataset
+from keras_tagger.data.datasets.open import Opened, read_dataset
 from keras_tagger.data.manifest import SPLITS
-from keras_tagger.data.tables import columns
+from keras_tagger.text import columns
 
 
 @dataclass(frozen=True)

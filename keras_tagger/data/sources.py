@@ -1,0 +1,36 @@
+"""What a path to labelled audio stands for: a manifest, a folder per tag, a prepared folder, or the demo clips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from keras_tagger.data.manifest import Manifest, read_folders, read_manifest
+from keras_tagger.data.prepared import INDEX, Prepared, open_prepared
+from keras_tagger.errors import ManifestError, ManifestNotFoundError
+
+
+def open_source(
+    path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
+) -> Manifest | Prepared:
+    """Open what `path` is: a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
+
+    "demo" is the manifest of the clips that are shipped with keras_tagger.
+
+    `tags` and `min_clips_per_tag` choose the vocabulary as in `read_manifest`; a prepared folder keeps its
+    own. Raises `ManifestNotFoundError` or `ManifestError`.
+    """
+    path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
+    if path.is_dir():
+        return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
+    if not path.exists():
+        raise ManifestNotFoundError(
+            f"expected a manifest or a folder. Received a path where there is nothing: '{path}'"
+        )
+    if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
+        raise ManifestError(
+            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'"
+        )
+    return read_manifest(path, tags, min_clips_per_tag)

@@ -1,0 +1,1 @@
+"""Measuring a tagger: scores, intervals, reports, comparisons, thresholds."""

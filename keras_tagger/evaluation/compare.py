@@ -1,0 +1,251 @@
+"""`compare`: is one model better than another, or were the clips kind to it? A paired bootstrap over the same clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_tagger.errors import ModelError
+from keras_tagger.evaluation.bootstrap import ClipScores, interval, resample, weighted_scores
+from keras_tagger.evaluation.report import Report, load_report
+from keras_tagger.text import columns
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number of two models: `a`, `b`, `difference` = b - a, its bootstrap interval, and how likely it is by chance.
+
+    `p_value` is two-sided: twice the smaller share of resamples in which the difference is at most, or at least, zero
+    (each share counting one resample more, so that it is never 0; Davison and Hinkley 1997, section 4.2).
+    """
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same clips and tags.
+
+    Attributes:
+        names: of a and b.
+        n_clips: clips that both reports have; left_out: clips that only one of them has.
+        tags: that both have, and that count in the macro means of both.
+        numbers: `Difference` by "roc_auc", "pr_auc" (macro means) and, where both have it, "accuracy".
+        per_tag: `Difference` of "roc_auc" and "pr_auc" by tag.
+        resamples, seed: of the bootstrap.
+    """
+
+    names: tuple[str, str]
+    n_clips: int
+    left_out: int
+    tags: tuple[str, ...]
+    numbers: Mapping[str, Difference]
+    per_tag: Mapping[str, Mapping[str, Difference]]
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; numbers that do not exist are None."""
+
+        def plain(difference: Difference) -> dict[str, Any]:
+            values = dataclasses.asdict(difference)
+            return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+        return {
+            "a": self.names[0],
+            "b": self.names[1],
+            "n_clips": self.n_clips,
+            "left_out": self.left_out,
+            "n_tags": len(self.tags),
+            "level": LEVEL,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            **{name: plain(difference) for name, difference in self.numbers.items()},
+            "per_tag": {tag: {name: plain(of) for name, of in both.items()} for tag, both in self.per_tag.items()},
+        }
+
+    def __str__(self) -> str:
+        titles = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
+        head = ["", "A", "B", "B - A", f"{LEVEL:.0%} interval", "p"]
+        rows = [head, *(_row(titles[name], of) for name, of in self.numbers.items())]
+        tag_rows = [["tag (PR-AUC)", *head[1:]], *(_row(tag, both["pr_auc"]) for tag, both in self.per_tag.items())]
+        left = f" ({self.left_out} clips that only one report has are left out)" if self.left_out else ""
+        return "\n\n".join(
+            [
+                f"A: {self.names[0]}\nB: {self.names[1]}\n{self.n_clips} clips of both{left}, {len(self.tags)} tags",
+                columns(rows),
+                columns(tag_rows),
+                f"Paired bootstrap over clips, {self.resamples} resamples, seed {self.seed}; p is two-sided, and for "
+                "tags not corrected for their number.",
+            ]
+        )
+
+
+def compare(
+    report_a: Report | str | os.PathLike[str],
+    report_b: Report | str | os.PathLike[str],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two reports by a paired bootstrap: every resample draws clips, and scores both models on them.
+
+    Args:
+        report_a, report_b: a `Report`, or a directory that has one (`report.json` and `scores.npz`), such as a run's.
+        resamples: draws of clips.
+        seed: of the draws.
+
+    Raises:
+        ModelError: a report without clip scores, no clip or tag in common, or labels that differ.
+        ModelNotFoundError: no report there.
+    """
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in (resamples, seed)):
+        raise ModelError(f"expected whole numbers of resamples and seed. Received: {resamples!r} and {seed!r}.")
+    if resamples < 1 or seed < 0:
+        raise ModelError(
+            f"expected resamples of at least 1 and a seed of at least 0. Received: {resamples} and {seed}."
+        )
+    names, found = zip(*(_opened(report, side) for report, side in ((report_a, "A"), (report_b, "B"))), strict=True)
+    a, b = _aligned(*found)
+    drawn_a, drawn_b = (resample(side, resamples, seed) for side in (a, b))
+    points_a, points_b = (_points(side) for side in (a, b))
+    numbers = {}
+    for column in ("roc_auc", "pr_auc"):
+        mean_a, mean_b = (float(points[column][a.counted].mean()) for points in (points_a, points_b))
+        differences = drawn_b.macro(column, a.counted) - drawn_a.macro(column, a.counted)
+        numbers[column] = _difference(mean_a, mean_b, differences)
+    if drawn_a.accuracy is not None and drawn_b.accuracy is not None:
+        share_a, share_b = (_share(side.correct) for side in (a, b))
+        numbers["accuracy"] = _difference(share_a, share_b, drawn_b.accuracy - drawn_a.accuracy)
+    per_tag = {
+        tag: {
+            column: _difference(
+                float(points_a[column][index]),
+                float(points_b[column][index]),
+                getattr(drawn_b, column)[:, index] - getattr(drawn_a, column)[:, index],
+            )
+            for column in ("roc_auc", "pr_auc")
+        }
+        for index, tag in enumerate(a.tags)
+        if a.counted[index]
+    }
+    left_out = len(set(_keys(found[0].clips)) ^ set(_keys(found[1].clips)))
+    return Comparison((names[0], names[1]), len(a.clips), left_out, tuple(per_tag), numbers, per_tag, resamples, seed)
+
+
+def _opened(report: Report | str | os.PathLike[str], side: str) -> tuple[str, ClipScores]:
+    name = side if isinstance(report, Report) else str(Path(report))
+    opened = report if isinstance(report, Report) else load_report(report)
+    if opened.clip_scores is None:
+        raise ModelError(
+            f"expected a report with the scores of every clip (scores.npz, which evaluate writes). Received: {name}, "
+            "without them."
+        )
+    return name, opened.clip_scores
+
+
+def _keys(clips: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Names with how often each was there before: a file that two clips share is matched in its order."""
+    seen = Counter[str]()
+    keys = []
+    for clip in clips:
+        keys.append((clip, seen[clip]))
+        seen[clip] += 1
+    return keys
+
+
+def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
+    """The same clips and tags of both, in the order of a; a tag counts where it does in both."""
+    place = {key: index for index, key in enumerate(_keys(b.clips))}
+    rows = [(index, place[key]) for index, key in enumerate(_keys(a.clips)) if key in place]
+    if not rows:
+        raise ModelError(
+            f"expected two reports on the same clips. Received: reports without one in common "
+            f"({a.clips[0]!r} ... and {b.clips[0]!r} ...)."
+        )
+    pairs = [(a.tags.index(tag), b.tags.index(tag)) for tag in a.tags if tag in b.tags]
+    counted = np.array([bool(a.counted[i] and b.counted[j]) for i, j in pairs])
+    if not counted.any():
+        raise ModelError(
+            f"expected two reports with a scored tag in common. Received: {', '.join(a.tags)[:80]} and "
+            f"{', '.join(b.tags)[:80]}."
+        )
+    sides = []
+    for which, side in enumerate((a, b)):
+        chosen = np.ix_([pair[which] for pair in rows], [pair[which] for pair in pairs])
+        sides.append(
+            ClipScores(
+                tuple(side.clips[pair[which]] for pair in rows),
+                tuple(side.tags[pair[which]] for pair in pairs),
+                side.labels[chosen],
+                side.scores[chosen],
+                side.positive,
+                counted,
+                None if side.correct is None else side.correct[[pair[which] for pair in rows]],
+            )
+        )
+    first, second = sides
+    unequal = ~np.isclose(first.labels, second.labels, atol=1e-6, equal_nan=True)
+    if unequal.any():
+        row, column = (int(index) for index in np.argwhere(unequal)[0])
+        raise ModelError(
+            f"expected the same labels in both reports. Received: {first.tags[column]} of {first.clips[row]!r} is "
+            f"{first.labels[row, column]:g} in A and {second.labels[row, column]:g} in B."
+        )
+    if first.positive != second.positive:
+        raise ModelError(
+            f"expected one threshold of labels in both reports. Received: {first.positive:g} and {second.positive:g}."
+        )
+    # Clips left out may leave a tag without one of the two kinds.
+    scored = np.isfinite(_points(first)["roc_auc"]) & counted
+    if not scored.any():
+        raise ModelError("expected a tag with both kinds of clips among the common ones. Received: none.")
+    first, second = (dataclasses.replace(side, counted=scored) for side in (first, second))
+    return first, second
+
+
+def _points(found: ClipScores) -> dict[str, np.ndarray]:
+    """The scores themselves, by column [n_tags]."""
+    once = np.ones((1, len(found.clips)))
+    scores = []
+    for tag in range(len(found.tags)):
+        labels = found.labels[:, tag]
+        scores.append(weighted_scores(labels > found.positive, found.scores[:, tag], once * ~np.isnan(labels)))
+    return {
+        column: np.array([float(of[which][0]) for of in scores]) for which, column in enumerate(("roc_auc", "pr_auc"))
+    }
+
+
+def _share(correct: np.ndarray | None) -> float:
+    known = np.zeros(0) if correct is None else correct[np.isfinite(correct)]
+    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
+
+
+def _difference(a: float, b: float, differences: np.ndarray) -> Difference:
+    known = differences[np.isfinite(differences)]
+    low, high = interval(known, LEVEL)
+    if not len(known):
+        return Difference(a, b, b - a, low, high, float("nan"))
+    # Sums in another order differ in the last bit.
+    below, above = ((1 + np.count_nonzero(side <= 1e-12)) / (1 + len(known)) for side in (known, -known))
+    return Difference(a, b, b - a, low, high, float(min(1.0, 2 * min(below, above))))
+
+
+def _row(name: str, of: Difference) -> list[str]:
+    return [
+        *(name, f"{of.a:.4f}", f"{of.b:.4f}", f"{of.difference:+.4f}"),
+        *(f"{of.low:+.4f} to {of.high:+.4f}", f"{of.p_value:.3f}"),
+    ]

@@ -1,0 +1,154 @@
+"""The signatures of an export: what a served model takes and gives. `keras_tagger.export.saved_model` writes them to a SavedModel.
+
+    serving_default  waveform float32 [B, samples]    -> tags float32 [B, n]
+    wav              audio_bytes string [B] (RIFF WAV, 16-bit PCM, any rate and channels) -> tags
+    classify         inputs string [B]: tf.Example with a float feature "waveform", or one of bytes "audio_bytes" (WAV)
+                                                      -> classes string [B, n], scores float32 [B, n], best first
+    attention        waveform -> tags, attention float32 [B, layers, heads, 1+T, 1+T], heatmap [B, T], times [B, T]
+    contributions    waveform -> tags, contributions float32 [B, n, T], times [B, T]
+    embedding        waveform -> embedding float32 [B, D]
+
+All inputs and outputs are dense and batch-major, and only stock TensorFlow ops are reached. Waveforms are at the
+model's sample rate, in about -1..1; `times` are the tokens' centres in seconds. Clips may have any length from one
+sample; those longer than the model's window are seen window by window (`keras_tagger.export.windowed`), as `Tagger`
+does. A waveform without clips or samples, or with a sample that is not finite, is refused (INVALID_ARGUMENT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_tagger.audio import MAX_RATE, MIN_RATE
+from keras_tagger.export.resample import resample
+from keras_tagger.export.windowed import analyze_windows
+from keras_tagger.models.music_tagger import MusicTagger
+
+# An attention map grows with the square of the clip's length, and no message holds more than 2 GiB.
+MAX_ATTENTION_VALUES = 2**28
+
+
+def signatures(model: MusicTagger) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    """The `tf.function`s by signature name, for `tf.saved_model.save`."""
+    waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
+    names = tf.constant(model.tags)
+
+    def times(tokens: tf.Tensor) -> tf.Tensor:
+        # tokens: an output whose first axis is the batch and whose last is the tokens.
+        shape = tf.shape(tokens)
+        centres = (tf.range(shape[-1], dtype=tf.float32) + 0.5) * model.hop_seconds
+        return tf.broadcast_to(centres, [shape[0], shape[-1]])
+
+    def tags_of_each(inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        # One by one: clips of a batch may differ in length, and padding would change their tags.
+        def one(item: tf.Tensor) -> tf.Tensor:
+            return analyze_windows(model, usable(decode(item)[tf.newaxis]), ("tags",))["tags"][0]
+
+        spec = tf.TensorSpec([len(model.tags)], tf.float32)
+        return tf.map_fn(one, at_least_one(inputs), fn_output_signature=spec, parallel_iterations=1)
+
+    @tf.function(input_signature=[waveform])
+    def serving_default(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return analyze_windows(model, usable(waveform), ("tags",))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
+    def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio.sample_rate))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio.sample_rate))
+        order = tf.argsort(scores, direction="DESCENDING", stable=True)
+        return {"classes": tf.gather(names, order), "scores": tf.gather(scores, order, batch_dims=1)}
+
+    @tf.function(input_signature=[waveform])
+    def attention(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        waveform = attention_fits(model, usable(waveform))
+        found = analyze_windows(model, waveform, ("tags", "attention"))
+        return {**found, "times": times(found["heatmap"])}
+
+    @tf.function(input_signature=[waveform])
+    def contributions(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = analyze_windows(model, usable(waveform), ("tags", "contributions"))
+        return {**found, "times": times(found["contributions"])}
+
+    @tf.function(input_signature=[waveform])
+    def embedding(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return analyze_windows(model, usable(waveform), ("embedding",))
+
+    functions = (serving_default, wav, classify, attention, contributions, embedding)
+    return {function.python_function.__name__: function for function in functions}
+
+
+def decode_wav(data: tf.Tensor, sample_rate: int) -> tf.Tensor:
+    """One RIFF WAV (string scalar) as mono float32 [samples] at `sample_rate`.
+
+    `tf.audio.decode_wav` reads 16-bit PCM alone; of everything else it says what it met.
+    """
+    channels, rate = tf.audio.decode_wav(data)
+    possible = tf.debugging.Assert(
+        (rate >= MIN_RATE) & (rate <= MAX_RATE),
+        [f"expected a WAV with a sample rate of {MIN_RATE} to {MAX_RATE} Hz. Received:", rate],
+    )
+    with tf.control_dependencies([possible]):
+        return resample(tf.reduce_mean(channels, axis=1), tf.identity(rate), sample_rate)
+
+
+def decode_example(example: tf.Tensor, sample_rate: int) -> tf.Tensor:
+    """The clip in a serialized tf.Example (string scalar): float32 [samples], empty where it has none."""
+    features = {
+        "waveform": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
+        "audio_bytes": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    }
+    found = tf.io.parse_single_example(example, features)
+    waveform, data = found["waveform"], found["audio_bytes"]
+    given = tf.debugging.Assert(
+        (tf.size(waveform) > 0) | (tf.strings.length(data) > 0),
+        ["expected a float feature waveform, or a bytes feature audio_bytes, in every tf.Example. Received: neither."],
+    )
+    with tf.control_dependencies([given]):
+        return tf.cond(tf.size(waveform) > 0, lambda: waveform, lambda: decode_wav(data, sample_rate))
+
+
+def usable(waveform: tf.Tensor) -> tf.Tensor:
+    """The waveform float32 [B, samples] itself, refused when it is empty or not finite."""
+    shape = tf.shape(waveform)
+    enough = tf.debugging.Assert(
+        tf.reduce_all(shape > 0),
+        ["expected at least one clip, of at least one sample. Received a waveform of shape", shape],
+    )
+    with tf.control_dependencies([enough]):
+        finite = tf.debugging.Assert(
+            tf.reduce_all(tf.math.is_finite(waveform)),
+            ["expected a waveform of finite numbers. Received: NaN or infinity in it."],
+        )
+    with tf.control_dependencies([finite]):
+        return tf.identity(waveform)
+
+
+def at_least_one(inputs: tf.Tensor) -> tf.Tensor:
+    """The strings [B] themselves, refused when there are none."""
+    enough = tf.debugging.Assert(tf.size(inputs) > 0, ["expected at least one clip. Received: none."])
+    with tf.control_dependencies([enough]):
+        return tf.identity(inputs)
+
+
+def attention_fits(model: MusicTagger, waveform: tf.Tensor) -> tf.Tensor:
+    """The waveform float32 [B, samples] itself, refused when its attention would not fit into one reply."""
+    maps = model.model.encoder.n_layers * model.model.encoder.n_heads
+    shape = tf.shape(waveform, out_type=tf.int64)
+    tokens = -(-shape[1] // model.token_samples)
+    # Of doubles, as the product may be beyond what an integer holds.
+    values = maps * tf.cast(shape[0], tf.float64) * tf.square(tf.cast(1 + tokens, tf.float64))
+    longest = int((MAX_ATTENTION_VALUES / maps) ** 0.5 - 1) * model.hop_seconds
+    fits = tf.debugging.Assert(
+        values <= MAX_ATTENTION_VALUES,
+        [
+            f"expected clips of at most {longest:.0f} s, or fewer of them, for the signature attention. "
+            "Received a waveform of shape",
+            shape,
+        ],
+    )
+    with tf.control_dependencies([fits]):
+        return tf.identity(waveform)

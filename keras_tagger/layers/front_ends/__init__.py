@@ -1,0 +1,30 @@
+"""The front-ends, a file for each family; `front_end_from_config` makes one by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_tagger.layers.front_ends.base import FrontEnd
+from keras_tagger.layers.front_ends.compact import CompactFrontEnd
+from keras_tagger.layers.front_ends.residual import PooledFrontEnd, ResidualFrontEnd
+from keras_tagger.layers.front_ends.sample import SampleFrontEnd
+from keras_tagger.layers.front_ends.timbral import TimbralFrontEnd
+
+__all__ = [
+    "CompactFrontEnd",
+    "FrontEnd",
+    "PooledFrontEnd",
+    "ResidualFrontEnd",
+    "SampleFrontEnd",
+    "TimbralFrontEnd",
+    "front_end_from_config",
+]
+
+
+def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kwargs: Any) -> FrontEnd:
+    """The front-end of a `FrontEndConfig`, giving tokens of `width` channels."""
+    if kind in ("timbral", "sample"):
+        one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
+        return one_number(width, channels=channels[0], **kwargs)
+    stages = {"compact": CompactFrontEnd, "residual": ResidualFrontEnd, "pooled": PooledFrontEnd}[kind]
+    return stages(width, channels=channels, **kwargs)

@@ -1,0 +1,1 @@
+"""Models on disk: run directories, pretrained weights, others' checkpoints."""

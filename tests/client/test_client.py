@@ -1,0 +1,193 @@
+"""The client against the embedded server, on modules whose outputs have a closed form."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_tagger.client.client import SAMPLE_RATE, Client
+from keras_tagger.errors import AudioNotFoundError, ServingError
+from keras_tagger.serving.server import Server
+
+SPEC = tf.TensorSpec([None, None], tf.float32, name="waveform")
+WEIGHTS = np.array([1.0, 3.0, -1.0, 2.0], np.float32)
+NAMES = ["piano", "drums", "flûte", "guitar"]
+
+
+class Tagger(tf.Module):
+    """tags = mean(waveform) x WEIGHTS, named NAMES; one token a second, whose heat is the second's mean."""
+
+    @tf.function(input_signature=[SPEC])
+    def tag(self, waveform):
+        return {"tags": tf.reduce_mean(waveform, axis=1, keepdims=True) * WEIGHTS}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        feature = {"waveform": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)}
+        scores = self.tag(tf.io.parse_example(inputs, feature)["waveform"])["tags"]
+        order = tf.argsort(scores, direction="DESCENDING")
+        return {"classes": tf.gather(NAMES, order), "scores": tf.gather(scores, order, batch_dims=1)}
+
+    @tf.function(input_signature=[SPEC])
+    def attention(self, waveform):
+        heat = tf.reduce_mean(tf.reshape(waveform, [tf.shape(waveform)[0], -1, SAMPLE_RATE]), axis=2)
+        times = tf.cast(tf.range(tf.shape(heat)[1]), tf.float32)[None] + 0.5
+        return {"heatmap": heat, "times": times, "attention": heat[:, :, None] * heat[:, None, :]}
+
+    @tf.function(input_signature=[SPEC])
+    def contributions(self, waveform):
+        maps = self.attention(waveform)
+        return {"contributions": maps["heatmap"][:, None, :] * WEIGHTS[:, None], "times": maps["times"]}
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    base = tmp_path_factory.mktemp("client")
+    module = Tagger()
+    signatures = {"serving_default": module.tag}
+    for name in ("classify", "attention", "contributions"):
+        signatures[name] = getattr(module, name)
+    tf.saved_model.save(module, str(base / "3"), signatures=signatures)
+    with Server(base, port=0) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def client(served):
+    with Client(served, window_seconds=2.0) as client:
+        yield client
+
+
+def steps(*values: float) -> tuple[np.ndarray, int]:
+    """A clip with one value for each second."""
+    return np.repeat(np.array(values, np.float32), SAMPLE_RATE), SAMPLE_RATE
+
+
+def test_predict(client):
+    waveform = np.array([[1.0, 3.0], [0.0, 0.5]], np.float32)
+    outputs = client.predict({"waveform": waveform}, outputs=["tags"])
+    assert list(outputs) == ["tags"]
+    np.testing.assert_allclose(outputs["tags"], np.outer([2.0, 0.25], WEIGHTS), rtol=1e-6)
+
+
+def test_metadata(client):
+    metadata = client.metadata()
+    assert sorted(metadata) == ["attention", "classify", "contributions", "serving_default"]
+    assert metadata["serving_default"] == {
+        "inputs": {"waveform": ("float32", [None, None])},
+        "outputs": {"tags": ("float32", [None, 4])},
+    }
+
+
+def test_tag_gives_the_highest_scores_first_by_the_models_names(client):
+    scores = client.tag(steps(0.5), top=3)
+    assert list(scores.items()) == [
+        ("drums", pytest.approx(1.5)),
+        ("guitar", pytest.approx(1.0)),
+        ("piano", pytest.approx(0.5)),
+    ]
+    assert list(client.tag(steps(-0.5))) == ["flûte", "piano", "guitar", "drums"]
+
+
+def test_names_can_be_given(client):
+    scores = client.tag(steps(0.5), top=2, tags=["a", "b", "c", "d"])
+    assert list(scores.items()) == [("b", pytest.approx(1.5)), ("d", pytest.approx(1.0))]
+
+
+@pytest.mark.parametrize("tags", [None, NAMES])
+def test_tags_of_a_long_clip_are_the_mean_of_its_windows_by_new_samples(client, tags):
+    # Windows of two seconds: (0.1, 0.3), (-0.5, -0.7) and, for the fifth second, (-0.7, 0.9). The second is
+    # negative, so its reply of `classify` has the names in the opposite order.
+    mean = (2 * 0.2 + 2 * -0.6 + 1 * 0.1) / 5
+    scores = client.tag(steps(0.1, 0.3, -0.5, -0.7, 0.9), tags=tags)
+    assert list(scores) == ["flûte", "piano", "guitar", "drums"]
+    assert list(scores.values()) == pytest.approx([-mean, mean, 2 * mean, 3 * mean], rel=1e-5)
+
+
+def test_a_model_that_does_not_name_its_tags(tagger):
+    with Client(tagger.address, "m") as client:
+        with pytest.raises(ServingError) as caught:
+            client.tag(steps(0.5))
+        assert str(caught.value) == (
+            "expected a model with the signature classify, or the names of its tags as `tags`. Received: "
+            f'server at {tagger.address} answered FAILED_PRECONDITION: Serving signature key "classify" not found.'
+        )
+        scores = client.tag(steps(0.5), tags=["a", "b", "c"])  # `served_modules.WEIGHTS` x 0.5
+        assert list(scores.items()) == [("a", 0.5), ("c", 0.25), ("b", -1.0)]
+
+
+def test_a_model_whose_classify_is_of_another_kind(tmp_path):
+    module = Tagger()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"classify": module.tag})
+    with (
+        Server(tmp_path, "m", port=0) as server,
+        Client(f"127.0.0.1:{server.port}", "m") as client,
+        pytest.raises(ServingError, match="answered INVALID_ARGUMENT: "),
+    ):
+        client.tag(steps(0.5))
+
+
+def test_a_map_is_of_half_a_minute_unless_said_otherwise(client):
+    clip = np.full(31 * SAMPLE_RATE, 0.5, np.float32)
+    heatmap = client.attention((clip, SAMPLE_RATE))["heatmap"]
+    assert heatmap.shape == (1, 30)
+    np.testing.assert_allclose(heatmap, 0.5, rtol=1e-5)
+
+
+def test_audio_is_resampled_to_the_models_rate(client):
+    clip = np.full((44_100, 2), 0.25, np.float32)
+    heatmap = client.attention((clip, 44_100))["heatmap"]
+    assert heatmap.shape == (1, 1)
+    assert heatmap[0, 0] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_attention_and_contributions_of_the_stretch_asked_for(client):
+    clip = steps(0.1, 0.2, 0.3, 0.4, 0.5)
+    reply = client.attention(clip, start_seconds=1.0, seconds=2.0)
+    np.testing.assert_allclose(reply["heatmap"], [[0.2, 0.3]], rtol=1e-5)
+    np.testing.assert_allclose(reply["times"], [[1.5, 2.5]])
+    np.testing.assert_allclose(reply["attention"][0], np.outer([0.2, 0.3], [0.2, 0.3]), rtol=1e-5)
+    reply = client.contributions(clip, seconds=2.0)
+    np.testing.assert_allclose(reply["contributions"][0], np.outer(WEIGHTS, [0.1, 0.2]), rtol=1e-5)
+    np.testing.assert_allclose(reply["times"], [[0.5, 1.5]])
+
+
+def test_a_refusal_is_one_sentence_with_the_status(client, served):
+    with pytest.raises(ServingError) as caught:
+        client.predict({"waveform": np.zeros((1, 2), np.float32)}, "x")
+    text = f'server at {served} answered FAILED_PRECONDITION: Serving signature key "x" not found.'
+    assert str(caught.value) == text
+    with (
+        Client(served, model_name="other") as other,
+        pytest.raises(ServingError, match="NOT_FOUND: Servable"),
+    ):
+        other.metadata()
+
+
+def test_an_unreachable_server():
+    with Client("127.0.0.1:1", timeout_seconds=20) as client, pytest.raises(ServingError) as caught:
+        client.metadata()
+    assert str(caught.value).startswith("expected a server at 127.0.0.1:1. Received: UNAVAILABLE")
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_in_arguments(client, served):
+    with pytest.raises(ServingError, match=r"expected 4 names, one for each tag served\. Received: 2"):
+        client.tag(steps(0.5), tags=["a", "b"])
+    with pytest.raises(ServingError, match=r"expected a window_seconds above 0\. Received: 0"):
+        Client(served, window_seconds=0)
+    with pytest.raises(AudioNotFoundError):
+        client.tag("/nowhere/at/all.wav")
+
+
+def test_importing_the_client_imports_neither_tensorflow_nor_grpc():
+    code = (
+        "import sys, keras_tagger.client.client; "
+        "print([name for name in ('tensorflow', 'grpc', 'tensorflow_serving') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,220 @@
+"""Long clips: the client's answers are the tagger's, window by window, and of one version of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+
+import grpc
+import numpy as np
+import pytest
+import soundfile
+
+import tiny
+from keras_tagger.client import AsyncClient, Client
+from keras_tagger.client import plans as questions
+from keras_tagger.errors import ServingError
+from keras_tagger.serving.server import Server
+from scripted import scripted_server, waveforms
+
+WINDOW, TOKEN = 14336, 2048
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return tiny.random_tagger()
+
+
+@pytest.fixture(scope="module")
+def served(tagger, tmp_path_factory):
+    base = tmp_path_factory.mktemp("windows")
+    tagger.export(base)
+    with Server(base, port=0, enable_model_warmup=False) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(autouse=True)
+def short_requests(monkeypatch):
+    """Clips count as long from two seconds on, so that the tests are short."""
+    monkeypatch.setattr(questions, "MAX_REQUEST_SECONDS", 2.0)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Seven and a half seconds, not a whole number of windows or tokens, as a file."""
+    path = tmp_path_factory.mktemp("clip") / "long.wav"
+    soundfile.write(path, tiny.noise(120_501, 3), tiny.RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture
+def client(served):
+    with Client(served) as client:
+        yield client
+
+
+def test_a_long_clip_is_seen_as_the_tagger_sees_it(client, tagger, clip):
+    scores = client.classify(clip)
+    assert list(scores) == list(tagger.tag(clip, top=None).names)
+    np.testing.assert_allclose([scores[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
+    assert client.tag(clip, top=2) == dict(list(scores.items())[:2])
+    named = client.tag(clip, tags=["x", "y", "z"])
+    np.testing.assert_allclose([named[name] for name in "xyz"], tagger.scores(clip), atol=1e-6)
+    np.testing.assert_allclose(client.embed(clip), tagger.embed(clip), atol=1e-5)
+    assert (tagger.model.window_samples, tagger.model.token_samples) == (WINDOW, TOKEN)
+    # Pieces of two seconds whose windows begin elsewhere would give other scores.
+    with Client(client.address, window_seconds=2.0) as other:
+        differences = np.abs(np.array([other.classify(clip)[tag] for tag in tagger.tags]) - tagger.scores(clip))
+    assert differences.max() > 1e-5
+
+
+def test_maps_of_a_long_clip_are_the_taggers(client, tagger, clip):
+    expected = tagger.contributions(clip)
+    for found in (client.heatmap(clip), asyncio.run(asynchronous(client.address, clip))):
+        assert found.tags == expected.tags == tiny.TAGS
+        assert found.method == "contributions"
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+        np.testing.assert_allclose(found.times, expected.times, atol=1e-5)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    attention = tagger.attention(clip).heatmap()
+    found = client.heatmap(clip, "attention")
+    assert found.tags == ("attention",)
+    np.testing.assert_allclose(found.values, attention.values, atol=1e-5)
+    np.testing.assert_allclose(found.times, attention.times, atol=1e-5)
+
+
+async def asynchronous(address, clip):
+    async with AsyncClient(address) as client:
+        return await client.heatmap(clip)
+
+
+def test_a_stretch_of_a_long_clip_is_a_clip_of_its_own(client, tagger, clip):
+    waveform = tiny.noise(120_501, 3)[16000 : 16000 + 64000]
+    expected = tagger.contributions((waveform, tiny.RATE), ["mid", "high"])
+    found = client.heatmap(clip, tags=["mid", "high"], start_seconds=1.0, seconds=4.0)
+    assert found.tags == ("mid", "high")
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.times, expected.times + 1.0, atol=1e-5)
+    reply = client.contributions(clip, 1.0, 4.0)
+    np.testing.assert_allclose(reply["contributions"][0, [2, 0]], expected.values, atol=1e-5)
+    np.testing.assert_allclose(reply["times"][0], expected.times + 1.0, atol=1e-5)
+    np.testing.assert_allclose(reply["tags"][0, [2, 0]], expected.scores, atol=1e-5)
+
+
+def test_attention_of_all_of_a_clip_is_without_weights(client, tagger, clip):
+    reply = client.attention(clip, seconds=None)
+    assert sorted(reply) == ["heatmap", "tags", "times"]
+    np.testing.assert_allclose(reply["heatmap"], tagger.attention(clip).heatmap().values, atol=1e-5)
+    assert client.attention(clip, seconds=1.5)["attention"].shape == (1, 2, 2, 13, 13)
+
+
+def test_a_short_clip_is_one_request_and_equal_too(client, tagger):
+    clip = (tiny.noise(30_000, 4), tiny.RATE)
+    np.testing.assert_allclose(client.heatmap(clip).values, tagger.contributions(clip).values, atol=1e-5)
+    scores = client.classify(clip)
+    np.testing.assert_allclose([scores[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
+
+
+def test_the_window_that_is_given_need_not_be_measured(served, tagger, clip):
+    with Client(served, window_seconds=WINDOW / tiny.RATE) as client:
+        np.testing.assert_allclose(client.embed(clip), tagger.embed(clip), atol=1e-5)
+
+
+def test_names_of_rows_and_kinds(client, clip):
+    assert client.tag_names() == tiny.TAGS
+    with pytest.raises(ServingError, match=r"tags: expected some of high, low, mid\. Received: 'kazoo'\."):
+        client.heatmap(clip, tags=["kazoo"])
+    with pytest.raises(ServingError, match=r"kind: expected one of attention, contributions\. Received: 'x'\."):
+        client.heatmap(clip, "x")
+    with pytest.raises(ServingError, match=r"tags: expected none for attention, .* Received: low\."):
+        client.heatmap(clip, "attention", ["low"])
+    with pytest.raises(ServingError, match=r"top: expected at least 1\. Received: 0\."):
+        client.tag(clip, top=0)
+
+
+def test_the_async_client_answers_many_at_a_time(served, tagger):
+    clips = [(tiny.noise(20_000 + 3000 * index, index), tiny.RATE) for index in range(6)]
+
+    async def ask():
+        async with AsyncClient(served) as client:
+            scores = await asyncio.gather(*(client.tag(clip, top=None) for clip in clips))
+            one = clips[0]
+            metadata = await client.metadata()
+            arrays = await client.predict({"waveform": one[0][np.newaxis]}, outputs=["tags"])
+            maps = (await client.attention(one), await client.contributions(one))
+            return scores, metadata, arrays, maps, await client.embed(one), await client.tag_names()
+
+    scores, metadata, arrays, (attention, contributions), embedding, names = asyncio.run(ask())
+    for clip, found in zip(clips, scores, strict=True):
+        np.testing.assert_allclose([found[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
+    assert metadata["embedding"]["inputs"] == {"waveform": ("float32", [None, None])}
+    np.testing.assert_allclose(arrays["tags"][0], tagger.scores(clips[0]), atol=1e-6)
+    np.testing.assert_allclose(attention["heatmap"], tagger.attention(clips[0]).heatmap().values, atol=1e-5)
+    np.testing.assert_allclose(contributions["contributions"][0], tagger.contributions(clips[0]).values, atol=1e-5)
+    np.testing.assert_allclose(embedding, tagger.embed(clips[0]), atol=1e-5)
+    assert names == tiny.TAGS
+
+
+def mean_scores(weight: float):
+    """Answers `embedding` with weight x mean; refuses what would tell of windows."""
+
+    def answer(request, context):
+        if request.model_spec.signature_name != "embedding":
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Serving signature key not found.")
+        return {"embedding": waveforms(request).mean(axis=1, keepdims=True) * np.float32(weight)}
+
+    return answer
+
+
+def test_a_clip_is_never_answered_by_two_versions():
+    versions = []
+
+    def answer(number, request, context):
+        # Version 1 answers the first two requests, so that the clip has begun when version 2 comes.
+        outputs = mean_scores(1.0 if number < 3 else 10.0)(request, context)
+        versions.append(1 if number < 3 else 2)
+        return outputs, versions[-1]
+
+    clip = (np.repeat(np.float32([0.1, 0.2, 0.3, 0.4, 0.5]), 16000 * 16), 16000)
+    with scripted_server(answer) as (address, _), Client(address, window_seconds=2.0) as client:
+        assert client.embed(clip)[0] == pytest.approx(3.0, rel=1e-5)
+    assert versions[0] == 1
+    assert 2 in versions
+
+
+def test_versions_that_change_without_end_are_told():
+    def answer(number, request, context):
+        return mean_scores(1.0)(request, context), number
+
+    clip = (np.zeros(16000 * 80, np.float32), 16000)
+    with (
+        scripted_server(answer) as (address, _),
+        Client(address, window_seconds=1.0) as client,
+        pytest.raises(ServingError, match="expected one version of the model to answer for a whole clip"),
+    ):
+        client.embed(clip)
+
+
+def test_memory_does_not_grow_with_the_clip(tmp_path):
+    sizes = []
+
+    def answer(number, request, context):
+        sizes.append(request.ByteSize())
+        return mean_scores(1.0)(request, context), 1
+
+    path, minutes = tmp_path / "long.wav", 4
+    with soundfile.SoundFile(path, "w", tiny.RATE, 1, "PCM_16") as file:
+        for _ in range(minutes):
+            file.write(np.full(60 * tiny.RATE, 0.25, np.float32))
+    with scripted_server(answer) as (address, _), Client(address, window_seconds=2.0) as client:
+        tracemalloc.start()
+        try:
+            mean = client.embed(path)[0]
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert mean == pytest.approx(0.25, abs=1e-4)
+    whole = minutes * 60 * tiny.RATE * 4
+    assert sum(sizes) > whole
+    # The server, which is in this process, has the requests too.
+    assert peak < whole / 2

@@ -1,0 +1,111 @@
+"""The signatures' own work: WAV of any rate and channels, tf.Examples, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from keras_tagger.export.signatures import MAX_ATTENTION_VALUES, attention_fits
+from tiny import RATE, TAGS, noise
+
+
+def riff(wave: np.ndarray, rate: int, subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format="WAV", subtype=subtype)
+    return file.getvalue()
+
+
+def example(**features: Any) -> bytes:
+    made = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, bytes)
+        else tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        for name, value in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def served(exported: Path) -> Any:
+    loaded = tf.saved_model.load(exported)
+    return lambda signature, **inputs: {
+        name: value.numpy()
+        for name, value in loaded.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()}).items()
+    }
+
+
+def test_wav_takes_a_batch_of_any_rates_channels_and_lengths(tagger: Any, served: Any) -> None:
+    clips = [
+        (noise(20000, 1), RATE),
+        (np.stack([noise(50000, 2), noise(50000, 3)], axis=1), 44100),
+        (np.stack([noise(70000, seed) for seed in range(6)], axis=1), 48000),
+        (noise(9000, 5), 8000),
+        (noise(30000, 6), 22050),
+        (noise(1, 7), 11025),
+    ]
+    files = [riff(wave, rate) for wave, rate in clips]
+    found = served("wav", audio_bytes=files)["tags"]
+    assert found.shape == (len(files), len(TAGS))
+    for row, data in zip(found, files, strict=True):
+        # What soxr leaves of the highest fifth of an octave differs.
+        np.testing.assert_allclose(row, tagger.scores(data), atol=2e-3)
+
+
+def test_classify_takes_audio_bytes_beside_waveforms(tagger: Any, served: Any) -> None:
+    wave, data = noise(20000, 1), riff(noise(40000, 2), 44100)
+    found = served("classify", inputs=[example(waveform=wave), example(audio_bytes=data)])
+    for index, source in enumerate([(wave, RATE), data]):
+        scores = tagger.scores(source)
+        assert [name.decode() for name in found["classes"][index]] == [TAGS[i] for i in np.argsort(-scores)]
+        np.testing.assert_allclose(found["scores"][index], np.sort(scores)[::-1], atol=2e-3)
+
+
+BAD = np.array([[0.0, np.nan]], np.float32)
+REFUSED = {
+    "no clip": ("serving_default", {"waveform": np.zeros((0, 5), np.float32)}, "at least one clip, .* shape.*0 5"),
+    "no sample": ("embedding", {"waveform": np.zeros((2, 0), np.float32)}, "at least one sample.*2 0"),
+    "millions of clips without samples": (
+        "attention",
+        {"waveform": np.zeros((2**24, 0), np.float32)},
+        "at least one sample",
+    ),
+    "nan": ("serving_default", {"waveform": BAD}, "expected a waveform of finite numbers. Received: NaN or infinity"),
+    "infinity": ("contributions", {"waveform": np.array([[0.5, -np.inf]], np.float32)}, "finite numbers"),
+    "nan in an example": ("classify", {"inputs": [example(waveform=BAD[0])]}, "finite numbers"),
+    "no file": ("wav", {"audio_bytes": np.zeros(0, object)}, "at least one clip. Received: none"),
+    "no example": ("classify", {"inputs": np.zeros(0, object)}, "at least one clip. Received: none"),
+    "an empty example": ("classify", {"inputs": [example()]}, "in every tf.Example. Received: neither"),
+    "not an example": ("classify", {"inputs": [b"not an example"]}, "parse"),
+    "not a wav": ("wav", {"audio_bytes": [b"ID3 and so on" * 9]}, "RIFF|Header mismatch"),
+    "24 bits": ("wav", {"audio_bytes": [riff(noise(99), RATE, "PCM_24")]}, "Can only read 16-bit WAV files"),
+    "float": ("wav", {"audio_bytes": [riff(noise(99), RATE, "FLOAT")]}, "Bad audio format for WAV"),
+    "truncated": ("wav", {"audio_bytes": [riff(noise(99), RATE)[:60]]}, "Data too short|truncated|Incomplete"),
+    "a wav without samples": ("wav", {"audio_bytes": [riff(noise(99)[:0], RATE)]}, "at least one sample"),
+    "an impossible rate": ("wav", {"audio_bytes": [riff(noise(99), 999)]}, "1000 to 1000000 Hz. Received:.*999"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_tagged_is_refused_with_a_sentence(served: Any, case: str) -> None:
+    signature, inputs, text = REFUSED[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        served(signature, **inputs)
+
+
+def test_attention_beyond_one_message_is_refused(tagger: Any) -> None:
+    model = tagger.model
+    maps = model.model.encoder.n_layers * model.model.encoder.n_heads
+    longest = int((MAX_ATTENTION_VALUES / maps) ** 0.5 - 1)
+    assert maps * (1 + longest) ** 2 <= MAX_ATTENTION_VALUES < maps * (2 + longest) ** 2
+    fits = tf.function(lambda shape: tf.shape(attention_fits(model, tf.zeros(shape))), autograph=False)
+    np.testing.assert_array_equal(fits(tf.constant([1, longest * model.token_samples])), [1, longest * 2048])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected clips of at most 1048 s, or fewer of them"):
+        fits(tf.constant([1, longest * model.token_samples + 1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="fewer of them"):
+        fits(tf.constant([2, longest * model.token_samples]))

@@ -1,0 +1,142 @@
+"""The results page: well-formed, alone, and drawn from the report's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_curve
+
+from keras_tagger.evaluation.bootstrap import ClipScores
+from keras_tagger.evaluation.intervals import bootstrap_intervals
+from keras_tagger.evaluation.report import Report, counted_tags, macro, score
+from keras_tagger.views.report_page import confusions, precision_recall, report_page
+
+TAGS = ("rock & roll", "<b>", "never")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    rng = np.random.default_rng(0)
+    labels = (rng.uniform(size=(300, 3)) < (0.4, 0.1, 0.0)).astype(np.float32)
+    scores = np.clip(0.5 * labels + 0.5 * rng.uniform(size=labels.shape), 0, 1)
+    table = score(labels, scores, TAGS)
+    found = ClipScores(tuple(map(str, range(300))), TAGS, labels, scores, 0.5, counted_tags(table))
+    return Report(
+        macro(table, "roc_auc"),
+        macro(table, "pr_auc"),
+        table,
+        300,
+        "test",
+        ({"path": "a<i>.mp3", "reason": "broken"},),
+        {"epochs": 3, "train_seconds": 12.345678},
+        accuracy=0.625,
+        n_chunks=16,
+        intervals=bootstrap_intervals(found, 100),
+        clip_scores=found,
+    )
+
+
+def parsed(page: str) -> ElementTree.Element:
+    """The body; it is written as XML, but for the head's tags."""
+    return ElementTree.fromstring(page[page.index("<body>") : page.index("</body>") + len("</body>")])
+
+
+def test_the_page_needs_nothing_else(report: Report) -> None:
+    page = report_page(report)
+    assert page.startswith("<!DOCTYPE html>")
+    assert not re.search(r"https?://|src=|href=|@import|url\(|<script", page)
+    assert "&lt;b&gt;" in page
+    assert "<b></b>" not in page
+    assert "a&lt;i&gt;.mp3" in page
+
+
+def test_numbers_and_bars(report: Report) -> None:
+    body = parsed(report_page(report))
+    text = " ".join(body.itertext())
+    low, high = report.intervals["roc_auc"]
+    for shown in (f"{report.roc_auc:.4f}", f"{report.pr_auc:.4f}", "0.6250", f"{low:.4f} to {high:.4f}", "2 of 3"):
+        assert shown in text
+    assert "16 evenly spaced chunks" in text
+    assert "Intervals: 95%, percentiles of 100 bootstrap resamples of the clips (seed 0)." in text
+    training = [[cell.text for cell in row.findall("td")] for row in body.findall("table")[-1].findall("tr")]
+    assert training == [["epochs", "3"], ["train seconds", "12.35"]]
+    rows = [row for row in body.findall("table")[1].findall("tr") if row.find("td") is not None]
+    values = {row["tag"]: row for row in report.per_tag}
+    names = [row.find("td").text for row in rows]
+    assert names == [*sorted(TAGS[:2], key=lambda tag: -values[tag]["pr_auc"]), "never"]
+    for row in rows:
+        of = values[row.find("td").text]
+        scores = [f"{of[name]:.3f}" if np.isfinite(of[name]) else "-" for name in ("roc_auc", "pr_auc")]
+        found = [cell.text for cell in row.findall("td") if cell.text]
+        assert found == [of["tag"], str(of["n_positive"]), str(of["n_negative"]), *scores]
+    for row in rows[:2]:
+        of = values[row.find("td").text]
+        for svg, column in zip(row.iter("svg"), ("roc_auc", "pr_auc"), strict=True):
+            ground, bar = (float(rect.get("width")) for rect in svg.iter("rect"))
+            assert bar / ground == pytest.approx(of[column], abs=1e-3)
+            whisker, chance = (path.get("d") for path in svg.iter("path"))
+            left, right = (float(re.search(pattern, whisker)[1]) for pattern in (r"M([\d.]+)", r"H([\d.]+)"))
+            bounds = report.intervals["per_tag"][of["tag"]][column]
+            np.testing.assert_allclose([left / ground, right / ground], bounds, atol=1e-3)
+            share = 0.5 if column == "roc_auc" else of["n_positive"] / 300
+            assert float(re.search(r"M([\d.]+)", chance)[1]) / ground == pytest.approx(share, abs=1e-3)
+
+
+def test_curves_are_scikit_learns(report: Report) -> None:
+    found = report.clip_scores
+    present = found.labels[:, 0] > 0.5
+    recall, precision = precision_recall(present, found.scores[:, 0])
+    expected_precision, expected_recall, _ = precision_recall_curve(present, found.scores[:, 0])
+    # scikit-learn begins with the laxest threshold and ends with a point that it adds, (0, 1).
+    np.testing.assert_allclose(precision, expected_precision[-2::-1])
+    np.testing.assert_allclose(recall, expected_recall[-2::-1])
+    figures = list(parsed(report_page(report)).iter("figure"))
+    assert len(figures) == 2
+    best = max(report.per_tag, key=lambda row: row["pr_auc"] if np.isfinite(row["pr_auc"]) else -1)
+    assert "".join(figures[0].find("figcaption").itertext()) == f"{best['tag']} {best['pr_auc']:.3f}"
+    for figure in figures:
+        box = figure.find(".//rect")
+        left, top, size = (float(box.get(name)) for name in ("x", "y", "width"))
+        points = [tuple(map(float, point.split(","))) for point in figure.find(".//polyline").get("points").split()]
+        assert len(points) <= 200
+        assert points[0][0] == left
+        assert points[-1][0] == left + size
+        tag = figure.find("figcaption").text.strip()
+        column = TAGS.index(tag)
+        precision, recall, _ = precision_recall_curve(found.labels[:, column] > 0.5, found.scores[:, column])
+        for x, y in points[1:-1]:
+            # Of each recall the best precision; the pixels have one decimal.
+            best_here = precision[np.abs(recall - (x - left) / size) < 0.002].max()
+            assert 1 - (y - top) / size == pytest.approx(best_here, abs=1e-3)
+        share = np.mean(found.labels[:, column] > 0.5)
+        assert 1 - (points[-1][1] - top) / size == pytest.approx(share, abs=1e-3)
+        assert len(points) > 20
+
+
+def test_confusions() -> None:
+    labels = np.eye(3)[[0, 0, 1, 2, 2, 2, 0, 0]].astype(np.float32)
+    labels[6:] = [[1.0, 1.0, 0.0], [0.5, 0.0, 0.0]]  # two tags, and none: neither is in a row
+    scores = np.eye(3)[[0, 1, 1, 0, 2, 2, 0, 0]] * 0.5 + 0.1
+    found = ClipScores(tuple("abcdefgh"), TAGS, labels, scores, 0.5, np.ones(3, bool), np.ones(8, np.float32))
+    np.testing.assert_array_equal(confusions(found), [[1, 1, 0], [0, 1, 0], [1, 0, 2]])
+    table = score(labels, scores, TAGS)
+    page = report_page(Report(0.5, 0.5, table, 8, "test", accuracy=4 / 6, clip_scores=found))
+    rows = parsed(page).find("table[@class='confusions']").findall("tr")
+    assert [cell.text for cell in rows[3].findall("td")] == ["never", "1", "·", "2"]
+    # The darker, the larger the share of the row: a third, nothing and two thirds.
+    shades = [re.search(r"([\d.]+)\)$", cell.get("style"))[1] for cell in rows[3].findall("td")[1:]]
+    assert shades == ["0.20", "0.00", "0.40"]
+
+
+def test_without_scores_and_intervals(report: Report) -> None:
+    bare = dataclasses.replace(report, clip_scores=None, intervals={}, failed=(), training={})
+    text = " ".join(parsed(report_page(bare)).itertext())
+    assert "No intervals were computed." in text
+    assert "mean over 16 evenly spaced chunks." in text
+    text = " ".join(parsed(report_page(dataclasses.replace(bare, n_chunks=0))).itertext())
+    assert "mean over windows that follow each other." in text
+    assert "Precision and recall" not in text
