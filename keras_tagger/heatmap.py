@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 
@@ -46,12 +47,12 @@ class Heatmap:
         ModelError: shapes do not agree, names repeat, or times or frequencies do not increase.
     """
 
-    values: np.ndarray
+    values: npt.NDArray[Any]
     tags: tuple[str, ...]
-    times: np.ndarray
+    times: npt.NDArray[Any]
     method: str
-    frequencies: np.ndarray | None = None
-    scores: np.ndarray | Mapping[str, float] | None = None
+    frequencies: npt.NDArray[Any] | None = None
+    scores: npt.NDArray[Any] | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         tags = tuple(str(tag) for tag in self.tags)
@@ -84,7 +85,7 @@ class Heatmap:
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "scores", scores)
 
-    def row(self, tag: str) -> np.ndarray:
+    def row(self, tag: str) -> npt.NDArray[Any]:
         """Values of one row by its name, float32 [T] or [F, T]; ModelError lists the names there are."""
         if tag not in self.tags:
             raise ModelError(f"expected one of the heat map's rows: {', '.join(self.tags)}. Received: {tag!r}")
@@ -190,7 +191,7 @@ class Heatmap:
             return names
         return [f"{name}  {score:.2f}" for name, score in zip(names, np.asarray(self.scores), strict=True)]
 
-    def _rows(self, index: np.ndarray) -> Heatmap:
+    def _rows(self, index: npt.NDArray[Any]) -> Heatmap:
         scores = None if self.scores is None else np.asarray(self.scores)[index]
         return replace(self, values=self.values[index], tags=tuple(self.tags[i] for i in index), scores=scores)
 
@@ -209,7 +210,7 @@ class AttentionWindow:
     """
 
     start_seconds: float
-    weights: np.ndarray
+    weights: npt.NDArray[Any]
     n_new: int
 
     def __post_init__(self) -> None:
@@ -248,7 +249,7 @@ class Attention:
         _centres(self.times, "times of the windows' new tokens")
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> npt.NDArray[Any]:
         """The only window's weights, float32 [layers, heads, T+1, T+1]; ModelError when there are several."""
         if len(self.windows) > 1:
             raise ModelError(
@@ -258,7 +259,7 @@ class Attention:
         return self.windows[0].weights
 
     @property
-    def times(self) -> np.ndarray:
+    def times(self) -> npt.NDArray[Any]:
         """Centres of all tokens in seconds, float64 [T_total]: each window's new tokens in turn."""
         offset = self.hop_seconds / 2 if self.offset_seconds is None else self.offset_seconds
         parts = []
@@ -305,7 +306,7 @@ class Attention:
 
 
 def draw_rows(
-    ax: Axes, values: np.ndarray, times: np.ndarray, labels: Sequence[str], *, cmap: str, norm: Normalize
+    ax: Axes, values: npt.NDArray[Any], times: npt.NDArray[Any], labels: Sequence[str], *, cmap: str, norm: Normalize
 ) -> QuadMesh:
     """Draw values [n_rows, T] with the first row on top; each column spans its true time in seconds."""
     values, edges = _columns(values, times)
@@ -320,9 +321,9 @@ def draw_rows(
 
 def draw_spectrum(
     ax: Axes,
-    values: np.ndarray,
-    times: np.ndarray,
-    frequencies: np.ndarray,
+    values: npt.NDArray[Any],
+    times: npt.NDArray[Any],
+    frequencies: npt.NDArray[Any],
     *,
     cmap: str,
     norm: Normalize | None = None,
@@ -344,7 +345,7 @@ def draw_spectrum(
     return mesh
 
 
-def column_edges(centres: np.ndarray) -> np.ndarray:
+def column_edges(centres: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Borders halfway between neighbours, [n+1]; a single centre is the middle of a span that starts at 0."""
     if len(centres) == 1:
         half = centres[0] if centres[0] > 0 else 0.5
@@ -363,7 +364,7 @@ def shorten(name: str, limit: int = 32) -> str:
     return f"{name[:head].rstrip()}…{name[len(name) - (limit - head - 1) :].lstrip()}"
 
 
-def _centres(values: np.ndarray, name: str) -> np.ndarray:
+def _centres(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
         received = f"shape {array.shape}" if array.ndim != 1 or not array.size else f"{array[:8].tolist()}"
@@ -371,7 +372,7 @@ def _centres(values: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def _columns(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _columns(values: npt.NDArray[Any], times: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """At most _MAX_COLUMNS columns, neighbours averaged where there are more, and their edges in seconds."""
     edges = column_edges(times)
     step = -(-len(times) // _MAX_COLUMNS)
@@ -380,11 +381,11 @@ def _columns(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.add.reduceat(values, starts, axis=-1) / counts, np.append(edges[starts], edges[-1])
 
 
-def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
+def _hz_to_mel(hz: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return 2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0)
 
 
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+def _mel_to_hz(mel: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
@@ -398,7 +399,7 @@ def _index(value: int | str, size: int, name: str, others: str) -> int:
     return index % size
 
 
-def _json_list(array: np.ndarray) -> list[Any]:
+def _json_list(array: npt.NDArray[Any]) -> list[Any]:
     plain = array.astype(object)
     plain[~np.isfinite(array)] = None
     return plain.tolist()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from keras_tagger import audio as audio_module
-from keras_tagger.audio import AudioSource, Window
+from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.audio.read_ahead import read_ahead
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
@@ -78,12 +78,12 @@ class Tagger(TrainedModel):
         self, sources: Iterable[AudioSource], top: int | None, merge_synonyms: bool
     ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
         begun: deque[AudioSource] = deque()
-        size = (self.model.audio.sample_rate, self.model.window_samples, self.model.token_samples)
+        windowing = self.model.windowing
 
         def clips() -> Iterator[Iterator[Window]]:
             for source in sources:
                 begun.append(source)
-                yield audio_module.windows(source, *size)
+                yield windowing.cut(source)
 
         for scores in self.clip_scores(clips(), batch_size=1):
             if isinstance(scores, np.ndarray):
@@ -91,11 +91,11 @@ class Tagger(TrainedModel):
             else:
                 yield begun.popleft(), scores
 
-    def scores(self, audio: AudioSource) -> np.ndarray:
+    def scores(self, audio: AudioSource) -> npt.NDArray[Any]:
         """Probability of every tag, float32 [n_tags], in the order of `tags`."""
         return self._mean(audio, "tags")
 
-    def embed(self, audio: AudioSource) -> np.ndarray:
+    def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
         """The [CLS] vector after the encoder, float32 [D]: the mean over the track's windows."""
         return self._mean(audio, "embedding")
 
@@ -238,7 +238,7 @@ class Tagger(TrainedModel):
 
     def clip_scores(
         self, clips: Iterable[Iterator[Window]], batch_size: int = _WINDOWS_PER_BATCH
-    ) -> Iterator[np.ndarray | AudioError | AudioNotFoundError]:
+    ) -> Iterator[npt.NDArray[Any] | AudioError | AudioNotFoundError]:
         """Tags of clips that are given by their windows, which a thread takes while the model sees those before.
 
         Yields:
@@ -261,7 +261,7 @@ class Tagger(TrainedModel):
                 except (AudioError, AudioNotFoundError) as error:
                     failed[index] = error
 
-        def ended(before: int) -> Iterator[np.ndarray | AudioError | AudioNotFoundError]:
+        def ended(before: int) -> Iterator[npt.NDArray[Any] | AudioError | AudioNotFoundError]:
             nonlocal total, weight, done
             while done < before:
                 yield failed.pop(done) if done in failed else total / weight
@@ -275,10 +275,10 @@ class Tagger(TrainedModel):
 
     def _outputs(
         self, audio: AudioSource, outputs: tuple[str, ...], window_samples: int | None = None
-    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+    ) -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
         """Each window of a track with its outputs."""
         size = window_samples or self.model.window_samples
-        windows = audio_module.windows(audio, self.model.audio.sample_rate, size, self.model.token_samples)
+        windows = Windowing(self.model.audio.sample_rate, size, self.model.token_samples).cut(audio)
         if isinstance(audio, tuple):
             return self._analyzed(windows, outputs, _WINDOWS_PER_BATCH)
         # Decoding takes longer than the model, so small batches, which follow it closely, are fastest.
@@ -286,11 +286,11 @@ class Tagger(TrainedModel):
 
     def _analyzed(
         self, windows: Iterator[Window], outputs: tuple[str, ...], batch_size: int
-    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+    ) -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
         """Each window with its outputs; windows of one length go through the model in batches."""
         batch: list[Window] = []
 
-        def run() -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+        def run() -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
             if batch:
                 found = self.model.analyze(np.stack([window.waveform for window in batch]), outputs)
                 arrays = {name: value.numpy() for name, value in found.items()}
@@ -306,7 +306,7 @@ class Tagger(TrainedModel):
                 yield from run()
         yield from run()
 
-    def _mean(self, audio: AudioSource, output: str) -> np.ndarray:
+    def _mean(self, audio: AudioSource, output: str) -> npt.NDArray[Any]:
         total: Any = 0.0
         weight = 0
         for window, found in self._outputs(audio, (output,)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 
@@ -70,9 +71,9 @@ class Tags:
     """
 
     names: tuple[str, ...]
-    scores: np.ndarray
-    present: np.ndarray
-    heard: np.ndarray
+    scores: npt.NDArray[Any]
+    present: npt.NDArray[Any]
+    heard: npt.NDArray[Any]
 
     def as_dict(self) -> dict[str, float]:
         """Tag to score, best first."""
@@ -86,7 +87,7 @@ class Tags:
 
 
 def make_tags(
-    names: Sequence[str], scores: np.ndarray, info: Mapping[str, TagInfo], top: int | None, merge_synonyms: bool
+    names: Sequence[str], scores: npt.NDArray[Any], info: Mapping[str, TagInfo], top: int | None, merge_synonyms: bool
 ) -> Tags:
     """The `top` best of a model's outputs (None: all), best first; see `merged` for `merge_synonyms`."""
     present = np.array([score >= info[name].threshold for name, score in zip(names, scores, strict=True)], bool)
@@ -98,8 +99,8 @@ def make_tags(
 
 
 def merged(
-    names: Sequence[str], scores: np.ndarray, present: np.ndarray, heard: np.ndarray
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    names: Sequence[str], scores: npt.NDArray[Any], present: npt.NDArray[Any], heard: npt.NDArray[Any]
+) -> tuple[tuple[str, ...], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """One entry for each group of `SYNONYMS`, under the group's first name that is there.
 
     The score is the largest of those that were heard in training (of all, where none was). Annotators chose one name of

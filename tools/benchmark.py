@@ -197,13 +197,9 @@ class KerasTagger:
 
     def windows(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """[windows, samples] of each clip."""
-        from keras_tagger import audio
 
         model = self.tagger.model
-        return [
-            np.stack([w.waveform for w in audio.windows((clip, RATE), RATE, model.window_samples, model.token_samples)])
-            for clip in waveforms
-        ]
+        return [np.stack([w.waveform for w in model.windowing.cut((clip, RATE))]) for clip in waveforms]
 
     def spectrograms(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
         """Of the windows of each clip, [windows, frames, mels] each."""

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 # Lowest first. The longest prefix of a module's name decides where it belongs.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "text"),
-    ("config", "audio", "views.drawing", "views.pages"),
+    ("config", "audio", "export.layout", "views.drawing", "views.pages"),
     ("tags", "heatmap"),
     ("data", "layers", "client", "serving"),
     ("models",),
@@ -28,8 +28,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tagger",),
     ("evaluation",),
     ("train",),
+    ("",),
     ("cli",),
-    ("", "__main__"),
+    ("__main__",),
 )
 
 

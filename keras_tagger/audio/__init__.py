@@ -4,7 +4,8 @@ libsndfile (through soundfile) decodes and libsoxr (through soxr, quality HQ) re
 that memory does not grow with the length of a file. The format is found by content: a file's name means
 nothing here.
 
-    decode.py      info, blocks, load and windows
+    decode.py      info, blocks and load
+    windows.py     windows of a model: cut, batched, averaged, stitched
     readers.py     arrays and files, decoded piece by piece
     containers.py  what libsndfile gets wrong in mp3, wav, aiff and ogg files, put right or refused
     streams.py     a file's bytes: in memory, local, or of any `tf.io.gfile` scheme
@@ -16,9 +17,10 @@ frame of an mp3, an mp3 cut short that has no Xing/Info frame, and a wav cut sho
 size of an endless stream.
 """
 
-from keras_tagger.audio.decode import AudioInfo, Window, blocks, info, load, windows
+from keras_tagger.audio.decode import AudioInfo, blocks, info, load
 from keras_tagger.audio.readers import MAX_ARRAY_CHANNELS, MAX_RATE, MIN_RATE, AudioSource, Waveform
 from keras_tagger.audio.streams import is_remote
+from keras_tagger.audio.windows import Window, Windowing
 
 __all__ = [
     "MAX_ARRAY_CHANNELS",
@@ -28,9 +30,9 @@ __all__ = [
     "AudioSource",
     "Waveform",
     "Window",
+    "Windowing",
     "blocks",
     "info",
     "is_remote",
     "load",
-    "windows",
 ]

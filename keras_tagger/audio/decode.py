@@ -29,19 +29,6 @@ class AudioInfo:
     format: str
 
 
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a longer signal.
-
-    `start_sample` is where `waveform` (float32 [samples]) begins in the signal (in an excerpt: from the
-    excerpt's beginning); `new_samples` counts the samples of the signal in it that no earlier window held.
-    """
-
-    start_sample: int
-    waveform: Waveform
-    new_samples: int
-
-
 def info(source: AudioSource) -> AudioInfo:
     """Read length, rate, channels and format of `source` without decoding it.
 
@@ -99,51 +86,6 @@ def load(
     """Decode `source` or an excerpt of it to float32 [samples]: `blocks` joined, with the same errors."""
     parts = list(blocks(source, sample_rate, start_seconds=start_seconds, end_seconds=end_seconds))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def windows(
-    source: AudioSource,
-    sample_rate: int,
-    window_samples: int,
-    token_samples: int = 1,
-    start_seconds: float = 0.0,
-    end_seconds: float | None = None,
-) -> Iterator[Window]:
-    """Cut audio of any length, or an excerpt of it, into windows for a model, in constant memory.
-
-    An excerpt is taken as by `load`, and then as audio of its own: its samples count from 0. Windows lie at
-    multiples of `window_samples`. Audio of at most one window gives a single `Window` of the audio's own length
-    (the model pads). Else every window is full: for n samples, T = ceil(n / token_samples) and
-    W = window_samples / token_samples, the last one begins at token T - W and ends with up to token_samples - 1
-    zeros. The `new_samples` of all windows add up to n.
-
-    Raises:
-        ValueError: `window_samples` is not a positive multiple of `token_samples`.
-        AudioError, AudioNotFoundError: as `blocks`.
-    """
-    if token_samples < 1 or window_samples < 1 or window_samples % token_samples:
-        raise ValueError(
-            "Expected window_samples to be a positive multiple of token_samples. "
-            f"Received: window_samples={window_samples!r}, token_samples={token_samples!r}."
-        )
-    check_rate(sample_rate, "sample_rate")
-    pieces = blocks(source, sample_rate, window_samples / sample_rate, start_seconds, end_seconds)
-    return _windows(pieces, window_samples, token_samples)
-
-
-def _windows(parts: Iterator[Waveform], window_samples: int, token_samples: int) -> Iterator[Window]:
-    previous: Waveform | None = None
-    start = 0
-    for part in parts:
-        if len(part) == window_samples or previous is None:
-            yield Window(start, part, len(part))
-        else:
-            tokens = math.ceil((start + len(part)) / token_samples)
-            shifted = tokens * token_samples - window_samples
-            joined = np.concatenate([previous[window_samples - (start - shifted) :], part])
-            yield Window(shifted, np.pad(joined, (0, window_samples - len(joined))), len(part))
-        previous = part
-        start += len(part)
 
 
 def _reblocked(pieces: Iterable[Waveform], size: int) -> Iterator[Waveform]:

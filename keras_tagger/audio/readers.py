@@ -15,7 +15,7 @@ from keras_tagger.audio.containers import other_kind, prepare
 from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[np.ndarray, int]"
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
 """A path (local or any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
 
 An array is `[samples]` or `[samples, channels]`: floats (of any range, left alone) or PCM as int16 (divided

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource
 from keras_tagger.client import messages
@@ -131,10 +131,10 @@ class Client(_Connection):
 
     def predict(
         self,
-        inputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, npt.NDArray[Any]],
         signature: str = "serving_default",
         outputs: Sequence[str] | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """Runs one signature on arrays; `outputs` names those wanted (default: all)."""
         question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
         return messages.predict_reply(self._ask(self._stub.Predict, self._message(question)))
@@ -162,7 +162,7 @@ class Client(_Connection):
 
     def attention(
         self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """The outputs of the signature `attention` for `seconds` of a clip from `start_seconds`.
 
         The weights in the reply grow with the square of `seconds`. With None it is all the rest of the clip, and
@@ -173,7 +173,7 @@ class Client(_Connection):
 
     def contributions(
         self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """The outputs of the signature `contributions` for a stretch of a clip; with None, all the rest of it."""
         return self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
 
@@ -197,7 +197,7 @@ class Client(_Connection):
         """
         return self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
 
-    def embed(self, audio: AudioSource) -> np.ndarray:
+    def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
         """The signature `embedding` of a clip, float32 [D]: the mean over its windows."""
         return self._run(lambda ask: ask.embed(audio))
 
@@ -266,10 +266,10 @@ class AsyncClient(_Connection):
 
     async def predict(
         self,
-        inputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, npt.NDArray[Any]],
         signature: str = "serving_default",
         outputs: Sequence[str] | None = None,
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """As `Client.predict`."""
         question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
         return messages.predict_reply(await self._ask(self._stub.Predict, self._message(question)))
@@ -291,13 +291,13 @@ class AsyncClient(_Connection):
 
     async def attention(
         self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """As `Client.attention`."""
         return await self._run(lambda ask: ask.maps("attention", audio, start_seconds, seconds))
 
     async def contributions(
         self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, npt.NDArray[Any]]:
         """As `Client.contributions`."""
         return await self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
 
@@ -312,7 +312,7 @@ class AsyncClient(_Connection):
         """As `Client.heatmap`."""
         return await self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
 
-    async def embed(self, audio: AudioSource) -> np.ndarray:
+    async def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
         """As `Client.embed`."""
         return await self._run(lambda ask: ask.embed(audio))
 

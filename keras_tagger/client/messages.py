@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.client.probe import Question
 from keras_tagger.errors import ServingError
@@ -53,7 +53,7 @@ def predict_request(spec: Any, question: Question) -> Any:
     return request
 
 
-def predict_reply(response: Any) -> dict[str, np.ndarray]:
+def predict_reply(response: Any) -> dict[str, npt.NDArray[Any]]:
     """The outputs of a `PredictResponse`."""
     import tensorflow as tf
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger import audio as audio_files
-from keras_tagger.audio import AudioSource, Window
+from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.client import probe
 from keras_tagger.client.probe import Plan, Question, Reply
 from keras_tagger.errors import ServingError
@@ -99,7 +100,7 @@ class Questions:
                 n_samples += window.new_samples
         return {name: totals[name] / n_samples for name in sorted(totals, key=lambda name: -totals[name])}
 
-    def embed(self, audio: AudioSource) -> Plan[np.ndarray]:
+    def embed(self, audio: AudioSource) -> Plan[npt.NDArray[Any]]:
         """The embedding of a clip, float32 [D]."""
         return (yield from self._mean(audio, "embedding", "embedding")).astype(np.float32)
 
@@ -156,7 +157,7 @@ class Questions:
             (window,) = next(cut.batches)
             reply = yield Question(signature, {"waveform": window.waveform[np.newaxis]}, outputs)
             return _shifted(reply, start_seconds)
-        columns: list[np.ndarray] = []
+        columns: list[npt.NDArray[Any]] = []
         totals: dict[str, Any] = {}
         n_samples = 0
         for windows in cut.batches:
@@ -176,7 +177,7 @@ class Questions:
         times = start_seconds + (np.arange(stitched.shape[-1]) + 0.5) * hop_seconds
         return {**found, "times": times.astype(np.float32)[np.newaxis]}
 
-    def _mean(self, audio: AudioSource, signature: str, output: str) -> Plan[np.ndarray]:
+    def _mean(self, audio: AudioSource, signature: str, output: str) -> Plan[npt.NDArray[Any]]:
         """The mean of an output over the windows, each second counting once, float64 [size]."""
         total: Any = 0.0
         n_samples = 0
@@ -190,7 +191,7 @@ class Questions:
     def _windows(self, audio: AudioSource, start_seconds: float = 0.0, end_seconds: float | None = None) -> Plan[_Cut]:
         """Audio as it is sent: whole where one request may hold it, else as `Tagger` cuts it."""
         limit = max(1, round((self.window_seconds or MAX_REQUEST_SECONDS) * self.sample_rate))
-        parts = audio_files.windows(audio, self.sample_rate, limit, 1, start_seconds, end_seconds)
+        parts = Windowing(self.sample_rate, limit).cut(audio, start_seconds, end_seconds)
         first = next(parts)
         if next(parts, None) is None:
             return _Cut(iter([[first]]), 1, True)
@@ -199,7 +200,7 @@ class Questions:
         if self.window_seconds is None:
             window = (yield from self._window_samples(token)) or window
         size = min(max(limit // window, 1), MAX_WINDOWS_PER_REQUEST)
-        parts = audio_files.windows(audio, self.sample_rate, window, token, start_seconds, end_seconds)
+        parts = Windowing(self.sample_rate, window, token).cut(audio, start_seconds, end_seconds)
         return _Cut(_batches(parts, size), token, False)
 
     def _token_samples(self) -> Plan[int]:
@@ -227,11 +228,11 @@ def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
         yield batch
 
 
-def _stacked(windows: Sequence[Window]) -> np.ndarray:
+def _stacked(windows: Sequence[Window]) -> npt.NDArray[Any]:
     return np.stack([window.waveform for window in windows])
 
 
-def _shifted(reply: Mapping[str, np.ndarray], seconds: float) -> Reply:
+def _shifted(reply: Mapping[str, npt.NDArray[Any]], seconds: float) -> Reply:
     """A reply whose times count from the start of the clip."""
     found = dict(reply)
     if "times" in found:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ServingError
 
 Result = TypeVar("Result")
-Reply = dict[str, np.ndarray]
+Reply = dict[str, npt.NDArray[Any]]
 
 # A model that sees more than this at once is sent all the same windows, only not its own.
 MAX_WINDOW_SECONDS = 60.0
@@ -28,7 +29,7 @@ class Question:
     """A signature to run on arrays, and the outputs wanted (None for all)."""
 
     signature: str
-    inputs: dict[str, np.ndarray] = field(repr=False)
+    inputs: dict[str, npt.NDArray[Any]] = field(repr=False)
     outputs: tuple[str, ...] | None = None
 
 
@@ -36,7 +37,7 @@ class Question:
 Plan = Generator[Question, Reply, Result]
 
 
-def examples(waveforms: Sequence[np.ndarray]) -> np.ndarray:
+def examples(waveforms: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Clips as the signature `classify` takes them: tf.Examples with a float feature `waveform`, object [B]."""
     import tensorflow as tf
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
@@ -48,7 +49,7 @@ class DenseLabels:
     """
 
     tags: tuple[str, ...]
-    values: np.ndarray
+    values: npt.NDArray[Any]
     hop_seconds: float
     length_seconds: float
     pool: str
@@ -66,7 +67,7 @@ class DenseLabels:
             pooled = np.where((found < 0.5) & unknown.any(axis=0), UNKNOWN, found)
         return dict(zip(self.tags, (float(value) for value in pooled), strict=True))
 
-    def columns(self, tags: tuple[str, ...]) -> np.ndarray:
+    def columns(self, tags: tuple[str, ...]) -> npt.NDArray[Any]:
         """Values float32 [n_stretches, len(tags)] of a vocabulary; NaN for tags that are not here."""
         found = np.full((len(self.values), len(tags)), UNKNOWN, np.float32)
         place = {tag: index for index, tag in enumerate(self.tags)}

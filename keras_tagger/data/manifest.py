@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.data.dense import UNKNOWN, read_dense
 from keras_tagger.data.records import as_seconds, as_tags, as_text, read_records, tags_cell
@@ -91,7 +92,7 @@ class Manifest:
             raise ManifestError(f"expected a split among {', '.join(SPLITS)}. Received: {split!r}")
         return dataclasses.replace(self, clips=tuple(clip for clip in self.clips if clip.split == split))
 
-    def labels(self) -> np.ndarray:
+    def labels(self) -> npt.NDArray[Any]:
         """Labels as float32 [n_clips, n_tags], in the order of `clips` and `tags`; NaN where not known."""
         return label_matrix((clip.tags for clip in self.clips), self.tags)
 
@@ -118,7 +119,7 @@ class Manifest:
         os.replace(temporary, path)
 
 
-def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> np.ndarray:
+def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> npt.NDArray[Any]:
     """Labels as float32 [n_clips, n_tags] from one mapping of tag to label per clip; NaN where not known."""
     return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
         -1, len(tags)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from absl import logging
 from tqdm import tqdm
 
@@ -96,7 +97,7 @@ def prepare(
     return _finish(manifest, out_dir, sample_rate, segment_seconds, fingerprint, outcomes)
 
 
-def segments_of(blocks: Iterator[np.ndarray], segment_samples: int) -> Iterator[np.ndarray]:
+def segments_of(blocks: Iterator[npt.NDArray[Any]], segment_samples: int) -> Iterator[npt.NDArray[Any]]:
     """Regroup blocks of float32 samples of any length into segments of `segment_samples`.
 
     The last one may be shorter, but if it is under `SHORTEST_SEGMENT` of a segment it is joined to the one
@@ -113,7 +114,7 @@ def segments_of(blocks: Iterator[np.ndarray], segment_samples: int) -> Iterator[
         yield pending
 
 
-def to_pcm(waveform: np.ndarray) -> np.ndarray:
+def to_pcm(waveform: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Float samples to little-endian int16: clipped to -1..1, scaled by 32767, rounded."""
     return np.rint(np.clip(waveform, -1.0, 1.0) * PCM_SCALE).astype("<i2")
 
@@ -203,7 +204,7 @@ class _Stretches:
         )
         self.pool = POOLS.index(labels.pool)
 
-    def touching(self, start: int, n_samples: int) -> tuple[np.ndarray, list[int]]:
+    def touching(self, start: int, n_samples: int) -> tuple[npt.NDArray[Any], list[int]]:
         """Values and grid, as a record holds them, of the stretches that touch a segment that begins at `start`."""
         first = max((start - self.length) // self.hop + 1, 0)
         last = -(-(start + n_samples) // self.hop)

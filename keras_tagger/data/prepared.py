@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.data.manifest import SPLITS, label_matrix
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
@@ -79,7 +80,7 @@ class Prepared:
         """Paths of the TFRecord files of a split."""
         return tuple(dict.fromkeys(os.path.join(self.dir, clip.shard) for clip in self.select(split)))
 
-    def labels(self, split: str) -> np.ndarray:
+    def labels(self, split: str) -> npt.NDArray[Any]:
         """Labels as float32 [n_clips, n_tags]; NaN where not known."""
         return label_matrix((clip.tags for clip in self.select(split)), self.tags)
 
@@ -91,7 +92,7 @@ class Prepared:
         """Seconds of audio in a split."""
         return float(sum(clip.seconds for clip in self.select(split)))
 
-    def iter_clips(self, split: str) -> Iterator[tuple[PreparedClip, np.ndarray]]:
+    def iter_clips(self, split: str) -> Iterator[tuple[PreparedClip, npt.NDArray[Any]]]:
         """Every clip of a split with its waveform, float32 [samples] in -1..1, one in memory at a time."""
         import tensorflow as tf
 

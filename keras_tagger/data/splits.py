@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from absl import logging
 
 from keras_tagger.data.manifest import Clip, Manifest
@@ -110,7 +112,7 @@ def _explicit(clips: Sequence[Clip], members: Sequence[int]) -> str | None:
     return first.split
 
 
-def _best_deal(mass: np.ndarray, fractions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _best_deal(mass: npt.NDArray[Any], fractions: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """The first of some deals in which no side lacks a tag, or the one that lacks least."""
     deals = []
     for _ in range(10):
@@ -122,7 +124,7 @@ def _best_deal(mass: np.ndarray, fractions: np.ndarray, rng: np.random.Generator
     return min(deals, key=lambda deal: deal[0])[1]
 
 
-def _deal(mass: np.ndarray, fractions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _deal(mass: npt.NDArray[Any], fractions: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """A side for every component [n], from the mass of each of its tags [n, tags + 1]."""
     n_sides = len(fractions)
     shares = fractions / fractions.sum()
@@ -152,7 +154,7 @@ def _deal(mass: np.ndarray, fractions: np.ndarray, rng: np.random.Generator) -> 
     return sides
 
 
-def _repair(mass: np.ndarray, sides: np.ndarray, n_sides: int) -> None:
+def _repair(mass: npt.NDArray[Any], sides: npt.NDArray[Any], n_sides: int) -> None:
     """Move components, in place, while that brings more tags to a side that lacks them than it takes away."""
     has = mass > 0
     guarded = has.sum(axis=0) >= n_sides
@@ -174,7 +176,7 @@ def _repair(mass: np.ndarray, sides: np.ndarray, n_sides: int) -> None:
         sides[row] = side
 
 
-def _lacking(mass: np.ndarray, sides: np.ndarray, n_sides: int) -> np.ndarray:
+def _lacking(mass: npt.NDArray[Any], sides: npt.NDArray[Any], n_sides: int) -> npt.NDArray[Any]:
     """Where a tag that enough components have is absent, bool [n_sides, tags + 1]."""
     has = mass > 0
     present = np.stack([has[sides == side].any(axis=0) for side in range(n_sides)])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 # Resamples at a time: bounds the memory, n_clips * n_tags * BLOCK numbers at most.
 _BLOCK = 50
@@ -28,11 +30,11 @@ class ClipScores:
 
     clips: tuple[str, ...]
     tags: tuple[str, ...]
-    labels: np.ndarray
-    scores: np.ndarray
+    labels: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
     positive: float
-    counted: np.ndarray
-    correct: np.ndarray | None = None
+    counted: npt.NDArray[Any]
+    correct: npt.NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,11 @@ class Resampled:
     `accuracy` is [resamples], or None.
     """
 
-    roc_auc: np.ndarray
-    pr_auc: np.ndarray
-    accuracy: np.ndarray | None
+    roc_auc: npt.NDArray[Any]
+    pr_auc: npt.NDArray[Any]
+    accuracy: npt.NDArray[Any] | None
 
-    def macro(self, column: str, counted: np.ndarray) -> np.ndarray:
+    def macro(self, column: str, counted: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Mean [resamples] over the tags that count, of those that the resample can score."""
         values = getattr(self, column)[:, counted]
         known = np.isfinite(values)
@@ -79,7 +81,7 @@ def resample(found: ClipScores, resamples: int, seed: int) -> Resampled:
     return Resampled(np.concatenate(roc), np.concatenate(pr), np.concatenate(accuracy) if accuracy else None)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def interval(values: npt.NDArray[Any], level: float = 0.95) -> tuple[float, float]:
     """The middle `level` of the values that exist; NaN where none does."""
     values = values[np.isfinite(values)]
     if not len(values):
@@ -89,8 +91,11 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def weighted_scores(
-    present: np.ndarray, scores: np.ndarray, weights: np.ndarray, order: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    present: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    weights: npt.NDArray[Any],
+    order: npt.NDArray[Any] | None = None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """ROC-AUC and average precision where clip i counts `weights[:, i]` times; as scikit-learn's with sample weights.
 
     Args:
@@ -120,7 +125,7 @@ def weighted_scores(
     return roc, average_precision
 
 
-def _draws(n_clips: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(n_clips: int, resamples: int, seed: int) -> Iterator[npt.NDArray[Any]]:
     """How often each clip is drawn, int [block, n_clips]."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _BLOCK):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.evaluation.bootstrap import ClipScores, interval, resample, weighted_scores
@@ -217,7 +218,7 @@ def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
     return first, second
 
 
-def _points(found: ClipScores) -> dict[str, np.ndarray]:
+def _points(found: ClipScores) -> dict[str, npt.NDArray[Any]]:
     """The scores themselves, by column [n_tags]."""
     once = np.ones((1, len(found.clips)))
     scores = []
@@ -229,12 +230,12 @@ def _points(found: ClipScores) -> dict[str, np.ndarray]:
     }
 
 
-def _share(correct: np.ndarray | None) -> float:
+def _share(correct: npt.NDArray[Any] | None) -> float:
     known = np.zeros(0) if correct is None else correct[np.isfinite(correct)]
     return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
-def _difference(a: float, b: float, differences: np.ndarray) -> Difference:
+def _difference(a: float, b: float, differences: npt.NDArray[Any]) -> Difference:
     known = differences[np.isfinite(differences)]
     low, high = interval(known, LEVEL)
     if not len(known):

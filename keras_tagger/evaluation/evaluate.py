@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from keras_tagger import audio
-from keras_tagger.audio import Window
+from keras_tagger.audio.windows import Window, evenly_spaced
 from keras_tagger.data.manifest import Clip, Manifest, label_matrix
 from keras_tagger.data.prepared import Prepared, PreparedClip
 from keras_tagger.data.sources import open_source
@@ -109,13 +110,13 @@ def evaluate(
     )
 
 
-def _correct(present: np.ndarray, scores: np.ndarray, columns: list[int]) -> np.ndarray:
+def _correct(present: npt.NDArray[Any], scores: npt.NDArray[Any], columns: list[int]) -> npt.NDArray[Any]:
     """1 where the largest of all the model's scores is that of the clip's tag, else 0; NaN without exactly one tag."""
     right = np.asarray(columns)[present.argmax(axis=1)] == scores.argmax(axis=1)
     return np.where(present.sum(axis=1) == 1, right, np.nan).astype(np.float32)
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: npt.NDArray[Any]) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
@@ -124,29 +125,20 @@ def _clip_id(clip: Clip | PreparedClip) -> str:
     return clip.id if isinstance(clip, PreparedClip) else clip.clip_id
 
 
-def chunks(waveform: np.ndarray, window_samples: int, n_chunks: int) -> Iterator[Window]:
-    """Evenly spaced windows of a waveform [samples], each counting the same; a short one is the only window."""
-    hop = (len(waveform) - window_samples) // n_chunks
-    for start in range(0, n_chunks * hop, hop) if hop > 0 else [0]:
-        yield Window(start, waveform[start : start + window_samples], 1)
-
-
 def score_clips(
     tagger: Tagger, data: Manifest | Prepared, clips: list[Any], progress: bool = True, n_chunks: int = 0
-) -> tuple[dict[int, np.ndarray], list[Mapping[str, str]]]:
+) -> tuple[dict[int, npt.NDArray[Any]], list[Mapping[str, str]]]:
     """Scores float64 [n_tags] by the clip's place in `clips`, and the clips that failed with their reasons."""
     rate = tagger.model.audio.sample_rate
     failed: list[Mapping[str, str]] = []
     if isinstance(data, Prepared) and data.sample_rate != rate:
         raise ManifestError(f"{data.dir}: expected audio prepared at {rate} Hz. Received: {data.sample_rate} Hz.")
 
-    sizes = (rate, tagger.model.window_samples, tagger.model.token_samples)
-
     def windows_of(source: Any, start: float = 0.0, end: float | None = None) -> Iterator[Window]:
         if not n_chunks:
-            yield from audio.windows(source, *sizes, start, end)
+            yield from tagger.model.windowing.cut(source, start, end)
         else:
-            yield from chunks(audio.load(source, rate, start, end), tagger.model.crop_samples, n_chunks)
+            yield from evenly_spaced(audio.load(source, rate, start, end), tagger.model.crop_samples, n_chunks)
 
     order: list[int] = []
 
@@ -165,7 +157,7 @@ def score_clips(
                 yield windows_of(clip.path, clip.start_seconds, clip.end_seconds)
                 bar.update()
 
-    scores: dict[int, np.ndarray] = {}
+    scores: dict[int, npt.NDArray[Any]] = {}
     for place, found in enumerate(tagger.clip_scores(windows_of_clips())):
         if isinstance(found, np.ndarray):
             scores[order[place]] = found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.bootstrap import ClipScores
@@ -28,7 +29,7 @@ class TagTable:
 
     columns = COLUMNS
 
-    def __getitem__(self, column: str) -> np.ndarray:
+    def __getitem__(self, column: str) -> npt.NDArray[Any]:
         if column not in COLUMNS:
             raise KeyError(f"expected one of {', '.join(COLUMNS)}. Received: {column!r}")
         return np.array([row[column] for row in self._rows])
@@ -239,7 +240,7 @@ def _wrong(found: ClipScores) -> str:
     return ""
 
 
-def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive: float = 0.5) -> TagTable:
+def score(labels: npt.NDArray[Any], scores: npt.NDArray[Any], tags: Sequence[str], positive: float = 0.5) -> TagTable:
     """ROC-AUC and average precision per tag.
 
     Args:
@@ -276,7 +277,7 @@ def score(labels: np.ndarray, scores: np.ndarray, tags: Sequence[str], positive:
     return TagTable(rows)
 
 
-def counted_tags(table: TagTable, min_positives: int = 1) -> np.ndarray:
+def counted_tags(table: TagTable, min_positives: int = 1) -> npt.NDArray[Any]:
     """Which tags count in macro means, bool [n_tags].
 
     Tags with fewer than `min_positives` clips of either kind do not count, unless that leaves none.

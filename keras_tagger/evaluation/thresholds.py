@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.evaluation.evaluate import score_clips
@@ -71,7 +72,7 @@ def _thresholds(
     }
 
 
-def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
+def best_threshold(truth: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
     """The threshold with the largest F1 of `score >= threshold`.
 
     It lies halfway between two neighbouring scores; where several are best, it is the middle one.
@@ -92,7 +93,7 @@ def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
     return float((ranked[place] + below) / 2)
 
 
-def _labels(tagger: Tagger, prepared: Prepared, split: str) -> np.ndarray:
+def _labels(tagger: Tagger, prepared: Prepared, split: str) -> npt.NDArray[Any]:
     """Labels [n_clips, n_tags] in the order of the model's tags, NaN where they are not known or not in the data."""
     labels = prepared.labels(split)
     padded = np.concatenate([labels, np.full((len(labels), 1), np.nan, labels.dtype)], axis=1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.explain.localization import ranks
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
 
 # Scores of masked inputs: bool [n, *shape of the map], True where a cell is replaced -> float [n].
-Score = Callable[[np.ndarray], np.ndarray]
+Score = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 STEPS = 20
 
 
@@ -32,8 +33,8 @@ class Curve:
         scores: float64 [steps + 1].
     """
 
-    shares: np.ndarray
-    scores: np.ndarray
+    shares: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
 
     @property
     def area(self) -> float:
@@ -42,7 +43,7 @@ class Curve:
         return float(np.sum(widths * (self.scores[1:] + self.scores[:-1]) / 2))
 
 
-def deletion(values: np.ndarray, score: Score, steps: int = STEPS) -> Curve:
+def deletion(values: npt.NDArray[Any], score: Score, steps: int = STEPS) -> Curve:
     """The score while the most important cells are replaced (Petsiuk et al. 2018); a small area is good.
 
     Args:
@@ -53,12 +54,12 @@ def deletion(values: np.ndarray, score: Score, steps: int = STEPS) -> Curve:
     return _curve(values, score, steps, insert=False)
 
 
-def insertion(values: np.ndarray, score: Score, steps: int = STEPS) -> Curve:
+def insertion(values: npt.NDArray[Any], score: Score, steps: int = STEPS) -> Curve:
     """The score while the most important cells are put back into an input of nothing; a large area is good."""
     return _curve(values, score, steps, insert=True)
 
 
-def faithfulness_on_removal(values: np.ndarray, score: Score, parts: int = STEPS) -> float:
+def faithfulness_on_removal(values: npt.NDArray[Any], score: Score, parts: int = STEPS) -> float:
     """Correlation of what parts of the map add up to with the drop of the score when each part alone is removed.
 
     Pearson's, -1..1 (faithfulness of Alvarez-Melis and Jaakkola 2018, by groups of cells): cells are ordered by value
@@ -108,7 +109,7 @@ def averages(scores: Sequence[float], explained: Sequence[float]) -> Averages:
     return Averages(float(drop.mean()), float((part > whole).mean()), float(gain.mean()))
 
 
-def sparseness(values: np.ndarray) -> float:
+def sparseness(values: npt.NDArray[Any]) -> float:
     """Gini index of the magnitudes (Chalasani et al. 2020): 0 for a constant map, 1 - 1/n for a single cell."""
     sizes = np.sort(np.abs(np.asarray(values, np.float64)), axis=None)
     n = sizes.size
@@ -117,7 +118,7 @@ def sparseness(values: np.ndarray) -> float:
     return float(2 * np.sum(np.arange(1, n + 1) * sizes) / (n * sizes.sum()) - (n + 1) / n)
 
 
-def complexity(values: np.ndarray) -> float:
+def complexity(values: npt.NDArray[Any]) -> float:
     """Entropy of the magnitudes' shares in nats (Bhatt et al. 2020): 0 for a single cell, log(n) for a constant map."""
     sizes = np.abs(np.asarray(values, np.float64)).reshape(-1)
     if not sizes.any():
@@ -126,7 +127,7 @@ def complexity(values: np.ndarray) -> float:
     return float(-np.sum(shares * np.log(shares)))
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+def rank_correlation(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
     """Spearman's of two maps of one shape, -1..1; 0 where one is constant."""
     return _correlation(ranks(one), ranks(other))
 
@@ -147,7 +148,7 @@ class Perturbed:
         ModelError: a model that hears the raw waveform.
     """
 
-    def __init__(self, model: MusicTagger, waveform: np.ndarray, row: int, fill: str | float = "mean") -> None:
+    def __init__(self, model: MusicTagger, waveform: npt.NDArray[Any], row: int, fill: str | float = "mean") -> None:
         from keras_tagger.explain.inputs import filling, front_end_input
 
         found = front_end_input(model, waveform[np.newaxis])
@@ -157,7 +158,7 @@ class Perturbed:
         self._spectrogram = found[0]
         self._fill = filling(model, found, fill)[0]
 
-    def __call__(self, masks: np.ndarray) -> np.ndarray:
+    def __call__(self, masks: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Probability of the tag for each mask, float32 [n]."""
         from keras_tagger.explain.inputs import probabilities
 
@@ -171,7 +172,7 @@ class Perturbed:
 
 
 def cascading_randomisation(
-    model: MusicTagger, maps: Callable[[MusicTagger], Iterable[np.ndarray]], seed: int = 0
+    model: MusicTagger, maps: Callable[[MusicTagger], Iterable[npt.NDArray[Any]]], seed: int = 0
 ) -> dict[str, float]:
     """How alike maps stay while the model's parts lose their weights, from the tags downwards (Adebayo et al. 2018).
 
@@ -206,7 +207,7 @@ def cascading_randomisation(
     return found
 
 
-def _curve(values: np.ndarray, score: Score, steps: int, insert: bool) -> Curve:
+def _curve(values: npt.NDArray[Any], score: Score, steps: int, insert: bool) -> Curve:
     if steps < 1:
         raise ModelError(f"steps: expected at least 1. Received: {steps!r}.")
     order = np.argsort(-np.asarray(values), axis=None, kind="stable")
@@ -218,7 +219,7 @@ def _curve(values: np.ndarray, score: Score, steps: int, insert: bool) -> Curve:
     return Curve(counts / values.size, scores)
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def _correlation(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     one, other = one - one.mean(), other - other.mean()
     size = np.sqrt((one**2).sum() * (other**2).sum())

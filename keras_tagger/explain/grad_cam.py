@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.explain.inputs import connected, front_end_input, pick, scale, spec, traced
@@ -10,7 +13,7 @@ from keras_tagger.explain.maps import Maps, of_tokens
 from keras_tagger.models.music_tagger import MusicTagger
 
 
-def grad_cam(model: MusicTagger, waveforms: np.ndarray, rows: list[int]) -> Maps:
+def grad_cam(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
     """Gradient-weighted class activation map (Selvaraju et al. 2017, equations 1 and 2).
 
     Each channel of the front-end's last feature maps counts with the mean of the tag's gradient over time and

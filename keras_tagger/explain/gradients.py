@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.explain import inputs
 from keras_tagger.explain.maps import Maps, of_input
 from keras_tagger.models.music_tagger import MusicTagger
 
 
-def gradient_input(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, baseline: str) -> Maps:
+def gradient_input(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, baseline: str) -> Maps:
     """Gradient of a tag's logit times the input's difference to a baseline (Shrikumar et al. 2016).
 
     The first-order guess of what the logit would lose if a cell became the baseline's.
@@ -20,7 +23,7 @@ def gradient_input(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *
 
 
 def integrated_gradients(
-    model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, baseline: str, steps: int
+    model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, baseline: str, steps: int
 ) -> Maps:
     """Gradients along the straight line from a baseline to the input (Sundararajan, Taly, Yan 2017, equation 1).
 
@@ -46,7 +49,9 @@ def integrated_gradients(
     return of_input(model, np.stack(maps, axis=1))
 
 
-def completeness(model: MusicTagger, waveforms: np.ndarray, row: int, *, baseline: str = "silence") -> np.ndarray:
+def completeness(
+    model: MusicTagger, waveforms: npt.NDArray[Any], row: int, *, baseline: str = "silence"
+) -> npt.NDArray[Any]:
     """What integrated gradients should add up to: a tag's logit of each window less its baseline's, float32 [B]."""
     seen = inputs.front_end_input(model, waveforms)
     begin = inputs.filling(model, seen, baseline)
@@ -55,7 +60,7 @@ def completeness(model: MusicTagger, waveforms: np.ndarray, row: int, *, baselin
 
 def smooth_grad(
     model: MusicTagger,
-    waveforms: np.ndarray,
+    waveforms: npt.NDArray[Any],
     rows: list[int],
     *,
     samples: int,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.errors import ModelError
@@ -44,31 +45,31 @@ def spec(model: MusicTagger) -> tf.TensorSpec:
     return tf.TensorSpec([None, None, *bands], tf.float32)
 
 
-def front_end_input(model: MusicTagger, waveforms: np.ndarray) -> np.ndarray:
+def front_end_input(model: MusicTagger, waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """What the front-end sees of waveforms [B, samples], float32."""
     see = traced(model, _see, tf.TensorSpec([None, None], tf.float32))
     return see(tf.convert_to_tensor(waveforms, tf.float32)).numpy()
 
 
-def logits(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
+def logits(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Logits float32 [B, n_tags], in batches."""
     call = traced(model, _logits, spec(model))
     return np.concatenate([call(tf.constant(part)).numpy() for part in _parts(np.asarray(seen, np.float32))])
 
 
-def probabilities(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
+def probabilities(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Probabilities float32 [B, n_tags], in batches."""
     return model.probabilities(tf.constant(logits(model, seen))).numpy()
 
 
-def gradients(model: MusicTagger, seen: np.ndarray, row: int) -> np.ndarray:
+def gradients(model: MusicTagger, seen: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
     """Gradient of a tag's logit with respect to what the front-end sees, float32 of its shape, in batches."""
     call = traced(model, _gradients, spec(model), tf.TensorSpec([], tf.int32))
     target = tf.constant(row, tf.int32)
     return np.concatenate([call(tf.constant(part), target).numpy() for part in _parts(np.asarray(seen, np.float32))])
 
 
-def silence(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
+def silence(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """What the front-end sees of silence, of the shape of `seen`."""
     if model.front_end.takes_waveform:
         return np.zeros_like(seen)
@@ -76,7 +77,7 @@ def silence(model: MusicTagger, seen: np.ndarray) -> np.ndarray:
     return np.broadcast_to(level, seen.shape).astype(np.float32)
 
 
-def filling(model: MusicTagger, seen: np.ndarray, fill: str | float) -> np.ndarray:
+def filling(model: MusicTagger, seen: npt.NDArray[Any], fill: str | float) -> npt.NDArray[Any]:
     """What stands for nothing, of the shape of `seen`: "mean" (of each band over time), "silence", or a number."""
     if fill == "silence":
         return silence(model, seen)
@@ -102,7 +103,7 @@ def pick(values: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
     return tf.gather(values, row, axis=1)
 
 
-def _parts(seen: np.ndarray) -> Sequence[np.ndarray]:
+def _parts(seen: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
     return [seen[start : start + BATCH] for start in range(0, len(seen), BATCH)]
 
 

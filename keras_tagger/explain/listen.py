@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource
@@ -29,8 +31,8 @@ class Heard:
         sample_rate: Hz.
     """
 
-    kept: np.ndarray
-    removed: np.ndarray
+    kept: npt.NDArray[Any]
+    removed: npt.NDArray[Any]
     sample_rate: int
 
     def save(self, path: str | os.PathLike[str], part: str = "kept") -> Path:
@@ -83,14 +85,16 @@ def listen(
     return Heard(kept, waveform - kept, sample_rate)
 
 
-def highest(values: np.ndarray, share: float) -> np.ndarray:
+def highest(values: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
     """The highest `share` of the cells, and only those above zero, bool of the same shape."""
     count = max(round(share * values.size), 1)
     border = np.partition(values, -count, axis=None)[-count]
     return (values >= border) & (values > 0)
 
 
-def _masked(waveform: np.ndarray, chosen: np.ndarray, heatmap: Heatmap, sample_rate: int) -> Iterator[np.ndarray]:
+def _masked(
+    waveform: npt.NDArray[Any], chosen: npt.NDArray[Any], heatmap: Heatmap, sample_rate: int
+) -> Iterator[npt.NDArray[Any]]:
     """The kept part, in blocks, so that the STFT of a long track is never there as a whole."""
     grid = chosen[np.newaxis].astype(np.float64) if heatmap.frequencies is None else chosen.astype(np.float64)
     bins = np.zeros(N_FFT // 2 + 1, int)

@@ -7,20 +7,22 @@ curve is scaled or shifted, so that methods on unlike scales compare. numpy only
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.heatmap import Heatmap, column_edges
 
 
-def time_curve(heatmap: Heatmap, tag: str) -> np.ndarray:
+def time_curve(heatmap: Heatmap, tag: str) -> npt.NDArray[Any]:
     """A row over time, float32 [T]: of a map over frequency, each column's sum over the bands."""
     values = heatmap.row(tag)
     return values if values.ndim == 1 else values.sum(axis=0)
 
 
-def at_times(curve: np.ndarray, times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def at_times(curve: npt.NDArray[Any], times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A curve on another grid, float64 [len(wanted)]: for each wanted column, the mean over what it covers.
 
     Each column of either grid spans from halfway to its left neighbour to halfway to its right one. A finer curve is
@@ -47,7 +49,7 @@ def at_times(curve: np.ndarray, times: np.ndarray, wanted: np.ndarray) -> np.nda
     return np.where(first == last, curve[first], mean)
 
 
-def inside(times: np.ndarray, intervals: Sequence[Sequence[float]]) -> np.ndarray:
+def inside(times: npt.NDArray[Any], intervals: Sequence[Sequence[float]]) -> npt.NDArray[Any]:
     """Whether each time lies in one of the intervals [start, end) in seconds, bool [T]."""
     found = np.zeros(len(times), bool)
     for start, end in intervals:
@@ -55,7 +57,7 @@ def inside(times: np.ndarray, intervals: Sequence[Sequence[float]]) -> np.ndarra
     return found
 
 
-def pointing_game(curve: np.ndarray, truth: np.ndarray) -> float:
+def pointing_game(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
     """1 where the largest value lies in the truth, else 0 (Zhang et al. 2018); equal largest values share it.
 
     A constant curve therefore gives the truth's share of the time, which is chance.
@@ -64,7 +66,7 @@ def pointing_game(curve: np.ndarray, truth: np.ndarray) -> float:
     return float(truth[curve == curve.max()].mean())
 
 
-def roc_auc(curve: np.ndarray, truth: np.ndarray) -> float:
+def roc_auc(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
     """How likely a column of the truth is above one that is not; ties count half. 0.5 is chance.
 
     Raises:
@@ -76,7 +78,7 @@ def roc_auc(curve: np.ndarray, truth: np.ndarray) -> float:
     return float((ranks(curve)[truth].sum() - n_true * (n_true + 1) / 2) / (n_true * n_false))
 
 
-def time_iou(curve: np.ndarray, truth: np.ndarray) -> float:
+def time_iou(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
     """Overlap of the truth with the curve's highest columns, as many as the truth has: intersection over union, 0..1.
 
     Equal values at the border are shared out evenly. No threshold is needed, so methods on unlike scales compare.
@@ -93,7 +95,7 @@ MEASURES = {"pointing": pointing_game, "iou": time_iou, "roc_auc": roc_auc}
 
 
 def localization(
-    heatmap: Heatmap, tag: str, intervals: Sequence[Sequence[float]], times: np.ndarray
+    heatmap: Heatmap, tag: str, intervals: Sequence[Sequence[float]], times: npt.NDArray[Any]
 ) -> dict[str, float]:
     """All measures of a map's row against the intervals in which the tag is heard.
 
@@ -114,13 +116,13 @@ def localization(
     return {name: measure(curve, truth) for name, measure in MEASURES.items()}
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Ranks from 1 of all values, flat, float64; equal values have the mean of theirs."""
     _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
 
 
-def _checked(curve: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     curve, truth = np.asarray(curve, np.float64), np.asarray(truth, bool)
     if curve.ndim != 1 or curve.shape != truth.shape:
         raise ModelError(f"expected a curve and a truth of one length. Received: {curve.shape} and {truth.shape}.")

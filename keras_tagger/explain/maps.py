@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
@@ -21,17 +22,17 @@ class Maps:
         frequencies: float64 [F], centres of the bands in Hz, or None.
     """
 
-    values: np.ndarray
-    times: np.ndarray
-    frequencies: np.ndarray | None = None
+    values: npt.NDArray[Any]
+    times: npt.NDArray[Any]
+    frequencies: npt.NDArray[Any] | None = None
 
 
-def of_tokens(model: MusicTagger, values: np.ndarray) -> Maps:
+def of_tokens(model: MusicTagger, values: npt.NDArray[Any]) -> Maps:
     """Maps over tokens, from values [B, n_rows, T]."""
     return Maps(values, model.token_times(values.shape[-1]))
 
 
-def of_input(model: MusicTagger, values: np.ndarray) -> Maps:
+def of_input(model: MusicTagger, values: npt.NDArray[Any]) -> Maps:
     """Maps over what the front-end sees, from values [B, n_rows, frames, n_mels]; of samples, their sums by token."""
     if not model.front_end.takes_waveform:
         times = model.spectrogram.frame_times(values.shape[2])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.explain import inputs
 from keras_tagger.explain.maps import Maps, of_input
@@ -11,7 +14,7 @@ from keras_tagger.models.music_tagger import MusicTagger
 
 def occlusion(
     model: MusicTagger,
-    waveforms: np.ndarray,
+    waveforms: npt.NDArray[Any],
     rows: list[int],
     *,
     patch_seconds: float,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.explain.maps import Maps, of_tokens
 from keras_tagger.models.music_tagger import MusicTagger
 
 
-def random(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, seed: int) -> Maps:
+def random(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, seed: int) -> Maps:
     """Numbers drawn evenly from 0..1 for each token, the same for the same audio, tag and seed."""
     tokens = model.n_tokens(waveforms.shape[1])
     values = [

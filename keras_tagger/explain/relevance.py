@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.explain.inputs import connected, front_end_input, pick, scale, spec, traced
@@ -10,7 +13,7 @@ from keras_tagger.explain.maps import Maps, of_tokens
 from keras_tagger.models.music_tagger import MusicTagger
 
 
-def relevance(model: MusicTagger, waveforms: np.ndarray, rows: list[int]) -> Maps:
+def relevance(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
     """Relevance of each token to a tag (Chefer, Gur, Wolf 2021b, ICCV, equations 5 and 6, for self-attention).
 
     Of each layer, A = mean over heads of (gradient of the tag's logit x attention)+; R begins as the identity and

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from keras_tagger.audio import AudioSource, Window, windows
+from keras_tagger.audio import AudioSource, Window
 from keras_tagger.errors import ModelError
 from keras_tagger.explain.methods import DEFAULT_METHOD, Method, find_method
 from keras_tagger.heatmap import Heatmap
@@ -68,13 +69,13 @@ class _Stitched:
     def __init__(self, tagger: TrainedModel) -> None:
         self._rate = tagger.model.audio.sample_rate
         self._model = tagger.model
-        self._values: list[np.ndarray] = []
-        self._times: list[np.ndarray] = []
-        self._scores: list[np.ndarray] = []
+        self._values: list[npt.NDArray[Any]] = []
+        self._times: list[npt.NDArray[Any]] = []
+        self._scores: list[npt.NDArray[Any]] = []
         self._weights: list[int] = []
-        self._frequencies: np.ndarray | None = None
+        self._frequencies: npt.NDArray[Any] | None = None
 
-    def add(self, batch: Sequence[Window], maps: Maps, scores: np.ndarray) -> None:
+    def add(self, batch: Sequence[Window], maps: Maps, scores: npt.NDArray[Any]) -> None:
         self._frequencies = maps.frequencies
         for window, values, score in zip(batch, maps.values, scores, strict=True):
             token = self._model.token_samples
@@ -99,7 +100,7 @@ class _Stitched:
 
 def _windows(tagger: TrainedModel, audio: AudioSource) -> Iterator[Window]:
     model = tagger.model
-    return windows(audio, model.audio.sample_rate, model.window_samples, model.token_samples)
+    return model.windowing.cut(audio)
 
 
 def _batches(found: Iterator[Window]) -> Iterator[list[Window]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.explain.maps import Maps, of_tokens
 from keras_tagger.heatmap import Attention, AttentionWindow
 from keras_tagger.models.music_tagger import MusicTagger
 
 
-def attention(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, layer: int, head: int | None) -> Maps:
+def attention(
+    model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, layer: int, head: int | None
+) -> Maps:
     """Where [CLS] looks (Won, Chun, Serra 2019, attention heat map); the same for every tag.
 
     In the last layer the row of the [CLS] query, in the others the sum of each column over all queries, as
@@ -23,7 +28,7 @@ def attention(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, lay
     return of_tokens(model, np.repeat(np.stack(maps)[:, np.newaxis], len(rows), axis=1))
 
 
-def rollout(model: MusicTagger, waveforms: np.ndarray, rows: list[int]) -> Maps:
+def rollout(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
     """Attention rollout (Abnar and Zuidema 2020, equation 1): [CLS]'s row of the product of the layers' attention.
 
     Each layer's attention is averaged over heads and mixed half and half with the identity, which stands for the
@@ -36,12 +41,14 @@ def rollout(model: MusicTagger, waveforms: np.ndarray, rows: list[int]) -> Maps:
     return of_tokens(model, np.repeat(joint[:, np.newaxis, 0, 1:], len(rows), axis=1))
 
 
-def contributions(model: MusicTagger, waveforms: np.ndarray, rows: list[int]) -> Maps:
+def contributions(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
     """Each tag's probability if the last layer attended to that token only (Won et al. 2019, section 3.2)."""
     return of_tokens(model, model.analyze(waveforms, ("contributions",))["contributions"].numpy()[:, rows])
 
 
-def short_contributions(model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, context_seconds: float) -> Maps:
+def short_contributions(
+    model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, context_seconds: float
+) -> Maps:
     """Contributions from short contexts: what a moment says for a tag when the model hears little else.
 
     A token of a long window has seen all the others by the last layer, so its contribution tells of its surroundings
@@ -52,7 +59,7 @@ def short_contributions(model: MusicTagger, waveforms: np.ndarray, rows: list[in
 
 
 def two_scale_contributions(
-    model: MusicTagger, waveforms: np.ndarray, rows: list[int], *, context_seconds: float
+    model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, context_seconds: float
 ) -> Maps:
     """What the window's score, its contributions and those of short contexts say together: the mean of their logits.
 
@@ -65,7 +72,7 @@ def two_scale_contributions(
     return of_tokens(model, _expit((_logit(score)[..., np.newaxis] + _logit(window) + short) / 3))
 
 
-def _in_contexts(model: MusicTagger, waveforms: np.ndarray, rows: list[int], seconds: float) -> np.ndarray:
+def _in_contexts(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], seconds: float) -> npt.NDArray[Any]:
     """Mean logits over the contexts that hold a token, float64 [B, n_rows, T]."""
     tokens, length = model.n_tokens(waveforms.shape[1]), model.token_samples
     size = min(max(round(seconds / model.hop_seconds), 1), tokens)
@@ -82,10 +89,10 @@ def _in_contexts(model: MusicTagger, waveforms: np.ndarray, rows: list[int], sec
     return total / count
 
 
-def _logit(probability: np.ndarray) -> np.ndarray:
+def _logit(probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
     inside = np.clip(probability.astype(np.float64), 1e-12, 1 - 1e-12)
     return np.log(inside / (1 - inside))
 
 
-def _expit(logit: np.ndarray) -> np.ndarray:
+def _expit(logit: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return 1 / (1 + np.exp(-logit))

@@ -5,7 +5,10 @@ Files are resampled by soxr (`keras_tagger.audio`); this is the same operation f
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 # Zero crossings of the sinc on each side of its centre, and the shape of the Kaiser window over them: the transition
@@ -85,7 +88,7 @@ def _filter(distance: tf.Tensor, cutoff: tf.Tensor) -> tf.Tensor:
     return tf.cast(cutoff, tf.float32) * (tf.gather(values, index) + fraction * tf.gather(slopes, index))
 
 
-def _table() -> np.ndarray:
+def _table() -> npt.NDArray[Any]:
     """Half of the windowed sinc, from its centre to beyond its last zero crossing, float32 [steps]."""
     crossing = np.arange(ZERO_CROSSINGS * TABLE_STEPS + 2) / TABLE_STEPS
     window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (crossing / ZERO_CROSSINGS) ** 2, 0.0))) / np.i0(KAISER_BETA)

@@ -5,7 +5,10 @@ librosa's numbers (a test holds them equal); librosa itself, with numba behind i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 # Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, 15 mels; above, 27 mels to a factor of 6.4.
 _HZ_PER_MEL = 200.0 / 3
@@ -13,7 +16,7 @@ _BREAK_HZ = 1000.0
 _LOG_STEP = np.log(6.4) / 27.0
 
 
-def mel_edges(n_mels: int, f_min: float, f_max: float, scale: str) -> np.ndarray:
+def mel_edges(n_mels: int, f_min: float, f_max: float, scale: str) -> npt.NDArray[Any]:
     """Edges and centres of triangular mel bands, Hz, float64 [n_mels + 2]: band i spans edges i to i + 2.
 
     Args:
@@ -30,7 +33,7 @@ def mel_edges(n_mels: int, f_min: float, f_max: float, scale: str) -> np.ndarray
 
 def mel_filterbank(
     sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float, scale: str, norm: str
-) -> np.ndarray:
+) -> npt.NDArray[Any]:
     """Weight of each FFT bin in each mel band, float32 [n_fft // 2 + 1, n_mels].
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import kapre
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.layers.mel import mel_edges, mel_filterbank
@@ -85,7 +86,7 @@ class Spectrogram(keras.layers.Layer):
         )
         self.filterbank.filterbank = tf.constant(self._bands(), self.precision)
 
-    def _bands(self) -> np.ndarray:
+    def _bands(self) -> npt.NDArray[Any]:
         return mel_filterbank(
             self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.mel_scale, self.mel_norm
         )
@@ -137,12 +138,12 @@ class Spectrogram(keras.layers.Layer):
         """Frames of a waveform of that many samples, a number or an integer tensor."""
         return 1 + n_samples // self.hop_length if self.framing == "centered" else -(-n_samples // self.hop_length)
 
-    def frame_times(self, n_frames: int) -> np.ndarray:
+    def frame_times(self, n_frames: int) -> npt.NDArray[Any]:
         """Centres of the frames, seconds, float64 [n_frames]."""
         offset = 0.0 if self.framing == "centered" else 0.5
         return (np.arange(n_frames) + offset) * self.hop_length / self.sample_rate
 
-    def mel_frequencies(self) -> np.ndarray:
+    def mel_frequencies(self) -> npt.NDArray[Any]:
         """Centres of the mel bands, Hz, float64 [n_mels]."""
         return mel_edges(self.n_mels, self.f_min, self.f_max, self.mel_scale)[1:-1]
 

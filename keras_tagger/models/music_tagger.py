@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from keras_tagger.audio.windows import Windowing
 from keras_tagger.config import AudioConfig, ExperimentConfig, ModelConfig, section_from_dict
 from keras_tagger.errors import ConfigError
 from keras_tagger.layers import (
@@ -113,6 +115,11 @@ class MusicTagger(keras.Model):
         """Samples of a training crop: the window's, or with centred frames exactly `audio.window_seconds`."""
         return int(self.audio.window_seconds * self.audio.sample_rate + 0.5) if self._centered else self.window_samples
 
+    @property
+    def windowing(self) -> Windowing:
+        """How audio is cut into the windows of inference."""
+        return Windowing(self.audio.sample_rate, self.window_samples, self.token_samples)
+
     def n_tokens(self, n_samples: Any) -> Any:
         """Tokens of a waveform of that many samples, a number or an integer tensor; [CLS] not counted."""
         least = max if isinstance(n_samples, int) else tf.maximum
@@ -120,7 +127,7 @@ class MusicTagger(keras.Model):
             return least(-(-n_samples // self.token_samples), 1)
         return least(self.front_end.n_tokens(self.spectrogram.n_frames(n_samples)), 1)
 
-    def token_times(self, n_tokens: int) -> np.ndarray:
+    def token_times(self, n_tokens: int) -> npt.NDArray[Any]:
         """Centres of the tokens, seconds, float64 [n_tokens]."""
         return (np.arange(n_tokens) + 0.5) * self.hop_seconds
 

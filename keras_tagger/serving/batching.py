@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.serving.refusal import Refusal, too_late
 from keras_tagger.serving.servable import Runner
@@ -26,7 +27,7 @@ Key = tuple[int, tuple[str, ...], tuple[str, ...], tuple[tuple[str, tuple[int, .
 class _Task:
     """One request in the queue."""
 
-    def __init__(self, key: Key, runner: Runner, arrays: Sequence[np.ndarray], deadline: float | None) -> None:
+    def __init__(self, key: Key, runner: Runner, arrays: Sequence[npt.NDArray[Any]], deadline: float | None) -> None:
         self.key = key
         self.runner = runner
         self.arrays = arrays
@@ -63,7 +64,7 @@ class Batcher:
         servable: Runner,
         feeds: Sequence[str],
         fetches: Sequence[str],
-        arrays: Sequence[np.ndarray],
+        arrays: Sequence[npt.NDArray[Any]],
         deadline: float | None,
     ) -> list[Any]:
         """Values of the fetches, by way of a batch where the arrays have a common first axis."""
@@ -136,7 +137,7 @@ class _Batched:
         self._servable = servable
 
     def run(
-        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[np.ndarray], deadline: float | None
+        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[npt.NDArray[Any]], deadline: float | None
     ) -> list[Any]:
         return self._batcher.run(self._servable, feeds, fetches, arrays, deadline)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-import numpy as np
+import numpy.typing as npt
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -166,7 +166,7 @@ class _Timed:
         self.seconds = 0.0
 
     def run(
-        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[np.ndarray], deadline: float | None
+        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[npt.NDArray[Any]], deadline: float | None
     ) -> list[Any]:
         started = time.monotonic()
         try:

@@ -6,9 +6,11 @@ Read from tensorflow_serving/servables/tensorflow/{predict_util,classifier,regre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
@@ -136,13 +138,13 @@ class Inference:
 
     def _run_examples(
         self, feeds: Sequence[str], fetches: Sequence[str], given: input_pb2.Input
-    ) -> tuple[dict[str, np.ndarray], int]:
+    ) -> tuple[dict[str, npt.NDArray[Any]], int]:
         examples = serialized_examples(given)
         values = self._runner.run(feeds, fetches, [examples] * len(feeds), self._deadline)
         return dict(zip(fetches, map(np.asarray, values), strict=True)), len(examples)
 
 
-def serialized_examples(given: input_pb2.Input) -> np.ndarray:
+def serialized_examples(given: input_pb2.Input) -> npt.NDArray[Any]:
     """The serialized tf.Examples of an Input, object [n]; a context is put before each, as bytes."""
     kind = given.WhichOneof("kind")
     context = b""
@@ -188,11 +190,11 @@ def _regression_names(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list
 
 def _fill_classification(
     signature: meta_graph_pb2.SignatureDef,
-    fetched: Mapping[str, np.ndarray],
+    fetched: Mapping[str, npt.NDArray[Any]],
     count: int,
     result: classification_pb2.ClassificationResult,
 ) -> None:
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, npt.NDArray[Any]] = {}
     for alias, dtype in (("classes", types_pb2.DT_STRING), ("scores", types_pb2.DT_FLOAT)):
         if alias not in signature.outputs:
             continue
@@ -222,7 +224,7 @@ def _fill_classification(
 
 def _fill_regression(
     signature: meta_graph_pb2.SignatureDef,
-    fetched: Mapping[str, np.ndarray],
+    fetched: Mapping[str, npt.NDArray[Any]],
     count: int,
     result: regression_pb2.RegressionResult,
 ) -> None:
@@ -246,7 +248,7 @@ def _joined(names: Iterable[str]) -> str:
 
 def _read_inputs(
     signature: meta_graph_pb2.SignatureDef, sent: Mapping[str, tensor_pb2.TensorProto]
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """The arrays of a request by input name, and their dtypes."""
     wanted = signature.inputs
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -99,7 +100,7 @@ def _fill_rows(rows: list[Any], infos: Infos, request: predict_pb2.PredictReques
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in infos}
+    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in infos}
     for index, row in enumerate(rows):
         if named != _is_plain_object(row):
             wanted, got = ("object", "list") if named else ("value/list", "object")
@@ -124,7 +125,7 @@ def _fill_rows(rows: list[Any], infos: Infos, request: predict_pb2.PredictReques
         request.inputs[name].CopyFrom(_proto(np.stack(arrays), infos[name].dtype))
 
 
-def _check_alike(before: Sequence[np.ndarray], array: np.ndarray) -> None:
+def _check_alike(before: Sequence[npt.NDArray[Any]], array: npt.NDArray[Any]) -> None:
     if before and before[0].size != array.size:
         raise invalid(f"Expecting tensor size: {before[0].size} but got: {array.size}")
     if before and before[0].shape != array.shape:
@@ -146,7 +147,7 @@ def _fill_columns(value: Any, infos: Infos, request: predict_pb2.PredictRequest)
         request.inputs[name].CopyFrom(_proto(to_array(value[name], info.dtype), info.dtype))
 
 
-def to_array(value: Any, dtype: int) -> np.ndarray:
+def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
     """A JSON value, a number, string, {"b64": ...} or nested lists of them, as an array of a dtype."""
     if dtype not in _INTEGERS and dtype not in _FLOATS and dtype not in (types_pb2.DT_STRING, types_pb2.DT_BOOL):
         name = types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
@@ -218,7 +219,7 @@ def _json_type(value: Any) -> str:
     return str(value) if isinstance(value, bool) else _NAMES[type(value)]
 
 
-def _numbers(flat: list[Any], dtype: int) -> np.ndarray:
+def _numbers(flat: list[Any], dtype: int) -> npt.NDArray[Any]:
     if dtype == types_pb2.DT_BOOL:
         return np.array(flat, bool)
     if dtype in _FLOATS:
@@ -252,7 +253,7 @@ def _from_base64(value: Any) -> bytes:
         raise invalid("Unable to base64 decode") from None
 
 
-def _proto(array: np.ndarray, dtype: int) -> tensor_pb2.TensorProto:
+def _proto(array: npt.NDArray[Any], dtype: int) -> tensor_pb2.TensorProto:
     shape = tf.TensorShape(array.shape).as_proto()
     if dtype == types_pb2.DT_STRING:
         return tensor_pb2.TensorProto(dtype=dtype, tensor_shape=shape, string_val=array.reshape(-1).tolist())

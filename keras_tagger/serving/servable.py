@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
@@ -41,7 +41,7 @@ class Runner(Protocol):
     """What runs fetches on arrays: the servable itself, or what gathers requests to batches before it."""
 
     def run(
-        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[np.ndarray], deadline: float | None
+        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[npt.NDArray[Any]], deadline: float | None
     ) -> list[Any]:
         """Values of the fetches."""
 
@@ -87,7 +87,11 @@ class Servable:
         self._session.close()
 
     def run(
-        self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[np.ndarray], deadline: float | None = None
+        self,
+        feeds: Sequence[str],
+        fetches: Sequence[str],
+        arrays: Sequence[npt.NDArray[Any]],
+        deadline: float | None = None,
     ) -> list[Any]:
         """Values of the fetches; an error of the graph is a refusal with its code."""
         call = self._callable(tuple(feeds), tuple(fetches))
@@ -108,7 +112,9 @@ class Servable:
                 self._callables[feeds, fetches] = self._session._make_callable_from_options(options)
             return self._callables[feeds, fetches]
 
-    def _explain_shapes(self, feeds: Sequence[str], arrays: Sequence[np.ndarray], error: tf.errors.OpError) -> None:
+    def _explain_shapes(
+        self, feeds: Sequence[str], arrays: Sequence[npt.NDArray[Any]], error: tf.errors.OpError
+    ) -> None:
         """Refuse with a sentence if an input has another shape than the signature says.
 
         Shapes are not looked at before the graph, as some that are not the signature's run all the same.

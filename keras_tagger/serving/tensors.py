@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
@@ -45,7 +46,7 @@ def type_name(dtype: int) -> str:
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def decode(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
+def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
     """The array in a client's tensor; a refusal when its dtype, shape and content do not fit together."""
     malformed = invalid(f"tensor parsing error: {alias}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.files import replacing
@@ -66,7 +67,7 @@ class Packaged:
     info: Mapping[str, TagInfo]
     audio: Mapping[str, Any]
     model: Mapping[str, Any]
-    arrays: Sequence[np.ndarray]
+    arrays: Sequence[npt.NDArray[Any]]
     provenance: Mapping[str, Any]
     attribution: str
     description: str

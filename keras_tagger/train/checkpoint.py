@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.files import replacing
@@ -82,7 +83,7 @@ def load_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any]) -> P
     return progress
 
 
-def _read(path: Path) -> tuple[Progress, list[np.ndarray]]:
+def _read(path: Path) -> tuple[Progress, list[npt.NDArray[Any]]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             progress = Progress(**json.loads(str(stored["progress"])))

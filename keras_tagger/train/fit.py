@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import keras
-import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
@@ -259,7 +259,9 @@ def _in_float32(model: MusicTagger, folder: Path) -> MusicTagger:
     return load(folder).model
 
 
-def _preview_clips(prepared: Prepared, settings: ExperimentConfig) -> list[tuple[str, np.ndarray, tuple[str, ...]]]:
+def _preview_clips(
+    prepared: Prepared, settings: ExperimentConfig
+) -> list[tuple[str, npt.NDArray[Any], tuple[str, ...]]]:
     """A few clips with different tags, as (name, waveform, tags): held-out ones where there are any."""
     wanted = settings.board.preview_clips
     if not wanted:
@@ -291,7 +293,7 @@ def _short_name(clip: PreparedClip) -> str:
 def _write_previews(
     writer: tf.summary.SummaryWriter,
     tagger: Tagger,
-    clips: Sequence[tuple[str, np.ndarray, tuple[str, ...]]],
+    clips: Sequence[tuple[str, npt.NDArray[Any], tuple[str, ...]]],
     settings: ExperimentConfig,
     epoch: int,
 ) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource
@@ -101,7 +103,7 @@ def page(heatmap: Heatmap, audio: AudioSource, title: str = "") -> str:
     )
 
 
-def _flac(waveform: np.ndarray) -> str:
+def _flac(waveform: npt.NDArray[Any]) -> str:
     import soundfile
 
     buffer = io.BytesIO()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.heatmap import Heatmap, column_edges, draw_rows, draw_spectrum, shorten
@@ -40,13 +41,13 @@ class Preview:
     """
 
     name: str
-    spectrogram: np.ndarray
-    frame_times: np.ndarray
-    mel_frequencies: np.ndarray
+    spectrogram: npt.NDArray[Any]
+    frame_times: npt.NDArray[Any]
+    mel_frequencies: npt.NDArray[Any]
     attention: Heatmap
     contributions: Heatmap
     truth: tuple[str, ...] = ()
-    waveform: np.ndarray | None = None
+    waveform: npt.NDArray[Any] | None = None
     sample_rate: int | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from keras_tagger.evaluation.bootstrap import ClipScores
@@ -67,7 +68,7 @@ def report_page(report: Report) -> str:
     )
 
 
-def precision_recall(present: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def precision_recall(present: npt.NDArray[Any], scores: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Recall and precision [k] at every threshold, from the strictest on; as scikit-learn's, in the other order.
 
     Args:
@@ -81,7 +82,7 @@ def precision_recall(present: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
     return hits / present.sum(), hits / (last + 1)
 
 
-def confusions(found: ClipScores) -> np.ndarray:
+def confusions(found: ClipScores) -> npt.NDArray[Any]:
     """Clips by their one tag (rows) and the tag with the largest score (columns), int [n_tags, n_tags]."""
     present = found.labels > found.positive
     single = present.sum(axis=1) == 1
@@ -190,7 +191,7 @@ def _curves(report: Report) -> str:
     return f'<div class="curves">{"".join(figures)}</div>'
 
 
-def _curve(recall: np.ndarray, precision: np.ndarray, share: float) -> str:
+def _curve(recall: npt.NDArray[Any], precision: npt.NDArray[Any], share: float) -> str:
     """Precision over recall in a square; before its first threshold the curve is level."""
     # The first threshold of each recall has its best precision; the last one goes on to the right end.
     first = np.flatnonzero(np.diff(recall, prepend=0.0) > 0)

@@ -16,6 +16,7 @@ import soundfile
 from keras_tagger import audio
 from keras_tagger.audio.containers import prepare
 from keras_tagger.audio.streams import in_memory, open_stream
+from keras_tagger.audio.windows import Windowing
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
 ENCODINGS = {
@@ -246,7 +247,7 @@ def test_impossible_excerpts(arguments: dict, words: str):
 def test_windows_cover_the_audio_once(n: int, token: int):
     window = 700
     signal = np.arange(1, n + 1, dtype=np.float32)
-    cut = list(audio.windows((signal, 16000), 16000, window, token))
+    cut = list(Windowing(16000, window, token).cut((signal, 16000)))
     assert sum(w.new_samples for w in cut) == n
     if n <= window:
         assert [(w.start_sample, w.new_samples) for w in cut] == [(0, n)]
@@ -265,7 +266,7 @@ def test_windows_cover_the_audio_once(n: int, token: int):
 
 def test_windows_must_hold_whole_tokens():
     with pytest.raises(ValueError, match=r"multiple of token_samples\. Received: window_samples=700, token_samples=3"):
-        audio.windows((np.zeros(9), 16000), 16000, 700, 3)
+        Windowing(16000, 700, 3)
 
 
 @pytest.mark.parametrize("encoding", ["array", "flac", "mp3"])
@@ -277,8 +278,8 @@ def test_windows_of_an_excerpt_are_those_of_the_excerpt_alone(encoding: str, sta
     # An mp3 is a little longer than what was encoded.
     stop = len(audio.load(source)) if end in (None, 99.0) else round(end * 16000)
     assert len(excerpt) == stop - round(start * 16000)
-    cut = list(audio.windows(source, 16000, 9600, 160, start, end))
-    alone = list(audio.windows((excerpt, 16000), 16000, 9600, 160))
+    cut = list(Windowing(16000, 9600, 160).cut(source, start, end))
+    alone = list(Windowing(16000, 9600, 160).cut((excerpt, 16000)))
     places = [(w.start_sample, w.new_samples) for w in cut]
     assert places == [(w.start_sample, w.new_samples) for w in alone]
     assert places[0][0] == 0
@@ -290,11 +291,11 @@ def test_windows_of_an_excerpt_are_those_of_the_excerpt_alone(encoding: str, sta
 def test_windows_refuse_impossible_arguments_at_once():
     source = (np.ones(16000, np.float32), 16000)
     with pytest.raises(AudioError, match=r"end_seconds after start_seconds=0\.5\. Received: 0\.5"):
-        audio.windows(source, 16000, 700, 1, 0.5, 0.5)
+        Windowing(16000, 700).cut(source, 0.5, 0.5)
     with pytest.raises(AudioError, match=r"start_seconds of 0 or more\. Received: -1\.0"):
-        audio.windows(source, 16000, 700, 1, -1.0)
+        Windowing(16000, 700).cut(source, -1.0)
     with pytest.raises(AudioError, match=r"sample_rate to be a whole number of Hz .* Received: 0"):
-        audio.windows(source, 0, 700)
+        Windowing(0, 700)
     with pytest.raises(AudioError, match=r"start_seconds before the end of .* at 1\.000 s\. Received: 1\.0"):
         next(audio.windows(source, 16000, 700, 1, 1.0))
 
@@ -378,7 +379,7 @@ def test_bad_files_are_named_in_one_sentence(case: str, tmp_path: Path):
     if case != "1 Hz":
         assert "song.mp3" in text
     with pytest.raises(AudioError, match=words):
-        list(audio.windows(data, 16000, 16000))
+        list(Windowing(16000, 16000).cut(data))
 
 
 def test_truncation_is_raised_on_the_way_after_good_blocks():

@@ -15,7 +15,6 @@ import soundfile
 
 import benchmark
 import tiny
-from keras_tagger import audio
 from pretrain import teacher
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +155,7 @@ def test_stages_of_keras_tagger_are_the_taggers(systems, clips, tagger):
     waveform = system.load(clips[0])
     pieces = system.pieces(system.spectrograms([waveform]))
     model = tagger.model
-    windows = list(audio.windows(clips[0], 16000, model.window_samples, model.token_samples))
+    windows = list(model.windowing.cut(clips[0]))
     expected = model.analyze(np.stack([window.waveform for window in windows]), ("tags",))["tags"].numpy()
     np.testing.assert_allclose(system.model(pieces, 8), expected, atol=1e-5)
     np.testing.assert_allclose(system.scores(clips[:1], 0)[0], tagger.scores(clips[0]), atol=1e-6)

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.data.datasets.annotations import Annotated, Annotations, Published, Source, find_file
 from keras_tagger.data.datasets.pickles import read_pickle
@@ -66,7 +67,7 @@ def read(
     return Annotations(tuple(clips), tuple(tags) if tags else vocabulary, frozenset(vocabulary), _AUDIO_FOLDERS)
 
 
-def _read_conventional(root: str, n_train: int) -> list[tuple[str, str, np.ndarray]]:
+def _read_conventional(root: str, n_train: int) -> list[tuple[str, str, npt.NDArray[Any]]]:
     both, test = (
         _ids(find_file(root, f"filtered_list_{part}.cP", "msd", SOURCE, _FOLDERS)) for part in ("train", "test")
     )
@@ -83,8 +84,8 @@ def _read_conventional(root: str, n_train: int) -> list[tuple[str, str, np.ndarr
     return found
 
 
-def _read_cals(root: str) -> list[tuple[str, str, np.ndarray]]:
-    found: list[tuple[str, str, np.ndarray]] = []
+def _read_cals(root: str) -> list[tuple[str, str, npt.NDArray[Any]]]:
+    found: list[tuple[str, str, npt.NDArray[Any]]] = []
     for split in ("train", "valid", "test"):
         paths = [
             find_file(root, f"{split}_{part}.npy", "msd", SOURCE, ("data/splits", *_FOLDERS))
@@ -103,7 +104,7 @@ def _read_cals(root: str) -> list[tuple[str, str, np.ndarray]]:
     return found
 
 
-def _array(path: str) -> np.ndarray:
+def _array(path: str) -> npt.NDArray[Any]:
     try:
         with open(path, "rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
@@ -118,7 +119,7 @@ def _ids(path: str) -> list[str]:
     return ids
 
 
-def _vector(value: Any, where: str) -> np.ndarray:
+def _vector(value: Any, where: str) -> npt.NDArray[Any]:
     """A vector of 50 zeros and ones, of any numeric type and of shape [50] or [50, 1]."""
     try:
         vector = np.asarray(value).reshape(-1)

@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ManifestError
 
@@ -15,7 +16,7 @@ class _MakeArray:
 
     __slots__ = ()
 
-    def __call__(self, *_: Any) -> np.ndarray:
+    def __call__(self, *_: Any) -> npt.NDArray[Any]:
         return np.empty(0, np.uint8)
 
 

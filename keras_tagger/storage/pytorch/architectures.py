@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.storage.pytorch.tensors import Tensors
 
-Values = Mapping[str, np.ndarray]
+Values = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.config import ExperimentConfig, config_from_dict
 from keras_tagger.data.datasets.vocabularies import CALS_50, JAMENDO_50, MSD_50, MTAT_50
@@ -106,7 +107,7 @@ def _vocabulary(tags: str | os.PathLike[str] | Sequence[str], architecture: str)
     return names
 
 
-def _stripped(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _stripped(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Without a teacher beside the model, and without what wrappers put before all names."""
     kept = {name: value for name, value in values.items() if not name.startswith(_TEACHERS)}
     while True:
@@ -117,7 +118,7 @@ def _stripped(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _build(
-    kind: Architecture, values: dict[str, np.ndarray], names: tuple[str, ...], path: str | os.PathLike[str]
+    kind: Architecture, values: dict[str, npt.NDArray[Any]], names: tuple[str, ...], path: str | os.PathLike[str]
 ) -> tuple[TrainedModel, list[str]]:
     """The tagger, and the names of the tensors that hold nothing learnt."""
     from keras_tagger.models.music_tagger import MusicTagger
@@ -163,7 +164,7 @@ def _build(
     return TrainedModel(model, config), unused
 
 
-def _check_size(encoder: EncoderConfig, values: Mapping[str, np.ndarray]) -> None:
+def _check_size(encoder: EncoderConfig, values: Mapping[str, npt.NDArray[Any]]) -> None:
     """Raise ValueError where a few tensors ask for a Transformer far larger than all: it is not worth the memory."""
     needed = encoder.n_layers * encoder.width * (4 * encoder.width + 2 * encoder.feed_forward)
     held = sum(value.size for value in values.values())

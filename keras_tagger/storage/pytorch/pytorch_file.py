@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 
@@ -95,7 +96,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(dict.items(found))
 
 
-def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """The named tensors of a model in what `read_tensors` gives: at its top, or below one of `BELOW`.
 
     Raises:
@@ -304,9 +305,9 @@ _UNFINISHED = object()
 
 def _filled(value: Any, content: Any) -> Any:
     """Tensors as arrays: views of their storages' numbers, so that many tensors of one storage take no more memory."""
-    storages: dict[tuple[str, str], np.ndarray] = {}
+    storages: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
-    def numbers_of(storage: _Storage) -> np.ndarray:
+    def numbers_of(storage: _Storage) -> npt.NDArray[Any]:
         place = (storage.key, storage.type)
         if place not in storages:
             numbers = np.frombuffer(content(storage.key), _DTYPES[storage.type])
@@ -315,7 +316,7 @@ def _filled(value: Any, content: Any) -> Any:
             storages[place] = numbers
         return storages[place][storage.start : storage.start + storage.count]
 
-    def array(tensor: _Tensor) -> np.ndarray:
+    def array(tensor: _Tensor) -> npt.NDArray[Any]:
         numbers = numbers_of(tensor.storage)
         inside = all(size >= 0 for size in tensor.shape) and min((tensor.offset, *tensor.strides, 0)) >= 0
         steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_tagger.layers import ConvNorm
 
@@ -20,12 +21,12 @@ class Tensors:
         values: name to array.
     """
 
-    def __init__(self, values: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, values: Mapping[str, npt.NDArray[Any]]) -> None:
         self.values = values
         self.missing: list[str] = []
         self.wrong: list[str] = []
         self._taken: set[str] = set()
-        self._planned: list[tuple[Any, np.ndarray]] = []
+        self._planned: list[tuple[Any, npt.NDArray[Any]]] = []
 
     @property
     def left_over(self) -> list[str]:
@@ -108,13 +109,17 @@ class Tensors:
         self._plan(variable, name, shape, lambda x: x.reshape(variable.shape))
 
     def _plan(
-        self, variable: Any, name: str, shape: Sequence[int], change: Callable[[np.ndarray], np.ndarray] = np.asarray
+        self,
+        variable: Any,
+        name: str,
+        shape: Sequence[int],
+        change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = np.asarray,
     ) -> None:
         value = self._take(name, shape)
         if value is not None:
             self._planned.append((variable, change(value)))
 
-    def _take(self, name: str, shape: Sequence[int]) -> np.ndarray | None:
+    def _take(self, name: str, shape: Sequence[int]) -> npt.NDArray[Any] | None:
         value = self.values.get(name)
         if value is None:
             _note(self.missing, name)

@@ -1,0 +1,80 @@
+"""The run directory: the only place that knows the names of its files.
+
+    runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/last.npz  logs/
+                history.csv  report.json  report.csv  report.html  scores.npz
+
+`model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths within a run directory.
+
+    Attributes:
+        path: the directory; it need not exist.
+
+    Example:
+        >>> RunDir("runs/demo").model
+        PosixPath('runs/demo/model.keras')
+    """
+
+    path: Path
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def tags_text(self) -> Path:
+        """The tags, one per line."""
+        return self.path / "tags.txt"
+
+    @property
+    def tags_json(self) -> Path:
+        """What is known of each tag (`keras_tagger.tags.TagInfo`)."""
+        return self.path / TAGS_JSON
+
+    @property
+    def manifest(self) -> Path:
+        """The clips that were trained on, with their splits."""
+        return self.path / "manifest.csv"
+
+    @property
+    def model(self) -> Path:
+        """The best model so far."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state from which a killed run goes on."""
+        return self.path / "checkpoints" / "last.npz"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's folder."""
+        return self.path / "logs"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def report(self) -> Path:
+        """The scores on the held-out clips."""
+        return self.path / "report.json"
+
+
+# Also the name of the member of a `.keras` file that has the same content.
+TAGS_JSON = "tags.json"
