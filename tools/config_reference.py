@@ -29,8 +29,8 @@ INTRODUCTION = """\
 
 <!-- Written by tools/config_reference.py. Edit the docstrings in keras_tagger/config and run it again. -->
 
-An experiment is a YAML file with the sections below. Every key is optional. If the file names a `preset`, the values that
-it does not set come from the preset, otherwise from the defaults in these tables. `configs/` has examples.
+An experiment is a YAML file with the sections below. Every key is optional. If the file names a `preset`, the values
+that it does not set come from the preset, otherwise from the defaults in these tables. `configs/` has examples.
 
 ```yaml
 name: mine
