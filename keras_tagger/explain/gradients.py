@@ -109,7 +109,7 @@ def grad_cam(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -
         return of_tokens(model, values[..., 0])
     # Each band of the feature maps covers equally many mel bands.
     bands = [part.mean() for part in np.array_split(model.spectrogram.mel_frequencies(), values.shape[3])]
-    return Maps(np.swapaxes(values, 2, 3), model.token_times(values.shape[2]), np.array(bands))
+    return Maps(np.swapaxes(values, 2, 3), model.windowing.token_times(values.shape[2]), np.array(bands))
 
 
 def _grad_cam(model: MusicTagger, seen: tf.Tensor, row: tf.Tensor) -> tf.Tensor:

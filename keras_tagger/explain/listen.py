@@ -56,7 +56,7 @@ class Heard:
 
         target = Path(path)
         if target.suffix.lower() != ".wav":
-            raise ModelError(f"expected an audio path that ends in .wav. Received: {str(target)!r}.")
+            raise ModelError(f"expected a path that ends in .wav. Received: {str(target)!r}.")
         if part not in ("kept", "removed"):
             raise ModelError(f"part: expected kept or removed. Received: {part!r}.")
         with replacing(target) as temporary:
@@ -94,7 +94,7 @@ def listen(
             raise ModelError(f"tag: expected one of {', '.join(heatmap.tags)}. Received: None.")
         tag = heatmap.tags[0]
     if not 0 < share <= 1:
-        raise ModelError(f"share: expected a number above 0 and at most 1. Received: {share!r}.")
+        raise ModelError(f"share: expected a number above 0 and up to 1. Received: {share!r}.")
     chosen = highest(heatmap.row(tag), share)
     waveform = audio_module.load(audio, sample_rate)
     kept = np.concatenate(list(_masked(waveform, chosen, heatmap, sample_rate)))

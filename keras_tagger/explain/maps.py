@@ -31,7 +31,7 @@ class Maps:
 
 def of_tokens(model: MusicTagger, values: npt.NDArray[Any], scores: npt.NDArray[Any] | None = None) -> Maps:
     """Return maps over tokens from values `[B, n_rows, T]`."""
-    return Maps(values, model.token_times(values.shape[-1]), scores=scores)
+    return Maps(values, model.windowing.token_times(values.shape[-1]), scores=scores)
 
 
 def of_input(model: MusicTagger, values: npt.NDArray[Any]) -> Maps:
