@@ -96,17 +96,15 @@ def test_a_refusal_is_not_asked_again(kind):
 
 
 @BOTH
-@pytest.mark.parametrize(
-    ("delay", "settings"), [(0.4, {}), (0.4, {"retries": 0, "wait_for_ready": True}), (2.5, {"wait_for_ready": True})]
-)
-def test_a_server_that_comes_up_meanwhile_is_found(kind, delay, settings):
+@pytest.mark.parametrize("settings", [{}, {"retries": 0, "wait_for_ready": True}])
+def test_a_server_that_comes_up_meanwhile_is_found(kind, settings):
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         port = listener.getsockname()[1]
     done = threading.Event()
 
     def late():
-        time.sleep(delay)
+        time.sleep(0.4)
         with scripted_server(answer, port):
             done.wait(30)
 
@@ -130,11 +128,12 @@ def test_the_deadline_is_for_all_attempts(kind):
         with pytest.raises(ServingError, match=rf"an answer from {address} within 0\.5 s\. Received: DEADLINE_"):
             embed(kind, address, timeout_seconds=0.5)
         assert time.monotonic() - begin < 4.0
-    with scripted_server(unavailable(99)) as (address, _):
-        begin = time.monotonic()
-        with pytest.raises(ServingError, match=r"within 0\.5 s\. Received: DEADLINE_EXCEEDED"):
-            embed(kind, address, timeout_seconds=0.5)
-        assert time.monotonic() - begin < 1.2
+    # Five attempts would take a second at least, and end with UNAVAILABLE.
+    with (
+        scripted_server(unavailable(99)) as (address, _),
+        pytest.raises(ServingError, match=r"within 0\.5 s\. Received: DEADLINE_EXCEEDED"),
+    ):
+        embed(kind, address, timeout_seconds=0.5)
 
 
 def test_version_and_label_are_asked_for():
