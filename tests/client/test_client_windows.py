@@ -15,7 +15,8 @@ import tiny
 from keras_tagger.client import AsyncClient, Client, plans
 from keras_tagger.errors import ServingError
 from keras_tagger.serving.server import Server
-from keras_tagger.tags import TagScore
+from keras_tagger.tagger import Tagger
+from keras_tagger.tags import TagInfo, TagScore
 from scripted import scripted_server, waveforms
 
 WINDOW, TOKEN = 14336, 2048
@@ -23,7 +24,10 @@ WINDOW, TOKEN = 14336, 2048
 
 @pytest.fixture(scope="module")
 def tagger():
-    return tiny.random_tagger()
+    """A tagger with thresholds below and above its scores, and a tag without training examples."""
+    found = tiny.random_tagger()
+    info = {"high": TagInfo(0.125), "low": TagInfo(0.875, has_evidence=False)}
+    return Tagger(found.model, found.config, info)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,16 @@ def test_a_long_clip_is_seen_as_the_tagger_sees_it(client, tagger, clip):
     with Client(client.address, window_seconds=2.0) as other:
         moved = other.classify(clip)
     assert max(abs(moved[entry.name].score - entry.score) for entry in expected) > 1e-5
+
+
+def test_thresholds_and_evidence_are_the_taggers(client, tagger, clip):
+    if "tag_info" not in client.metadata():
+        pytest.skip("expected exports with the signature tag_info")
+    found, expected = client.tag(clip), tagger.tag(clip)
+    assert set(expected.present) == set(expected.heard) == {True, False}
+    for one, other in zip(found, expected, strict=True):
+        assert one == TagScore(other.name, pytest.approx(other.score, abs=1e-6), other.present, other.heard)
+    assert client.classify(clip).present.tolist() == expected.present.tolist()
 
 
 def test_maps_of_a_long_clip_are_the_taggers(client, tagger, clip):
