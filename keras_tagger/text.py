@@ -1,4 +1,4 @@
-"""Rows as aligned text for a terminal."""
+"""Tables as aligned text for a terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of the rows, the first column to the left, the others to the right."""
+    """Return the rows as lines, the first column aligned to the left and the others to the right.
+
+    Example:
+        >>> print(columns([["tag", "clips"], ["guitar", "12"]]))
+        tag     clips
+        guitar     12
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in rows:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

@@ -101,8 +101,7 @@ def step(title: str) -> None:
 def draw(tagger: kt.Tagger, clip: Path, path: Path) -> None:
     """Save the picture of a clip."""
     from keras_tagger.files import replacing
-    from keras_tagger.views.figures import figure_to_png, preview_figure
-    from keras_tagger.views.previews import make_preview
+    from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
 
     picture = figure_to_png(preview_figure(make_preview(tagger, clip, clip.stem, truth_of(clip))))
     with replacing(path) as temporary:

@@ -47,7 +47,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     _check_targets(arguments)
     from keras_tagger.explain.listen import listen
     from keras_tagger.tagger import load
-    from keras_tagger.views.explanation_files import write
+    from keras_tagger.views.explanation import write
 
     tagger = load(arguments.model)
     if arguments.tags is None:
@@ -79,7 +79,7 @@ def _options(settings: list[str]) -> dict[str, Any]:
 
 
 def _check_targets(arguments: argparse.Namespace) -> None:
-    from keras_tagger.views.explanation_files import check_suffix
+    from keras_tagger.views.explanation import check_suffix
 
     if arguments.out:
         check_suffix(arguments.out)

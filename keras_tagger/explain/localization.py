@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger import metrics
 from keras_tagger.errors import ModelError
 from keras_tagger.heatmap import Heatmap, column_edges
 
@@ -76,9 +77,7 @@ def roc_auc(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
         ModelError: If the truth covers all columns or none.
     """
     curve, truth = _checked(curve, truth)
-    n_true = int(truth.sum())
-    n_false = len(truth) - n_true
-    return float((ranks(curve)[truth].sum() - n_true * (n_true + 1) / 2) / (n_true * n_false))
+    return metrics.roc_auc(truth, curve)
 
 
 def time_iou(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:

@@ -39,7 +39,7 @@ from keras_tagger.storage.loading import TAGS_FILE
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import info_to_json
 from keras_tagger.train.loop import Loop
-from keras_tagger.views.previews import make_preview
+from keras_tagger.views.preview import make_preview
 from keras_tagger.views.summaries import write_clip, write_config, write_preview, write_scalars
 
 # What may differ from the model a run starts from: no weight depends on it.

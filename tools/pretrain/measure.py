@@ -29,7 +29,6 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 from pages import replace_marked
-from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from keras_tagger import audio
@@ -37,6 +36,7 @@ from keras_tagger.data.manifest import Manifest, label_matrix, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.evaluation.evaluate import score_clips
 from keras_tagger.evaluation.report import TagTable, macro, score
+from keras_tagger.metrics import roc_auc
 from keras_tagger.tagger import Tagger, load
 
 POSITIVE = 0.3
@@ -159,7 +159,7 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
         heat = tagger.contributions((np.concatenate(halves), rate), [tagger.tags[tag]])
         inside = (heat.times < HALF_SECONDS) == first
         pointing.append(inside[int(np.argmax(heat.values[0]))])
-        areas.append(roc_auc_score(inside, heat.values[0]))
+        areas.append(roc_auc(inside, heat.values[0]))
     return "\n".join(
         [
             "| contributions on joined halves | |",

@@ -1,4 +1,4 @@
-"""The preview figure: what it shows, and that its panels share one true time axis."""
+"""Previews: what they collect of a clip, what the figure shows, and that its panels share one time axis."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from matplotlib.image import imread
 
 from keras_tagger.errors import ModelError
 from keras_tagger.heatmap import Heatmap
-from keras_tagger.views.figures import Preview, figure_to_png, preview_figure
+from keras_tagger.views.preview import Preview, figure_to_png, make_preview, preview_figure
+from tiny import RATE, noise
 
 
 def a_preview(n_tags: int = 3, n_layers: int = 2, seconds: float = 5.0, name: str = "clip") -> Preview:
@@ -47,6 +49,34 @@ def a_preview(n_tags: int = 3, n_layers: int = 2, seconds: float = 5.0, name: st
 def panels(figure):
     """The three panels (not the colour bars), from the top."""
     return [ax for ax in figure.axes if ax.get_title(loc="left")]
+
+
+def test_a_preview_is_of_the_clips_start(tagger: Any) -> None:
+    wave = noise(3 * RATE, seed=6)
+    preview = make_preview(tagger, (wave, RATE), "song", ["low"], seconds=1.5, top=2)
+    start = (wave[: 3 * RATE // 2], RATE)
+    assert (preview.name, preview.truth, preview.sample_rate) == ("song", ("low",), RATE)
+    np.testing.assert_array_equal(preview.waveform, start[0])
+    expected = tagger.model.analyze(start[0][None], ("spectrogram",))["spectrogram"][0]
+    np.testing.assert_allclose(preview.spectrogram, expected, atol=1e-6)
+    # 12 tokens of 8 frames of 16 ms, the last of them half there.
+    np.testing.assert_allclose(preview.frame_times, 0.016 * np.arange(96) + 0.008, atol=1e-9)
+    np.testing.assert_allclose(preview.mel_frequencies, tagger.model.spectrogram.mel_frequencies())
+    attention = tagger.attention(start).heatmap("all")
+    assert preview.attention.tags == attention.tags == ("layer 1, all heads", "layer 2, all heads")
+    np.testing.assert_allclose(preview.attention.values, attention.values, atol=1e-5)
+    best = tagger.tag(start, top=2)
+    assert preview.contributions.tags == best.names
+    np.testing.assert_allclose(preview.contributions.scores, best.scores, atol=1e-6)
+    expected = tagger.contributions(start, best.names).values
+    np.testing.assert_allclose(preview.contributions.values, expected, atol=1e-6)
+
+
+def test_no_more_rows_than_tags_and_no_more_clip_than_there_is(tagger: Any) -> None:
+    wave = noise(9000)
+    preview = make_preview(tagger, (wave, RATE), "short", top=50)
+    assert preview.contributions.tags == tagger.tag((wave, RATE), top=None).names
+    assert (preview.truth, len(preview.waveform)) == ((), 9000)
 
 
 @pytest.mark.parametrize(("n_tags", "n_layers", "seconds"), [(3, 2, 5.0), (10, 4, 25.0), (5, 2, 180.0), (1, 1, 0.25)])

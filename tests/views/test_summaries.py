@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_tagger.errors import ModelError
 from keras_tagger.heatmap import Heatmap
-from keras_tagger.views.figures import Preview, figure_to_png, preview_figure
+from keras_tagger.views.preview import Preview, figure_to_png, preview_figure
 from keras_tagger.views.summaries import write_clip, write_config, write_preview, write_scalars
 
 

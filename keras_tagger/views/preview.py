@@ -1,22 +1,28 @@
-"""The preview figure: one clip's spectrogram, attention and top tags on one time axis."""
+"""The preview of a clip: its spectrogram, attention and best tags on one time axis."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger import audio as audio_module
+from keras_tagger.audio import AudioSource
+from keras_tagger.audio.windows import Stitcher, WindowMean, batches, stacked
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import Heatmap
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.views.drawing import column_edges, draw_rows, draw_spectrum, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# TensorBoard shows pictures at a third of their size at first: large letters on few inches stay legible.
+    from keras_tagger.models.trained import TrainedModel
+
+# TensorBoard first shows pictures at a third of their size: large letters on few inches stay legible.
 _WIDTH_INCHES = 5.6
 _DPI = 200
 _MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
@@ -24,21 +30,21 @@ _MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """All that is shown of one clip.
+    """What a preview shows of one clip; `make_preview` makes it and `preview_figure` draws it.
 
     Attributes:
-        name: the clip's name, in titles and in the summaries' tags.
-        spectrogram: float32 [frames, mels], log-compressed.
-        frame_times: [frames], centres in seconds, increasing.
-        mel_frequencies: [mels], centres of the bands in Hz, increasing.
-        attention: one row a layer, first layer first (`Attention.heatmap("all")`).
-        contributions: one row a tag, best first, tag probabilities in 0..1, with the tags' scores.
-        truth: the clip's true tags.
-        waveform: float32 [samples] in -1..1, or None; it is heard, not drawn.
-        sample_rate: of the waveform, in Hz; required with it.
+        name: Name of the clip, in titles and in the names of summaries.
+        spectrogram: Log-compressed spectrogram, float32 `[frames, mels]`.
+        frame_times: Centres of the frames in seconds, increasing, `[frames]`.
+        mel_frequencies: Centres of the bands in Hz, increasing, `[mels]`.
+        attention: One row per layer, the first layer first (`Attention.heatmap("all")`).
+        contributions: One row per tag, the best first, probabilities in 0..1, with the tags' scores.
+        truth: The clip's true tags.
+        waveform: float32 `[samples]` in -1..1, or None. It is played, not drawn.
+        sample_rate: Sample rate of the waveform in Hz; required with it.
 
     Raises:
-        ModelError: a spectrogram whose shape is not [frames, mels], or a waveform without its rate.
+        ModelError: If the spectrogram does not have the shape `[frames, mels]`, or a waveform has no sample rate.
     """
 
     name: str
@@ -65,13 +71,61 @@ class Preview:
             )
 
 
-def preview_figure(preview: Preview) -> Figure:
-    """Draw a preview: mel spectrogram, attention per layer and top tags, aligned on one axis in seconds.
+def make_preview(
+    trained: TrainedModel,
+    audio: AudioSource,
+    name: str,
+    truth: Sequence[str] = (),
+    seconds: float = 30.0,
+    top: int = 5,
+) -> Preview:
+    """Run a model on the start of a clip and collect what a preview shows.
 
-    1120 pixels wide, as tall as its rows need. Attention is relative to each layer's own maximum, because
-    layers are not on one scale; contributions are probabilities, from 0 to the largest shown. Both colour
-    scales are square roots, so that weak values show beside strong ones. True tags are bold, with a star, and
-    named under the title.
+    Args:
+        trained: The model, such as a `Tagger`.
+        audio: A path, encoded bytes or `(array, sample_rate)`.
+        name: The title.
+        truth: The clip's true tags, which the picture marks.
+        seconds: How much of the clip, from its start.
+        top: How many tags.
+
+    Example:
+        >>> figure = preview_figure(make_preview(tagger, "song.mp3", "song"))
+    """
+    model = trained.model
+    rate, windowing = model.audio.sample_rate, model.windowing
+    waveform = audio_module.load(audio, rate, end_seconds=seconds)
+    spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
+    attention, contributions, scores = [], Stitcher(windowing), WindowMean()
+    for batch in batches(windowing.cut((waveform, rate))):
+        found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
+        for index, window in enumerate(batch):
+            values = {key: value[index].numpy() for key, value in found.items()}
+            contributions.add(window, values["contributions"])
+            scores.add(window, values["tags"])
+            n_new = int(windowing.is_new(window, windowing.token_times(values["contributions"].shape[1])).sum())
+            attention.append(AttentionWindow(window.start_sample / rate, values["attention"], n_new))
+    tags = Heatmap(contributions.values, trained.tags, contributions.times, "contributions", scores=scores.value)
+    return Preview(
+        name=name,
+        spectrogram=spectrogram,
+        frame_times=model.spectrogram.frame_times(len(spectrogram)),
+        mel_frequencies=model.spectrogram.mel_frequencies(),
+        attention=Attention(tuple(attention), model.hop_seconds).heatmap("all"),
+        contributions=tags.top(top),
+        truth=tuple(truth),
+        waveform=waveform,
+        sample_rate=rate,
+    )
+
+
+def preview_figure(preview: Preview) -> Figure:
+    """Draw a preview: mel spectrogram, attention per layer and best tags, aligned on one time axis in seconds.
+
+    The figure is 1120 pixels wide and as tall as its rows need. Attention is relative to each layer's own maximum,
+    because layers have different scales; contributions are probabilities, from 0 to the largest shown. Both colour
+    scales are square roots, so that weak values show beside strong ones. True tags are bold, have a star, and are
+    listed under the title.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -139,7 +193,7 @@ def preview_figure(preview: Preview) -> Figure:
 
 
 def figure_to_png(figure: Figure) -> bytes:
-    """The figure as PNG bytes at its own resolution; needs no display and leaves pyplot alone."""
+    """Return the figure as PNG bytes at its own resolution; needs no display and does not use pyplot."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
