@@ -16,7 +16,7 @@ import numpy.typing as npt
 from keras_tagger.errors import ModelError
 from keras_tagger.evaluation.bootstrap import ClipScores, interval, resample, weighted_scores
 from keras_tagger.evaluation.report import Report, load_report
-from keras_tagger.text import columns
+from keras_tagger.tables import text_table
 
 LEVEL = 0.95
 
@@ -88,8 +88,8 @@ class Comparison:
         return "\n\n".join(
             [
                 f"A: {self.names[0]}\nB: {self.names[1]}\n{self.n_clips} clips of both{left}, {len(self.tags)} tags",
-                columns(rows),
-                columns(tag_rows),
+                text_table(rows),
+                text_table(tag_rows),
                 f"Paired bootstrap over clips, {self.resamples} resamples, seed {self.seed}; p is two-sided, and for "
                 "tags not corrected for their number.",
             ]

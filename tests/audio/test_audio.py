@@ -297,7 +297,7 @@ def test_windows_refuse_impossible_arguments_at_once():
     with pytest.raises(AudioError, match=r"sample_rate to be a whole number of Hz .* Received: 0"):
         Windowing(0, 700)
     with pytest.raises(AudioError, match=r"start_seconds before the end of .* at 1\.000 s\. Received: 1\.0"):
-        next(audio.windows(source, 16000, 700, 1, 1.0))
+        next(Windowing(16000, 700).cut(source, 1.0))
 
 
 def test_windows_of_a_long_file_take_constant_memory(tmp_path: Path):
@@ -306,10 +306,10 @@ def test_windows_of_a_long_file_take_constant_memory(tmp_path: Path):
     with soundfile.SoundFile(path, "w", 44100, 2, "PCM_16", format="FLAC", compression_level=0.0) as file:
         for _ in range(20):
             file.write(np.tile(second, (60, 1)))
-    next(audio.windows(path, 16000, 480_000))
+    next(Windowing(16000, 480_000).cut(path))
     tracemalloc.start()
     try:
-        total = sum(window.new_samples for window in audio.windows(path, 16000, 480_000, 160))
+        total = sum(window.new_samples for window in Windowing(16000, 480_000, 160).cut(path))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

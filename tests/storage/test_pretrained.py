@@ -71,7 +71,7 @@ def test_weights_that_half_precision_cannot_hold(tagger: Any, tmp_path: Path) ->
     other = tagger.select(TAGS)
     kernel = other.model.head.logits.kernel
     kernel.assign(kernel + 1e5)
-    with pytest.raises(ModelError, match="expected weights within float16's range. Received: .*logits/kernel"):
+    with pytest.raises(ModelError, match="expected weights in the range of float16. Received: .*logits/kernel"):
         packaged.write_packaged(other, "toy", "", {}, "", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -123,8 +123,8 @@ def rewritten(folder: Path, changes: dict[str, Any]) -> None:
     [
         ({"format_version": 2}, "format_version 2, not 1"),
         ({"tags": [{"tag": "a", "level": 3}]}, "tags.json: expected a list of objects"),
-        ({"tags": [{"tag": "a"}]}, "expected arrays of the model"),
-        ({"0000": np.zeros(3)}, "expected arrays of the model"),
+        ({"tags": [{"tag": "a"}]}, "expected arrays that fit the model"),
+        ({"0000": np.zeros(3)}, "expected arrays that fit the model"),
         ({"model": {"encoder": {"width": "wide"}}}, r"model\.encoder\.width: expected a whole number"),
         ({"0000": np.array([print], object)}, "Object arrays cannot be loaded|pickle"),
     ],
