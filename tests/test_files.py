@@ -26,9 +26,14 @@ def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path: Path) -> None:
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(KeyError), replacing(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise KeyError
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -52,9 +57,14 @@ def test_a_hidden_folder_is_renamed_or_removed(tmp_path: Path) -> None:
         assert temporary.name.startswith(".export-")
         os.rename(temporary, tmp_path / "base" / "1")
     assert (tmp_path / "base" / "1").stat().st_mode & 0o777 == 0o755
-    with pytest.raises(KeyError), hidden_folder(tmp_path / "base", "export") as temporary:
-        (temporary / "x").write_text("1")
-        raise KeyError
+
+    def interrupted() -> None:
+        with hidden_folder(tmp_path / "base", "export") as temporary:
+            (temporary / "x").write_text("1")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
     assert os.listdir(tmp_path / "base") == ["1"]
 
 

@@ -265,3 +265,24 @@ def test_links_that_lead_nowhere_are_reported(tmp_path):
     assert found == {"pop/b.ogg": ["pop"], "rock/a.ogg": ["rock"], "rock/b.ogg": ["rock"]}
     reasons = {Path(entry["path"]).parent.name: entry["reason"] for entry in check(manifest, workers=1).unreadable}
     assert "does not exist" in reasons["pop"]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_names_that_are_not_utf8_survive(tmp_path, name):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ogg")
+    with open(path, "wb"):
+        pass
+    Manifest((Clip(path, {"x": 1.0}),), ("x",)).save(tmp_path / name)
+    (found,) = read_manifest(tmp_path / name).clips
+    assert os.fsencode(found.path).endswith(b"/caf\xe9.ogg")
+    assert os.path.exists(found.path)
+
+
+@pytest.mark.parametrize("row", [b"caf\xe9.ogg,x", b"a,\xe9", b'"a, \xff b",x'])
+def test_other_text_that_is_not_utf8_is_refused(tmp_path, row):
+    """A name that no file has is text in another encoding."""
+    path = write(tmp_path / "m.csv", b"path,tags\nb,x\n" + row + b"\n")
+    with pytest.raises(
+        ManifestError, match=r"m\.csv, line 3, column (path|tags): expected UTF-8 text\. Received: text in"
+    ):
+        read_manifest(path)

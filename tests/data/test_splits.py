@@ -184,5 +184,5 @@ def test_impossible_fractions(valid, test):
 
 
 def test_an_impossible_seed():
-    with pytest.raises(ManifestError, match=r"^expected a seed of at least 0\. Received: -1$"):
+    with pytest.raises(ManifestError, match=r"^expected a seed of at least 0\. Received: -1\.$"):
         assign_splits(random_manifest(0, 5), seed=-1)

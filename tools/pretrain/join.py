@@ -21,7 +21,7 @@ from typing import Any
 from absl import app, flags
 
 from keras_tagger.audio import is_remote
-from keras_tagger.data.records import read_records
+from keras_tagger.data.manifest_rows import read_rows
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import replacing
 
@@ -57,7 +57,7 @@ def join(
     """
     rows = []
     for manifest in manifests:
-        for _, row in read_records(manifest):
+        for _, row in read_rows(manifest):
             if row.get("split") == "test" and not test:
                 continue
             if row.get("split") == "valid" and learn_valid:
