@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ def json_text(content: Any, indent: int | None = None) -> str:
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = None) -> None:
     """Write a JSON file (see `json_text`), whole or not at all."""
     write_text(path, json_text(content, indent))
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Write a file with a line of JSON per row (see `json_text`), whole or not at all."""
+    write_text(path, "".join(map(json_text, rows)))
 
 
 @contextlib.contextmanager

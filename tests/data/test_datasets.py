@@ -319,7 +319,7 @@ def test_damaged_annotations_of_the_others(tmp_path):
         open_dataset("gtzan", gtzan)
     cals = sets.make_cals(tmp_path / "cals")
     np.save(cals / "data/splits/test_binaries.npy", np.zeros((1, 49)))
-    with pytest.raises(ManifestError, match=r"expected text \[n\] beside it, and numbers \[n, 50\]"):
+    with pytest.raises(ManifestError, match=r"expected numbers \[n, 50\], and text \[n\] in the file of ids"):
         open_dataset("msd", cals, "cals")
     np.save(cals / "data/splits/test_binaries.npy", np.array([[None] * 50]))
     with pytest.raises(ManifestError, match=r"expected a \.npy file of text or numbers"):
