@@ -257,17 +257,17 @@ BAD_FILES = {
     "random bytes": (np.random.default_rng(0).bytes(50_000), NOT_AUDIO),
     "text in utf-16": ("\ufeffshopping list".encode("utf-16-le") * 99, NOT_AUDIO),
     "truncated flac": (FLAC[: len(FLAC) // 2], r"truncated or corrupt at or after .* of 3\.000 s"),
-    "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated, with 2000 bytes"),
+    "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated and has 2000 bytes"),
     "truncated aiff": (encode(music(44100), 44100, "aiff")[:-1000], "bytes of samples, .* truncated"),
     "truncated mp3": (MP3[: len(MP3) // 2], r"truncated or corrupt at or after 1\.\d+ s of 3\.000 s"),
     "truncated vorbis": (VORBIS[: len(VORBIS) // 2], "truncated within its last page"),
     "truncated opus": (OPUS[:-1], "truncated within its last page"),
-    "vorbis with a hole": (with_hole(VORBIS), r"unbroken pages\. .* corrupt at byte \d+ of \d+"),
+    "vorbis with a hole": (with_hole(VORBIS), r"valid pages\. .* corrupt at byte \d+ of \d+"),
     "vorbis with one bit wrong": (
         VORBIS[:6000] + bytes([VORBIS[6000] ^ 4]) + VORBIS[6001:],
-        "unbroken pages",
+        "valid pages",
     ),
-    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "unbroken pages"),
+    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "valid pages"),
     "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), "ogg file"),
     "flac with a hole": (with_hole(FLAC), "truncated or corrupt"),
     "0 Hz": (wav16(bytes(400), rate=0), "a sample rate above 0 Hz. .* says 0 Hz"),
@@ -389,7 +389,7 @@ def test_threads_decode_alike():
     bad = wav16(bytes(400))[:100]
 
     def decode(source: bytes) -> np.ndarray:
-        with pytest.raises(AudioError, match="truncated, with 56 bytes"):
+        with pytest.raises(AudioError, match="truncated and has 56 bytes"):
             audio.load(bad)
         return audio.load(source)
 

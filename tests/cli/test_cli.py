@@ -204,7 +204,7 @@ def test_a_damaged_registry_is_one_sentence(capsys, clip, tmp_path, monkeypatch,
         (tmp_path / "registry.json").write_text(text)
     status, out, err = call(capsys, "tag", clip)
     assert (status, out) == (1, "")
-    assert err.startswith("keras-tagger: expected the list of the package's weights")
+    assert err.startswith("keras-tagger: expected the registry of packaged weights")
     assert err.count("\n") == 1
     assert str(tmp_path / "registry.json") in err
 

@@ -1,17 +1,17 @@
-"""Tables as aligned text for a terminal."""
+"""Tables of text for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows as lines, the first column aligned to the left and the others to the right.
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Align rows of cells as text: the first column to the left, the others to the right.
 
     Example:
-        >>> print(columns([["tag", "clips"], ["guitar", "12"]]))
+        >>> print(text_table([["tag", "clips"], ["guitar", "3"]]))
         tag     clips
-        guitar     12
+        guitar      3
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
