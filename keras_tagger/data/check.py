@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest
 from keras_tagger.errors import KerasTaggerError
+from keras_tagger.progress import progress_bar
 from keras_tagger.text import columns
 
 # A soft label counts for a tag from here on.
@@ -105,7 +105,7 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
     try:
         results = list(
-            tqdm(
+            progress_bar(
                 pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
                 total=len(manifest),
                 desc="check",
