@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.13 p
 VENV := .venv
 NEWEST := .venv-newest
 # Named after the Python version, so that another PYTHON builds a new environment.
-DONE := .installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+DONE := .installed-$(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null))
 
 .PHONY: demo test test-newest lint docs hooks workflow clean
 
@@ -42,7 +42,7 @@ workflow:
 	else echo "make: expected actionlint or npx on PATH. Received: neither." >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) $(NEWEST) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NEWEST) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: .venv
