@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import Heatmap, column_edges, draw_rows, draw_spectrum, shorten
+from keras_tagger.heatmap import Heatmap
+from keras_tagger.views.drawing import column_edges, draw_rows, draw_spectrum, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
