@@ -517,8 +517,8 @@ writes this page. It compares keras_tagger with musicnn 0.1.0 (J. Pons and X. Se
 in turns in one process, on the same clips: those in the package, as mp3s of 30 s, 44.1 kHz, stereo, {kbps:.0f} kb/s on
 average. musicnn is rebuilt by `tools/pretrain/teacher.py`, with its published weights.
 
-Every number is a median with its quartiles, over {repeats} repeats for times and {len(extra)} processes for memory and cold
-start. Ratios are computed within each repeat. Everything runs once before it is timed.
+Every number is a median with its quartiles, over {repeats} repeats for times and {len(extra)} processes for memory and
+cold start. Ratios are computed within each repeat. Everything runs once before it is timed.
 
 - {facts["processor"]}; cores: {facts["cores"]}; {facts["system"]}; load average before the run {facts["load"]:.2f}
 - {versions}
