@@ -38,6 +38,9 @@ def pretty_json(content: Any) -> str:
 def add_tag_flags(command: argparse.ArgumentParser) -> None:
     """Add the flags that say how tags are printed."""
     command.add_argument("--top", type=positive, default=10, metavar="N", help="number of tags to print (10)")
+    command.add_argument(
+        "--merge_synonyms", action="store_true", help="print one entry for vocal, vocals, voice, singing, and so on"
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one line of JSON per file")
     form.add_argument("--csv", action="store_true", help="print rows of file, tag, score, present and unheard")

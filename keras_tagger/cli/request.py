@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
         tls=Tls(*pems) if arguments.tls or any(pems) else None,
     ) as client:
         if signature == "tags":
-            return print_tags(arguments, _answers(arguments.files, lambda file: client.tag(file, top=arguments.top)))
+            top, merge = arguments.top, arguments.merge_synonyms
+            tags = _answers(arguments.files, lambda file: client.tag(file, top=top, merge_synonyms=merge))
+            return print_tags(arguments, tags)
 
         def show(file: str, values: Any) -> None:
             print_json_line({"file": file, signature: values})

@@ -24,9 +24,6 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("files", nargs="+", metavar="FILE", help="audio files of any length")
     command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
-    command.add_argument(
-        "--merge_synonyms", action="store_true", help="print one entry for vocal, vocals, voice, singing, and so on"
-    )
     add_tag_flags(command)
 
 

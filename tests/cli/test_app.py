@@ -36,7 +36,7 @@ COMMAND_LINES = {
         "--tensorflow_inter_op_parallelism 10 --max_message_bytes 11 --grace_seconds 12"
     ),
     "request": (
-        "song-1.mp3 --model_name my-model --model_version_label my-label --root_certificates r-c.pem "
+        "song-1.mp3 --merge_synonyms --model_name my-model --model_version_label my-label --root_certificates r-c.pem "
         "--client_certificate c-c.pem --client_key c-k.pem --server_name a-b.example"
     ),
     "request by version": "song-1.mp3 --model_version 3",
