@@ -14,6 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_tagger.errors import AudioError
+from keras_tagger.heatmap import Heatmap
+from keras_tagger.tags import Tags
+
 
 @pytest.mark.e2e
 def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
@@ -87,3 +91,73 @@ def test_csv_is_for_tags_only(call, signature):
     status, out, err = call("request", "song.mp3", "--signature", signature, "--csv")
     assert (status, out) == (1, "")
     assert err == f"keras-tagger: --csv: expected --signature tags. Received: {signature}, which is printed as JSON.\n"
+
+
+class ScriptedClient:
+    """Answers without a server. Thresholds and evidence are known if the model is called "known"."""
+
+    def __init__(self, address: str, model_name: str, timeout: float, **options: object) -> None:
+        assert (address, timeout, options["retries"], options["tls"]) == ("example:1", 2.0, 3, None)
+        self.known = model_name == "known"
+
+    def __enter__(self) -> ScriptedClient:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def tag(self, file: str, top: int, merge_synonyms: bool) -> Tags:
+        if file == "bad.mp3":
+            raise AudioError("expected audio. Received: bad.mp3.")
+        assert (top, merge_synonyms) == (2, True)
+        flags = (np.array([True, False]), np.array([True, False])) if self.known else (None, None)
+        return Tags(("guitar", "sax"), np.array([0.75, 0.25], np.float32), *flags)
+
+    def heatmap(self, file: str, kind: str = "contributions") -> Heatmap:
+        return Heatmap(
+            np.array([[0.25, 1.0]]), ("[CLS]" if kind == "attention" else "sax",), np.array([0.5, 1.5]), kind
+        )
+
+
+@pytest.fixture
+def ask(call, monkeypatch):
+    monkeypatch.setattr("keras_tagger.client.client.Client", ScriptedClient)
+    return lambda *arguments: call("request", "--server", "example:1", "--timeout", 2, "--retries", 3, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "extra", "columns"),
+    [
+        (
+            "known",
+            ["  guitar  0.750 *", "  sax     0.250  not heard in training"],
+            {"present": ["guitar"], "unheard": ["sax"]},
+            ["1,0", "0,1"],
+        ),
+        ("unknown", ["  guitar  0.750", "  sax     0.250"], {}, [",", ","]),
+    ],
+    ids=["known", "unknown"],
+)
+def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, columns):
+    how = ("bad.mp3", "a.mp3", "--model_name", model, "--top", 2, "--merge_synonyms")
+    message = "keras-tagger: expected audio. Received: bad.mp3.\n"
+    assert ask(*how) == (1, "\n".join(["a.mp3", *text, ""]), message)
+    status, out, _ = ask(*how, "--json")
+    assert (status, json.loads(out)) == (1, {"file": "a.mp3", "tags": {"guitar": 0.75, "sax": 0.25}, **extra})
+    rows = [f"a.mp3,guitar,0.750000,{columns[0]}", f"a.mp3,sax,0.250000,{columns[1]}"]
+    assert ask(*how, "--csv")[1].splitlines() == ["file,tag,score,present,unheard", *rows]
+
+
+@pytest.mark.parametrize(
+    ("signature", "values"),
+    [
+        ("attention", {"times": [0.5, 1.5], "heatmap": [0.25, 1.0]}),
+        ("contributions", {"tags": ["sax"], "times": [0.5, 1.5], "contributions": [[0.25, 1.0]]}),
+    ],
+)
+def test_maps_are_json(ask, signature, values):
+    status, out, _ = ask("a.mp3", "b.mp3", "--signature", signature)
+    assert status == 0
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"file": file, signature: values} for file in ("a.mp3", "b.mp3")
+    ]
