@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--architecture", required=True, choices=sorted(MAKERS))
     parser.add_argument("--repo", required=True, help="the authors' checkout")
     parser.add_argument("--waveforms", required=True, help="an .npz file with waveforms [clips, samples]")
-    parser.add_argument("--out_dir", required=True)
+    parser.add_argument("--out_dir", "--out-dir", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--double", action="store_true", help="compute in float64")
     parser.add_argument("--small", action="store_true", help="a narrow model")

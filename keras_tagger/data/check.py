@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepared import PreparedClip
 from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
 
 # The smallest soft label that counts as the tag.
@@ -122,7 +122,7 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
     try:
         results = list(
-            tqdm(
+            progress_bar(
                 pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
                 total=len(manifest),
                 desc="check",

@@ -25,6 +25,7 @@ from keras_tagger.data.manifest import SPLITS, Manifest
 from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing, write_json
+from keras_tagger.progress import progress_bar
 
 # A last segment shorter than this share of a segment is joined to the one before it.
 SHORTEST_SEGMENT = 1 / 3
@@ -96,7 +97,7 @@ def prepare(
     _clear(out_dir, {name for shard in shards if outcomes[shard] for name in (shard.name, shard.outcome)})
     writer = _Writer(manifest, out_dir, sample_rate, segment_seconds, fingerprint)
     workers = workers or os.cpu_count() or 1
-    with tqdm(total=len(manifest), desc="prepare", unit="clip") as progress:
+    with progress_bar(total=len(manifest), desc="prepare", unit="clip") as progress:
         progress.update(len(manifest) - sum(len(shard.indices) for shard in missing))
         pool = ThreadPoolExecutor(max_workers=workers)
         try:
