@@ -17,9 +17,9 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.serving.refusal import Refusal, too_late
+from keras_tagger.serving.config_files import BatchingOptions
 from keras_tagger.serving.servable import Runner
-from keras_tagger.serving.settings import Batching
+from keras_tagger.serving.status import StatusError, deadline_exceeded
 
 Key = tuple[int, tuple[str, ...], tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
 
@@ -43,7 +43,7 @@ class _Task:
 class Batcher:
     """A queue and threads that run what is in it, for all models of a server; `over` is a servable seen through it."""
 
-    def __init__(self, settings: Batching) -> None:
+    def __init__(self, settings: BatchingOptions) -> None:
         self._settings = settings
         self._lock = threading.Condition()
         self._queue: deque[_Task] = deque()
@@ -76,7 +76,7 @@ class Batcher:
         with self._lock:
             if self._queued + task.size > self._settings.max_batch_size * self._settings.max_enqueued_batches:
                 text = "The batch scheduling queue to which this task was submitted is full"
-                raise Refusal(grpc.StatusCode.UNAVAILABLE, text)
+                raise StatusError(grpc.StatusCode.UNAVAILABLE, text)
             self._queue.append(task)
             self._queued += task.size
             self._lock.notify()
@@ -85,7 +85,7 @@ class Batcher:
                 if not task.taken:
                     self._queue.remove(task)
                     self._queued -= task.size
-                    raise too_late()
+                    raise deadline_exceeded()
             # It runs: the client has given up, but the array that it shares with others is still in use.
             task.done.wait()
         if task.error is not None:

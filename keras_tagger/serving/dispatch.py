@@ -25,18 +25,18 @@ from tensorflow_serving.apis import (
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
 from keras_tagger.serving.batching import Batcher
+from keras_tagger.serving.config_files import models_of
 from keras_tagger.serving.inference import Inference
 from keras_tagger.serving.manager import Manager
 from keras_tagger.serving.metrics import Metrics
-from keras_tagger.serving.refusal import Refusal, cut, invalid
 from keras_tagger.serving.servable import Runner, Servable
-from keras_tagger.serving.settings import models_of
+from keras_tagger.serving.status import StatusError, invalid_argument, truncate
 
 
-class Handling:
+class Dispatcher:
     """The methods of PredictionService and ModelService, as functions of request and deadline (`time.monotonic`).
 
-    Every error is a `Refusal`, or a failure of the server.
+    Every error is a `StatusError`, or a failure of the server.
     """
 
     def __init__(self, manager: Manager, metrics: Metrics, batcher: Batcher | None = None) -> None:
@@ -81,7 +81,7 @@ class Handling:
     ) -> inference_pb2.MultiInferenceResponse:
         """PredictionService.MultiInference; the first task's model and version answer all."""
         if not request.tasks:
-            raise invalid("Inference request must have at least one task")
+            raise invalid_argument("Inference request must have at least one task")
         spec = request.tasks[0].model_spec
         return self._infer(spec, "MultiInference", deadline, lambda inference: inference.multi_inference(request))
 
@@ -91,10 +91,10 @@ class Handling:
         """PredictionService.GetModelMetadata."""
         spec = _spec(request)
         if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != "signature_def":
-                raise invalid(f"Metadata field {field} is not supported")
+                raise invalid_argument(f"Metadata field {field} is not supported")
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         with self.manager.lease(spec) as servable:
@@ -117,14 +117,14 @@ class Handling:
         """ModelService.HandleReloadConfigRequest; answers when the models are there."""
         config = request.config
         if config.WhichOneof("config") != "model_config_list":
-            raise invalid(
+            raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
                 " Only ModelConfigList is currently supported"
             )
         try:
             self.manager.configure(models_of(config))
         except ServingError as error:
-            raise Refusal(grpc.StatusCode.UNKNOWN, str(error)) from error
+            raise StatusError(grpc.StatusCode.UNKNOWN, str(error)) from error
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
@@ -177,11 +177,11 @@ class _Timed:
 
 def _spec(request: Any) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
+        raise invalid_argument("Missing ModelSpec")
     return request.model_spec
 
 
-def internal(method: str) -> Refusal:
+def internal(method: str) -> StatusError:
     """A refusal for a failure of the server, which its log explains."""
     log.error("request failed", method=method)
-    return Refusal(grpc.StatusCode.INTERNAL, cut("Internal error; the log of the server says more."))
+    return StatusError(grpc.StatusCode.INTERNAL, truncate("Internal error; the log of the server says more."))

@@ -18,9 +18,9 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
-from keras_tagger.serving.refusal import Refusal, cut, invalid
 from keras_tagger.serving.servable import Servable
-from keras_tagger.serving.versions import ModelConfig, find_versions, fingerprint, highest, require_versions
+from keras_tagger.serving.status import StatusError, invalid_argument, truncate
+from keras_tagger.serving.versions import ServedModel, find_versions, fingerprint, highest, require_versions
 
 State = get_model_status_pb2.ModelVersionStatus.State
 START, LOADING, AVAILABLE, UNLOADING, END = (
@@ -57,7 +57,7 @@ class _Version:
 
 @dataclasses.dataclass
 class _Model:
-    config: ModelConfig
+    config: ServedModel
     versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
     listing_error: str = ""
 
@@ -97,12 +97,12 @@ class Manager:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def configure(self, configs: Sequence[ModelConfig], allow_unavailable_labels: bool = False) -> None:
+    def configure(self, configs: Sequence[ServedModel], allow_unavailable_labels: bool = False) -> None:
         """Serve these models, and no others.
 
         Raises:
             ServingError: a model without a version that loads. Those that load are served all the same.
-            Refusal: a label of a version that is not available.
+            StatusError: a label of a version that is not available.
         """
         with self._working:
             with self._lock:
@@ -116,6 +116,7 @@ class Manager:
                     model.config = dataclasses.replace(config, labels=kept)
             for name, model in removed:
                 self._unload(name, model, model.available())
+            self._on_change()
             failed = []
             for config in configs:
                 model = self._models[config.name]
@@ -135,12 +136,12 @@ class Manager:
                 for config in configs:
                     self._models[config.name].config = config
 
-    def _check_labels(self, config: ModelConfig, before: dict[str, int], allow_unavailable: bool) -> None:
+    def _check_labels(self, config: ServedModel, before: dict[str, int], allow_unavailable: bool) -> None:
         available = self._models[config.name].available()
         for label, version in config.labels.items():
             allowed = allow_unavailable and before.get(label, version) == version
             if version not in available and not allowed:
-                raise Refusal(
+                raise StatusError(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {config.name}, "
                     "which is not currently available for inference",
@@ -275,13 +276,13 @@ class Manager:
 
     def _find(self, spec: model_pb2.ModelSpec) -> _Version:
         if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
+            raise invalid_argument("ModelSpec has no name specified.")
         model = self._models.get(spec.name)
         choice = spec.WhichOneof("version_choice")
         if choice == "version_label":
             labels = model.config.labels if model else {}
             if spec.version_label not in labels:
-                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
             number: int | None = labels[spec.version_label]
         elif choice == "version":
             number = spec.version.value
@@ -290,7 +291,7 @@ class Manager:
         version = model.versions.get(number) if model and number is not None else None
         if version is None or version.state != AVAILABLE:
             wanted = f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {number})"
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
+            raise StatusError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return version
 
     def knows(self, name: str) -> bool:
@@ -323,18 +324,18 @@ class Manager:
             if spec.WhichOneof("version_choice") == "version_label":
                 labels = model.config.labels if model else {}
                 if spec.version_label not in labels:
-                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                    raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
                 wanted, what = [labels[spec.version_label]], f"version {labels[spec.version_label]}"
             elif spec.HasField("version"):
                 wanted, what = [spec.version.value], f"version {spec.version.value}"
             if not wanted or any(number not in versions for number in wanted):
-                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
+                raise StatusError(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
             for number in wanted:
                 added = response.model_version_status.add(version=number, state=versions[number].state)
                 added.status.SetInParent()
                 if versions[number].error:
                     added.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                    added.status.error_message = cut(versions[number].error)
+                    added.status.error_message = truncate(versions[number].error)
         return response
 
     def close(self) -> bool:

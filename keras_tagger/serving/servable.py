@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.refusal import Refusal, invalid, of_graph, too_late
+from keras_tagger.serving.status import StatusError, deadline_exceeded, from_graph, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -30,7 +30,7 @@ class Gate:
     def run(self, function: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
         """The function's result; a refusal if its turn does not come before the deadline (`time.monotonic`)."""
         if not self._places.acquire(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0)):
-            raise too_late()
+            raise deadline_exceeded()
         try:
             return function()
         finally:
@@ -99,10 +99,10 @@ class Servable:
             return self._gate.run(lambda: call(*arrays), deadline)
         except tf.errors.OpError as error:
             self._explain_shapes(feeds, arrays, error)
-            raise of_graph(error.error_code, error.message) from error
+            raise from_graph(error.error_code, error.message) from error
         except UnicodeDecodeError as error:
             # The text of the graph's error quotes bytes of the request.
-            raise invalid("The model refused the request, with a text that is not UTF-8.") from error
+            raise invalid_argument("The model refused the request, with a text that is not UTF-8.") from error
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
         with self._lock:
@@ -126,12 +126,12 @@ class Servable:
             declared = tf.TensorShape(info.tensor_shape)
             if not declared.is_compatible_with(array.shape):
                 sizes = ", ".join("any" if size is None else str(size) for size in declared.as_list())
-                raise invalid(
+                raise invalid_argument(
                     f"expected {alias} to have the shape [{sizes}]. Received: {list(array.shape)}."
                 ) from error
 
 
 def reason(error: BaseException) -> str:
     """The text of an error as one line."""
-    text = error.text if isinstance(error, Refusal) else str(getattr(error, "message", error))
+    text = error.text if isinstance(error, StatusError) else str(getattr(error, "message", error))
     return " ".join(text.split())[:300]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from keras_tagger.serving.refusal import Refusal, invalid
+from keras_tagger.serving.status import StatusError, invalid_argument
 
 # A TensorProto may declare more elements than it holds; the rest repeats its last value. TensorFlow allocates
 # whatever is declared, so a message of a few bytes could take all memory; this is the most it may add.
@@ -48,7 +48,7 @@ def type_name(dtype: int) -> str:
 
 def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
     """The array in a client's tensor; a refusal when its dtype, shape and content do not fit together."""
-    malformed = invalid(f"tensor parsing error: {alias}")
+    malformed = invalid_argument(f"tensor parsing error: {alias}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.dtype not in _FIELDS or proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
         raise malformed
@@ -92,7 +92,7 @@ def _varint(number: int) -> bytes:
 def encode(value: Any, dtype: int, alias: str) -> tensor_pb2.TensorProto:
     """A TensorProto that holds `value` in the typed field of `dtype`, as the C++ server's replies do."""
     if dtype not in _FIELDS:
-        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {type_name(dtype)}, which is not served")
+        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {type_name(dtype)}, which is not served")
     field, value_type = _FIELDS[dtype]
     array = np.asarray(value, dtype=object if dtype == types_pb2.DT_STRING else None)
     proto = tensor_pb2.TensorProto(dtype=dtype, tensor_shape=tf.TensorShape(array.shape).as_proto())

@@ -12,7 +12,7 @@ from keras_tagger.errors import ServingError
 
 
 @dataclass(frozen=True)
-class Policy:
+class VersionPolicy:
     """The versions wanted: the `latest` so many, or those in `specific`; all where both are None."""
 
     latest: int | None = 1
@@ -27,12 +27,12 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ServedModel:
     """A model to serve: its name in requests, the folder of its versions, which are wanted, and labels of some."""
 
     name: str
     base_path: str
-    policy: Policy = Policy()
+    policy: VersionPolicy = VersionPolicy()
     labels: dict[str, int] = field(default_factory=dict)
 
 

@@ -8,16 +8,13 @@ import pytest
 from fuzz_requests import Attack, SlowLoris, make_corpus, send_http
 
 import served
-import tiny
 from fuzz_server import LEAKS, Attacker, Report, attack
 from scripted import scripted_server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("fuzzed")
-    tiny.random_tagger().export(base)
-    with served.serving(base) as server:
+def server(music_base):
+    with served.serving(music_base) as server:
         yield server
 
 

@@ -32,7 +32,7 @@ _GRAPH_NOTES = re.compile(r"\s*\[\[\{\{.*|\s*\n\s*\[\[.*|\{\{(function_)?node [^
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
 
 
-class Refusal(Exception):  # noqa: N818  (a reply, not a failure of the server)
+class StatusError(Exception):
     """A request that is answered with a status other than OK."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
@@ -41,26 +41,26 @@ class Refusal(Exception):  # noqa: N818  (a reply, not a failure of the server)
         self.text = text
 
 
-def invalid(text: str) -> Refusal:
+def invalid_argument(text: str) -> StatusError:
     """A refusal with INVALID_ARGUMENT."""
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def too_late() -> Refusal:
+def deadline_exceeded() -> StatusError:
     """A refusal of a request whose deadline passed before it was run."""
-    return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
+    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
 
 
-def of_graph(number: int, message: str) -> Refusal:
+def from_graph(number: int, message: str) -> StatusError:
     """A refusal with the code of a TensorFlow error and its text without what it says of the graph."""
     text = _GRAPH_NOTES.sub("", message).strip()
     # Assert writes each of its parts in brackets.
     if found := _ASSERTION.fullmatch(text):
         text = found.group(1).replace("] [", " ")
-    return Refusal(_CODE_OF_NUMBER.get(number, grpc.StatusCode.UNKNOWN), text or "The model refused the request.")
+    return StatusError(_CODE_OF_NUMBER.get(number, grpc.StatusCode.UNKNOWN), text or "The model refused the request.")
 
 
-def cut(text: str) -> str:
+def truncate(text: str) -> str:
     """An error text as TensorFlow Serving cuts it, and without what cannot be written as UTF-8."""
     data = text.encode("utf-8", "replace")
     if len(data) <= MAX_TEXT_BYTES:

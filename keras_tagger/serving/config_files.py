@@ -15,8 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.refusal import Refusal, invalid
-from keras_tagger.serving.versions import ModelConfig, Policy
+from keras_tagger.serving.status import StatusError, invalid_argument
+from keras_tagger.serving.versions import ServedModel, VersionPolicy
 
 _PACKAGE = "tensorflow.serving"
 _SCALARS = {
@@ -48,7 +48,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 
 @dataclass(frozen=True)
-class Tls:
+class ServerTls:
     """Key and certificate of the server, PEM; the authority of its clients, if they must have certificates."""
 
     key: bytes
@@ -58,7 +58,7 @@ class Tls:
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchingOptions:
     """How requests are gathered to batches."""
 
     max_batch_size: int = 1000
@@ -68,7 +68,7 @@ class Batching:
     allowed_batch_sizes: tuple[int, ...] = ()
 
 
-def read_models(path: str) -> list[ModelConfig]:
+def read_models(path: str) -> list[ServedModel]:
     """The models of a --model_config_file.
 
     Raises:
@@ -77,49 +77,49 @@ def read_models(path: str) -> list[ModelConfig]:
     config = _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
     try:
         return models_of(config)
-    except Refusal as refusal:
+    except StatusError as refusal:
         raise ServingError(f"model_config_file {path}: {refusal.text}") from None
 
 
-def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
-    """The models of a configuration; a Refusal with TensorFlow Serving's texts for what cannot be."""
+def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
+    """The models of a configuration; a StatusError with TensorFlow Serving's texts for what cannot be."""
     if config.WhichOneof("config") == "custom_model_config":
-        raise invalid(
+        raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
             "Only ModelConfigList is currently supported"
         )
-    found: list[ModelConfig] = []
+    found: list[ServedModel] = []
     for model in config.model_config_list.config:
         if not model.model_platform and not model.model_type:
-            raise invalid(
+            raise invalid_argument(
                 "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                 f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if model.model_platform and model.model_platform != "tensorflow":
-            raise invalid(f"Model {model.name} requests unsupported platform {model.model_platform}")
+            raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
         if not model.name:
-            raise invalid("Expected every model to have a name")
+            raise invalid_argument("Expected every model to have a name")
         if model.name in {earlier.name for earlier in found}:
-            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         if not (os.path.isabs(model.base_path) or "://" in model.base_path):
-            raise invalid(
+            raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
-        found.append(ModelConfig(model.name, model.base_path, _policy(model), dict(model.version_labels)))
+        found.append(ServedModel(model.name, model.base_path, _policy(model), dict(model.version_labels)))
     return found
 
 
-def _policy(model: model_server_config_pb2.ModelConfig) -> Policy:
+def _policy(model: model_server_config_pb2.ModelConfig) -> VersionPolicy:
     policy = model.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return Policy(latest=None)
+        return VersionPolicy(latest=None)
     if choice == "specific":
-        return Policy(latest=None, specific=frozenset(policy.specific.versions))
-    return Policy(latest=max(policy.latest.num_versions, 1))
+        return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=max(policy.latest.num_versions, 1))
 
 
-def read_tls(path: str) -> Tls:
+def read_tls(path: str) -> ServerTls:
     """The SSLConfig of an --ssl_config_file: PEM texts, not paths."""
     config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
     for field in ("server_key", "server_cert"):
@@ -128,7 +128,7 @@ def read_tls(path: str) -> Tls:
     if config.client_verify and not config.custom_ca:
         raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: none.")
     authority = config.custom_ca.encode() or None
-    return Tls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
+    return ServerTls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
 
 
 def read_monitoring(path: str) -> str | None:
@@ -140,7 +140,7 @@ def read_monitoring(path: str) -> str | None:
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
-def read_batching(path: str) -> Batching:
+def read_batching(path: str) -> BatchingOptions:
     """The BatchingParameters of a --batching_parameters_file."""
     config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
     if config.pad_variable_length_inputs:
@@ -148,7 +148,7 @@ def read_batching(path: str) -> Batching:
             f"batching_parameters_file {path}: expected pad_variable_length_inputs to be off, as padding changes what "
             "a model says of a clip. Received: true."
         )
-    default = Batching()
+    default = BatchingOptions()
 
     def value(field: str, otherwise: int) -> int:
         found = getattr(config, field).value if config.HasField(field) else otherwise
@@ -156,7 +156,7 @@ def read_batching(path: str) -> Batching:
             raise ServingError(f"batching_parameters_file {path}: expected {field} above 0. Received: {found}.")
         return found
 
-    batching = Batching(
+    batching = BatchingOptions(
         max_batch_size=value("max_batch_size", default.max_batch_size),
         timeout_seconds=value("batch_timeout_micros", 0) / 1e6,
         max_enqueued_batches=value("max_enqueued_batches", default.max_enqueued_batches),
