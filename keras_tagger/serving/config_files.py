@@ -1,6 +1,7 @@
-"""The files that flags name: ModelServerConfig, SSLConfig, MonitoringConfig and BatchingParameters, as text protos.
+"""Configuration files of the server: ModelServerConfig, SSLConfig, MonitoringConfig, BatchingParameters as text protos.
 
-Fields, numbers and defaults are those of tensorflow/serving 2.17; `tensorflow-serving-api` has the first message alone.
+Fields, numbers and defaults are those of TensorFlow Serving 2.17. tensorflow-serving-api contains only the first
+message, so the others are built here.
 """
 
 from __future__ import annotations
@@ -49,7 +50,14 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True)
 class ServerTls:
-    """Key and certificate of the server, PEM; the authority of its clients, if they must have certificates."""
+    """TLS of the server, as PEM.
+
+    Attributes:
+        key: Private key.
+        certificate: Certificate chain.
+        client_authority: Certificates that sign those of clients; None if the server does not check them.
+        client_verify: Whether clients must have a certificate.
+    """
 
     key: bytes
     certificate: bytes
@@ -59,7 +67,7 @@ class ServerTls:
 
 @dataclass(frozen=True)
 class BatchingOptions:
-    """How requests are gathered to batches."""
+    """How requests are batched; the fields of BatchingParameters."""
 
     max_batch_size: int = 1000
     timeout_seconds: float = 0.0
@@ -69,10 +77,10 @@ class BatchingOptions:
 
 
 def read_models(path: str) -> list[ServedModel]:
-    """The models of a --model_config_file.
+    """Read the models of a --model_config_file.
 
     Raises:
-        ServingError: it cannot be read, or says what cannot be.
+        ServingError: If the file cannot be read or is not valid.
     """
     config = _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
     try:
@@ -82,7 +90,11 @@ def read_models(path: str) -> list[ServedModel]:
 
 
 def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
-    """The models of a configuration; a StatusError with TensorFlow Serving's texts for what cannot be."""
+    """Return the models of a configuration.
+
+    Raises:
+        StatusError: If the configuration is not valid, with TensorFlow Serving's text.
+    """
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -120,19 +132,19 @@ def _policy(model: model_server_config_pb2.ModelConfig) -> VersionPolicy:
 
 
 def read_tls(path: str) -> ServerTls:
-    """The SSLConfig of an --ssl_config_file: PEM texts, not paths."""
+    """Read the SSLConfig of an --ssl_config_file, which contains PEM text, not paths."""
     config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
     for field in ("server_key", "server_cert"):
         if "-----BEGIN " not in getattr(config, field):
-            raise ServingError(f"ssl_config_file {path}: expected the text of a PEM file as {field}. Received: none.")
+            raise ServingError(f"ssl_config_file {path}: expected PEM text as {field}. Received: something else.")
     if config.client_verify and not config.custom_ca:
-        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: none.")
+        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: no custom_ca.")
     authority = config.custom_ca.encode() or None
     return ServerTls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
 
 
 def read_monitoring(path: str) -> str | None:
-    """The path of the Prometheus page in a --monitoring_config_file; None where it is not enabled."""
+    """Read the path of the Prometheus page from a --monitoring_config_file; None if it is not enabled."""
     config = _parse(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     return (config.path or PROMETHEUS_PATH) if config.enable else None
 
@@ -141,19 +153,19 @@ PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
 def read_batching(path: str) -> BatchingOptions:
-    """The BatchingParameters of a --batching_parameters_file."""
+    """Read the BatchingParameters of a --batching_parameters_file."""
     config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
     if config.pad_variable_length_inputs:
         raise ServingError(
-            f"batching_parameters_file {path}: expected pad_variable_length_inputs to be off, as padding changes what "
-            "a model says of a clip. Received: true."
+            f"batching_parameters_file {path}: expected pad_variable_length_inputs to be false, because padding "
+            "changes the scores of a clip. Received: true."
         )
     default = BatchingOptions()
 
     def value(field: str, otherwise: int) -> int:
         found = getattr(config, field).value if config.HasField(field) else otherwise
         if found < (0 if field == "batch_timeout_micros" else 1):
-            raise ServingError(f"batching_parameters_file {path}: expected {field} above 0. Received: {found}.")
+            raise ServingError(f"batching_parameters_file {path}: expected a positive {field}. Received: {found}.")
         return found
 
     batching = BatchingOptions(
@@ -170,8 +182,8 @@ def read_batching(path: str) -> BatchingOptions:
 def _check_sizes(path: str, sizes: Sequence[int], largest: int) -> None:
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
         raise ServingError(
-            f"batching_parameters_file {path}: expected allowed_batch_sizes that ascend to max_batch_size {largest}. "
-            f"Received: {list(sizes)}."
+            f"batching_parameters_file {path}: expected ascending allowed_batch_sizes that end with max_batch_size "
+            f"{largest}. Received: {list(sizes)}."
         )
 
 
@@ -179,17 +191,17 @@ def _parse(path: str, message: Any, flag: str) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text"
-        raise ServingError(f"{flag}: expected a file that can be read. Received: {path} ({reason}).") from None
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ServingError(f"{flag}: expected a readable file. Received: {path} ({reason}).") from None
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
         name = message.DESCRIPTOR.name
-        raise ServingError(f"{flag}: expected a {name} as text. Received: {path} ({error}).") from None
+        raise ServingError(f"{flag}: expected a {name} in protobuf text format. Received: {path} ({error}).") from None
 
 
 def _classes() -> dict[str, Any]:
-    # In a pool of their own, which cannot collide with another package's copies of the same messages.
+    # A separate pool cannot collide with another package's copies of the same messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(
@@ -212,4 +224,4 @@ def _classes() -> dict[str, Any]:
 
 
 MESSAGES = _classes()
-"""The messages of the files that `tensorflow-serving-api` lacks, by name."""
+"""Classes of the messages that tensorflow-serving-api lacks, by name."""

@@ -1,6 +1,6 @@
-"""The gRPC services of TensorFlow Serving over `Dispatcher`: bytes in, bytes out, every error a status without a stack.
+"""The gRPC services of TensorFlow Serving. They pass requests to `Dispatcher` and turn every error into a status.
 
-Requests are parsed here and not by gRPC, which would log a stack for each one that is malformed.
+Requests are parsed here because gRPC would log a stack for each malformed one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from keras_tagger.serving.status import StatusError, deadline_exceeded, invalid_
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-# Request and reply by method; the modules of tensorflow-serving-api that would have them cannot be imported with the
-# protobuf of today.
+# Request and reply of each method. tensorflow-serving-api has them in modules that cannot be imported with current
+# protobuf.
 METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
     PREDICTION_SERVICE: {
         "Classify": (classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse),
@@ -51,7 +51,7 @@ METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
 
 
 def handlers(dispatcher: Dispatcher, closed: threading.Event) -> list[grpc.GenericRpcHandler]:
-    """Handlers of PredictionService and ModelService; UNAVAILABLE is what is told when `closed` is set."""
+    """Return handlers of PredictionService and ModelService; once `closed` is set, they answer UNAVAILABLE."""
     answers: dict[str, Callable[[Any, float | None], Any]] = {
         "Predict": dispatcher.predict,
         "Classify": dispatcher.classify,
@@ -97,7 +97,7 @@ def _answering(
             response = method(request, None if remaining is None else started + remaining)
             reply = _serialized(response)
         except StatusError as caught:
-            # The frames of its traceback hold the request, and hold it: memory that waits for the garbage collector.
+            # Its traceback refers to the request and back to it, which would hold memory until garbage collection.
             caught.__traceback__ = caught.__cause__ = caught.__context__ = None
             refusal = StatusError(caught.code, caught.text)
         except Exception:
@@ -118,7 +118,7 @@ def _parsed(kind: Any, data: bytes) -> Any:
         return kind.FromString(data)
     except DecodeError:
         raise invalid_argument(
-            f"expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that are none."
+            f"expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that do not parse as one."
         ) from None
 
 
@@ -126,7 +126,7 @@ def _serialized(response: Any) -> bytes:
     try:
         return response.SerializeToString()
     except (EncodeError, ValueError):
-        text = "expected a reply below 2 GiB, the most that a message holds; ask for less at a time."
+        text = "expected a reply below 2 GiB, the limit of a message. Received: more; send fewer clips at a time."
         raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
 
 

@@ -1,11 +1,11 @@
-"""Predict, Classify, Regress and MultiInference on one servable; checks, order and texts are TensorFlow Serving's.
+"""Predict, Classify, Regress and MultiInference on one version, with TensorFlow Serving's checks and error texts.
 
-Read from tensorflow_serving/servables/tensorflow/{predict_util,classifier,regressor,multi_inference}.cc, 2.17.
+They follow tensorflow_serving/servables/tensorflow/{predict_util,classifier,regressor,multi_inference}.cc, 2.17.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -32,13 +32,13 @@ Signatures = Mapping[str, meta_graph_pb2.SignatureDef]
 
 
 class Inference:
-    """The four methods on one version of a model.
+    """The four methods on one version of a model, for one request.
 
     Args:
-        signatures: the SavedModel's.
-        version: what replies say.
-        runner: what runs the graph.
-        deadline: of the request, as `time.monotonic`.
+        signatures: Signatures of the SavedModel.
+        version: Number of the version, for replies.
+        runner: Runs the graph.
+        deadline: Deadline of the request, as `time.monotonic`.
     """
 
     def __init__(self, signatures: Signatures, version: int, runner: Runner, deadline: float | None = None) -> None:
@@ -48,7 +48,7 @@ class Inference:
         self._deadline = deadline
 
     def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """Run one signature on tensors by name."""
+        """Run one signature on named tensors."""
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in self._signatures:
             text = f'Serving signature key "{name}" not found.'
@@ -56,7 +56,7 @@ class Inference:
         signature = self._signatures[name]
         arrays, dtypes = _read_inputs(signature, request.inputs)
         aliases = _wanted_outputs(signature, request.output_filter)
-        # The C++ server numbers the arguments of an error in the order of their feed names.
+        # TensorFlow Serving numbers the arguments in an error by the order of their feed names.
         inputs = sorted(signature.inputs.items(), key=lambda item: item[1].name)
         for index, (alias, info) in enumerate(inputs):
             if dtypes[alias] != info.dtype:
@@ -73,25 +73,17 @@ class Inference:
         return response
 
     def classify(self, request: classification_pb2.ClassificationRequest) -> classification_pb2.ClassificationResponse:
-        """Classes and scores of tf.Examples."""
-        signature = self._signature(request.model_spec)
-        feed, fetches = _classification_names(signature)
-        fetched, count = self._run_examples([feed], fetches, request.input)
-        response = classification_pb2.ClassificationResponse(model_spec=self._spec(request.model_spec))
-        _fill_classification(signature, fetched, count, response.result)
-        return response
+        """Return classes and scores of tf.Examples."""
+        response = classification_pb2.ClassificationResponse()
+        return self._on_examples(request, response, _classification_names, _fill_classification)
 
     def regress(self, request: regression_pb2.RegressionRequest) -> regression_pb2.RegressionResponse:
-        """A number for each tf.Example."""
-        signature = self._signature(request.model_spec)
-        feed, fetches = _regression_names(signature)
-        fetched, count = self._run_examples([feed], fetches, request.input)
-        response = regression_pb2.RegressionResponse(model_spec=self._spec(request.model_spec))
-        _fill_regression(signature, fetched, count, response.result)
-        return response
+        """Return a number for each tf.Example."""
+        response = regression_pb2.RegressionResponse()
+        return self._on_examples(request, response, _regression_names, _fill_regression)
 
     def multi_inference(self, request: inference_pb2.MultiInferenceRequest) -> inference_pb2.MultiInferenceResponse:
-        """Several classifications and regressions of the same tf.Examples, in one run."""
+        """Classify and regress the same tf.Examples with several signatures, in one run."""
         feeds: set[str] = set()
         fetches: set[str] = set()
         names: list[str] = []
@@ -125,11 +117,21 @@ class Inference:
                 _fill_regression(self._signatures[name], fetched, count, result.regression_result)
         return response
 
-    def _signature(self, spec: model_pb2.ModelSpec) -> meta_graph_pb2.SignatureDef:
-        name = spec.signature_name or DEFAULT_SIGNATURE
+    def _on_examples(
+        self,
+        request: Any,
+        response: Any,
+        names: Callable[[meta_graph_pb2.SignatureDef], tuple[str, list[str]]],
+        fill: Callable[[meta_graph_pb2.SignatureDef, Mapping[str, npt.NDArray[Any]], int, Any], None],
+    ) -> Any:
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in self._signatures:
             raise invalid_argument(f"No signature was found with the name: {name}")
-        return self._signatures[name]
+        feed, fetches = names(self._signatures[name])
+        fetched, count = self._run_examples([feed], fetches, request.input)
+        response.model_spec.CopyFrom(self._spec(request.model_spec))
+        fill(self._signatures[name], fetched, count, response.result)
+        return response
 
     def _spec(self, asked: model_pb2.ModelSpec) -> model_pb2.ModelSpec:
         spec = model_pb2.ModelSpec(name=asked.name, signature_name=asked.signature_name or DEFAULT_SIGNATURE)
@@ -145,7 +147,7 @@ class Inference:
 
 
 def serialized_examples(given: input_pb2.Input) -> npt.NDArray[Any]:
-    """The serialized tf.Examples of an Input, object [n]; a context is put before each, as bytes."""
+    """Return the serialized tf.Examples of an Input, object `[n]`, each prefixed with the serialized context."""
     kind = given.WhichOneof("kind")
     context = b""
     if kind == "example_list_with_context":
@@ -159,7 +161,7 @@ def serialized_examples(given: input_pb2.Input) -> npt.NDArray[Any]:
 
 
 def _classification_names(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
-    """The feed and the fetches of a signature that classifies."""
+    """Return the feed and the fetches of a classification signature."""
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
@@ -176,7 +178,7 @@ def _classification_names(signature: meta_graph_pb2.SignatureDef) -> tuple[str, 
 
 
 def _regression_names(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
-    """The feed and the fetch of a signature that regresses."""
+    """Return the feed and the fetch of a regression signature."""
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
@@ -244,14 +246,14 @@ def _fill_regression(
 
 
 def _joined(names: Iterable[str]) -> str:
-    """A set of names as the C++ server writes it: "{a,b}"."""
+    """Format a set of names as TensorFlow Serving does: "{a,b}"."""
     return "{" + ",".join(sorted(names)) + "}"
 
 
 def _read_inputs(
     signature: meta_graph_pb2.SignatureDef, sent: Mapping[str, tensor_pb2.TensorProto]
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
-    """The arrays of a request by input name, and their dtypes."""
+    """Return the arrays of a request by input name, and their dtypes."""
     wanted = signature.inputs
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
         raise invalid_argument(
@@ -280,7 +282,7 @@ def _read_inputs(
 
 
 def _wanted_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> list[str]:
-    """The output names to answer with: those of the filter, or all."""
+    """Return the names of the requested outputs: those of the filter, or all."""
     seen: list[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:

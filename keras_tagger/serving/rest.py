@@ -1,8 +1,8 @@
-"""TensorFlow Serving's REST API over `Dispatcher`: paths, methods and status codes.
+"""TensorFlow Serving's REST API: paths, methods and status codes.
 
 POST /v1/models/M[/versions/N|/labels/L]:(predict|classify|regress)
 GET  /v1/models/M[/versions/N|/labels/L][/metadata]
-GET  the page of Prometheus
+GET  the Prometheus page
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
 class Rest:
-    """Replies to HTTP requests.
+    """The replies to HTTP requests.
 
     Args:
-        dispatcher: what answers.
-        prometheus_path: of the page of counts; None for no such page.
-        cors: whether pages of other origins may ask.
+        dispatcher: Answers the requests.
+        prometheus_path: Path of the Prometheus page; None for no such page.
+        cors: Whether to accept requests from web pages of other origins.
     """
 
     def __init__(self, dispatcher: Dispatcher, prometheus_path: str | None, cors: bool = False) -> None:
@@ -56,7 +56,7 @@ class Rest:
         self._cors = cors
 
     def reply(self, request: HttpRequest) -> HttpReply:
-        """The reply, whatever the request."""
+        """Return the reply to any request."""
         path = request.path.partition("?")[0]
         if self._prometheus_path is not None and path == self._prometheus_path and request.method in ("GET", "HEAD"):
             page = self._dispatcher.metrics.page().encode()
@@ -86,7 +86,7 @@ class Rest:
         return HttpReply(http_status, body, headers=headers)
 
     def error(self, status: int, text: str) -> HttpReply:
-        """A reply with an error of HTTP itself."""
+        """Return the reply for an error of HTTP itself."""
         return HttpReply(status, _error_body(text))
 
     def _answer(self, request: HttpRequest, path: str, post: re.Match[str] | None) -> bytes:
@@ -160,7 +160,7 @@ class Rest:
 
 
 def _with_defaults(signatures: get_model_metadata_pb2.SignatureDefMap) -> dict[str, object]:
-    """The signatures as JSON, with the fields that protobuf leaves out where they are zero."""
+    """Return signatures as JSON, including the fields that protobuf omits if they are zero."""
     found = json_format.MessageToDict(signatures, preserving_proto_field_name=True)
     for signature in found.get("signature_def", {}).values():
         for side in ("inputs", "outputs"):

@@ -1,4 +1,4 @@
-"""Tensors and tf.Examples in JSON: the forms, checks and texts of tensorflow_serving/util/json_tensor.cc, 2.17."""
+"""Tensors and tf.Examples as JSON, with the formats and error texts of tensorflow_serving/util/json_tensor.cc, 2.17."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Infos = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; NaN and Infinity are numbers, and what follows the object is ignored."""
+    """Parse the JSON object in a body. NaN and Infinity are numbers; text after the object is ignored."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     try:
@@ -63,7 +63,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The name of the signature asked for; "" for the default."""
+    """Return the name of the requested signature; "" for the default."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid_argument(
@@ -73,7 +73,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
 
 
 def fill_predict(document: Mapping[str, Any], infos: Infos, request: predict_pb2.PredictRequest) -> bool:
-    """Tensors from "instances" or "inputs"; whether it was the former, the row form."""
+    """Fill a request from "instances" (row form) or "inputs"; return whether it was the row form."""
     if "instances" in document and "inputs" in document:
         raise invalid_argument(
             f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
@@ -148,7 +148,7 @@ def _fill_columns(value: Any, infos: Infos, request: predict_pb2.PredictRequest)
 
 
 def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
-    """A JSON value, a number, string, {"b64": ...} or nested lists of them, as an array of a dtype."""
+    """Convert a JSON value (number, string, {"b64": ...} or nested lists of them) to an array of a dtype."""
     if dtype not in _INTEGERS and dtype not in _FLOATS and dtype not in (types_pb2.DT_STRING, types_pb2.DT_BOOL):
         name = types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
         raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {_shown(value)} to type: {name}")
@@ -170,7 +170,7 @@ def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
 
 
 def _flatten(value: Any, level: int, shape: Sequence[int], dtype: int, flat: list[Any]) -> None:
-    """Append the leaves of nested lists, which must have the shape, each checked and converted."""
+    """Append the checked and converted leaves of nested lists, which must have the given shape."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid_argument(
@@ -187,7 +187,7 @@ def _flatten(value: Any, level: int, shape: Sequence[int], dtype: int, flat: lis
         )
     allowed = {int, float} if dtype in _FLOATS else {int} if dtype in _INTEGERS else {bool}
     if level == len(shape) - 1 and dtype != types_pb2.DT_STRING and set(map(type, value)) <= allowed:
-        # The usual case, a clip's samples, at the speed of C.
+        # Fast path for the usual case, the samples of a clip.
         flat.extend(value)
         return
     for item in value:
@@ -261,7 +261,7 @@ def _proto(array: npt.NDArray[Any], dtype: int) -> tensor_pb2.TensorProto:
 
 
 def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
-    """The tf.Examples of a classify or regress request."""
+    """Fill the tf.Examples of a classify or regress request."""
     if "examples" not in document:
         raise invalid_argument(
             f"JSON Value: {_shown(document)} When method is classify, key 'examples' is expected and was not found"
@@ -319,7 +319,7 @@ def _add_to_feature(name: str, item: Any, feature: Any) -> None:
 
 
 def predict_body(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
-    """The reply of predict: {"predictions": [...]} by row, or {"outputs": ...} by column."""
+    """Return the reply of predict: {"predictions": [...]} in row form, else {"outputs": ...}."""
     arrays = {name: tf.make_ndarray(proto) for name, proto in sorted(response.outputs.items())}
     if not rows:
         columns = {name: _written(array, name) for name, array in arrays.items()}
@@ -340,7 +340,7 @@ def predict_body(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
 
 
 def classification_body(result: classification_pb2.ClassificationResult) -> bytes:
-    """{"results": [[[label, score], ...], ...]}."""
+    """Return {"results": [[[label, score], ...], ...]}."""
     rows = (
         "[" + ", ".join(f"[{json.dumps(entry.label)}, {_float32(entry.score)}]" for entry in row.classes) + "]"
         for row in result.classifications
@@ -349,7 +349,7 @@ def classification_body(result: classification_pb2.ClassificationResult) -> byte
 
 
 def regression_body(result: regression_pb2.RegressionResult) -> bytes:
-    """{"results": [number, ...]}."""
+    """Return {"results": [number, ...]}."""
     return ('{\n    "results": [' + ", ".join(_float32(entry.value) for entry in result.regressions) + "]\n}").encode()
 
 
@@ -358,11 +358,11 @@ def _object(items: Mapping[str, str]) -> str:
 
 
 def _written(array: Any, name: str) -> str:
-    """An array as JSON; strings as {"b64": ...} where the output's name ends in _bytes."""
+    """Write an array as JSON; strings as {"b64": ...} if the name of the output ends in _bytes."""
     array = np.asarray(array, object) if isinstance(array, bytes | str) else np.asarray(array)
     if array.dtype.kind == "f":
-        # The fewest digits that give the same float32 back, as the C++ server writes. In pieces, as numpy takes 128
-        # bytes a number.
+        # The fewest digits that give the same float32 back, as TensorFlow Serving writes them. In pieces, because
+        # numpy needs 128 bytes per number.
         flat = array.reshape(-1)
         texts = []
         for start in range(0, flat.size, _PIECE):
@@ -401,8 +401,8 @@ def _float32(value: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """The beginning of a JSON value, for an error."""
-    # Of a long list only what can be seen is written.
+    """Return the beginning of a JSON value, for an error text."""
+    # Shortened first, so that a long list is not written in full.
     text = json.dumps(_shortened(value))
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN]
 

@@ -34,7 +34,7 @@ from keras_tagger.serving.config_files import (
     read_tls,
 )
 from keras_tagger.serving.dispatch import Dispatcher
-from keras_tagger.serving.flags import OWN, Flags
+from keras_tagger.serving.flags import EMBEDDED_ONLY, Flags
 from keras_tagger.serving.grpc_services import handlers
 from keras_tagger.serving.health import Health, add_health, add_reflection
 from keras_tagger.serving.http_server import HttpServer
@@ -405,10 +405,12 @@ def _become_model_server(flags: Flags, given: Mapping[str, Any]) -> None:
         log.warning(f"{MODEL_SERVER} listens on all addresses of this machine, not only on {flags.host}")
     base = flags.model_base_path
     values = {**given, "model_base_path": base if not base or "://" in base else os.path.abspath(base)}
-    order = [field.name for field in dataclasses.fields(Flags) if field.name in values and field.name not in OWN]
+    order = [
+        field.name for field in dataclasses.fields(Flags) if field.name in values and field.name not in EMBEDDED_ONLY
+    ]
     first = ["port", "rest_api_port", "model_name", "model_base_path"]
     names = [*first, *(name for name in order if name not in first)]
-    if left := [name for name in given if name in OWN and name != "host"]:
+    if left := [name for name in given if name in EMBEDDED_ONLY and name != "host"]:
         log.warning(f"{MODEL_SERVER} has no flags {', '.join(left)}")
     texts = {name: str(values[name]).lower() if isinstance(values[name], bool) else str(values[name]) for name in names}
     os.execvp(MODEL_SERVER, [MODEL_SERVER, *(f"--{name}={text}" for name, text in texts.items() if text)])
