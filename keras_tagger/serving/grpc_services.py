@@ -1,6 +1,6 @@
-"""The gRPC services of TensorFlow Serving over `Handling`: bytes in, bytes out, every error a status without a stack.
+"""The gRPC services of TensorFlow Serving. They pass requests to `Dispatcher` and turn every error into a status.
 
-Requests are parsed here and not by gRPC, which would log a stack for each one that is malformed.
+Requests are parsed here because gRPC would log a stack for each malformed one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from keras_tagger.serving.dispatch import Handling, internal
-from keras_tagger.serving.refusal import Refusal, cut, invalid, too_late
+from keras_tagger.serving.dispatch import Dispatcher, internal
+from keras_tagger.serving.status import StatusError, deadline_exceeded, invalid_argument, truncate
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-# Request and reply by method; the modules of tensorflow-serving-api that would have them cannot be imported with the
-# protobuf of today.
+# Request and reply of each method. tensorflow-serving-api has them in modules that cannot be imported with current
+# protobuf.
 METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
     PREDICTION_SERVICE: {
         "Classify": (classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse),
@@ -50,16 +50,16 @@ METHODS: dict[str, dict[str, tuple[Any, Any]]] = {
 }
 
 
-def handlers(handling: Handling, closed: threading.Event) -> list[grpc.GenericRpcHandler]:
-    """Handlers of PredictionService and ModelService; UNAVAILABLE is what is told when `closed` is set."""
+def handlers(dispatcher: Dispatcher, closed: threading.Event) -> list[grpc.GenericRpcHandler]:
+    """Return handlers of PredictionService and ModelService; once `closed` is set, they answer UNAVAILABLE."""
     answers: dict[str, Callable[[Any, float | None], Any]] = {
-        "Predict": handling.predict,
-        "Classify": handling.classify,
-        "Regress": handling.regress,
-        "MultiInference": handling.multi_inference,
-        "GetModelMetadata": handling.metadata,
-        "GetModelStatus": handling.status,
-        "HandleReloadConfigRequest": handling.reload,
+        "Predict": dispatcher.predict,
+        "Classify": dispatcher.classify,
+        "Regress": dispatcher.regress,
+        "MultiInference": dispatcher.multi_inference,
+        "GetModelMetadata": dispatcher.metadata,
+        "GetModelStatus": dispatcher.status,
+        "HandleReloadConfigRequest": dispatcher.reload,
     }
     counted = ("Predict", "Classify", "Regress", "MultiInference")
     return [
@@ -67,7 +67,7 @@ def handlers(handling: Handling, closed: threading.Event) -> list[grpc.GenericRp
             service,
             {
                 name: grpc.unary_unary_rpc_method_handler(
-                    _answering(name, request, answers[name], handling, name in counted, closed)
+                    _answering(name, request, answers[name], dispatcher, name in counted, closed)
                 )
                 for name, (request, _) in methods.items()
             },
@@ -80,34 +80,34 @@ def _answering(
     name: str,
     kind: Any,
     method: Callable[[Any, float | None], Any],
-    handling: Handling,
+    dispatcher: Dispatcher,
     counted: bool,
     closed: threading.Event,
 ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
-        started = handling.last_seen = time.monotonic()
+        started = dispatcher.last_seen = time.monotonic()
         remaining = context.time_remaining()
         request, refusal, reply = None, None, b""
         try:
             if remaining is not None and remaining <= 0:
-                raise too_late()
+                raise deadline_exceeded()
             if closed.is_set():
-                raise Refusal(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+                raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             request = _parsed(kind, data)
             response = method(request, None if remaining is None else started + remaining)
             reply = _serialized(response)
-        except Refusal as caught:
-            # The frames of its traceback hold the request, and hold it: memory that waits for the garbage collector.
+        except StatusError as caught:
+            # Its traceback refers to the request and back to it, which would hold memory until garbage collection.
             caught.__traceback__ = caught.__cause__ = caught.__context__ = None
-            refusal = Refusal(caught.code, caught.text)
+            refusal = StatusError(caught.code, caught.text)
         except Exception:
             refusal = internal(name)
-        handling.last_seen = time.monotonic()
+        dispatcher.last_seen = time.monotonic()
         if counted:
             status = refusal.code.name if refusal else "OK"
-            handling.count(_model_name(request), status, name, "GRPC", time.monotonic() - started)
+            dispatcher.count(_model_name(request), status, name, "GRPC", time.monotonic() - started)
         if refusal is not None:
-            context.abort(refusal.code, cut(refusal.text))
+            context.abort(refusal.code, truncate(refusal.text))
         return reply
 
     return answer
@@ -117,15 +117,17 @@ def _parsed(kind: Any, data: bytes) -> Any:
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise invalid(f"expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that are none.") from None
+        raise invalid_argument(
+            f"expected a {kind.DESCRIPTOR.name}. Received: {len(data)} bytes that do not parse as one."
+        ) from None
 
 
 def _serialized(response: Any) -> bytes:
     try:
         return response.SerializeToString()
     except (EncodeError, ValueError):
-        text = "expected a reply below 2 GiB, the most that a message holds; ask for less at a time."
-        raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
+        text = "expected a reply below 2 GiB, the limit of a message. Received: more; send fewer clips at a time."
+        raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
 
 
 def _model_name(request: Any) -> str:

@@ -1,6 +1,7 @@
-"""The files that flags name: ModelServerConfig, SSLConfig, MonitoringConfig and BatchingParameters, as text protos.
+"""Configuration files of the server: ModelServerConfig, SSLConfig, MonitoringConfig, BatchingParameters as text protos.
 
-Fields, numbers and defaults are those of tensorflow/serving 2.17; `tensorflow-serving-api` has the first message alone.
+Fields, numbers and defaults are those of TensorFlow Serving 2.17. tensorflow-serving-api contains only the first
+message, so the others are built here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.refusal import Refusal, invalid
-from keras_tagger.serving.versions import ModelConfig, Policy
+from keras_tagger.serving.status import StatusError, invalid_argument
+from keras_tagger.serving.versions import ServedModel, VersionPolicy
 
 _PACKAGE = "tensorflow.serving"
 _SCALARS = {
@@ -48,8 +49,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 
 @dataclass(frozen=True)
-class Tls:
-    """Key and certificate of the server, PEM; the authority of its clients, if they must have certificates."""
+class ServerTls:
+    """TLS of the server, as PEM.
+
+    Attributes:
+        key: Private key.
+        certificate: Certificate chain.
+        client_authority: Certificates that sign those of clients; None if the server does not check them.
+        client_verify: Whether clients must have a certificate.
+    """
 
     key: bytes
     certificate: bytes
@@ -58,8 +66,8 @@ class Tls:
 
 
 @dataclass(frozen=True)
-class Batching:
-    """How requests are gathered to batches."""
+class BatchingOptions:
+    """How requests are batched; the fields of BatchingParameters."""
 
     max_batch_size: int = 1000
     timeout_seconds: float = 0.0
@@ -68,71 +76,75 @@ class Batching:
     allowed_batch_sizes: tuple[int, ...] = ()
 
 
-def read_models(path: str) -> list[ModelConfig]:
-    """The models of a --model_config_file.
+def read_models(path: str) -> list[ServedModel]:
+    """Read the models of a --model_config_file.
 
     Raises:
-        ServingError: it cannot be read, or says what cannot be.
+        ServingError: If the file cannot be read or is not valid.
     """
     config = _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
     try:
         return models_of(config)
-    except Refusal as refusal:
+    except StatusError as refusal:
         raise ServingError(f"model_config_file {path}: {refusal.text}") from None
 
 
-def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
-    """The models of a configuration; a Refusal with TensorFlow Serving's texts for what cannot be."""
+def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
+    """Return the models of a configuration.
+
+    Raises:
+        StatusError: If the configuration is not valid, with TensorFlow Serving's text.
+    """
     if config.WhichOneof("config") == "custom_model_config":
-        raise invalid(
+        raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
             "Only ModelConfigList is currently supported"
         )
-    found: list[ModelConfig] = []
+    found: list[ServedModel] = []
     for model in config.model_config_list.config:
         if not model.model_platform and not model.model_type:
-            raise invalid(
+            raise invalid_argument(
                 "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                 f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if model.model_platform and model.model_platform != "tensorflow":
-            raise invalid(f"Model {model.name} requests unsupported platform {model.model_platform}")
+            raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
         if not model.name:
-            raise invalid("Expected every model to have a name")
+            raise invalid_argument("Expected every model to have a name")
         if model.name in {earlier.name for earlier in found}:
-            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         if not (os.path.isabs(model.base_path) or "://" in model.base_path):
-            raise invalid(
+            raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
-        found.append(ModelConfig(model.name, model.base_path, _policy(model), dict(model.version_labels)))
+        found.append(ServedModel(model.name, model.base_path, _policy(model), dict(model.version_labels)))
     return found
 
 
-def _policy(model: model_server_config_pb2.ModelConfig) -> Policy:
+def _policy(model: model_server_config_pb2.ModelConfig) -> VersionPolicy:
     policy = model.model_version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return Policy(latest=None)
+        return VersionPolicy(latest=None)
     if choice == "specific":
-        return Policy(latest=None, specific=frozenset(policy.specific.versions))
-    return Policy(latest=max(policy.latest.num_versions, 1))
+        return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=max(policy.latest.num_versions, 1))
 
 
-def read_tls(path: str) -> Tls:
-    """The SSLConfig of an --ssl_config_file: PEM texts, not paths."""
+def read_tls(path: str) -> ServerTls:
+    """Read the SSLConfig of an --ssl_config_file, which contains PEM text, not paths."""
     config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
     for field in ("server_key", "server_cert"):
         if "-----BEGIN " not in getattr(config, field):
-            raise ServingError(f"ssl_config_file {path}: expected the text of a PEM file as {field}. Received: none.")
+            raise ServingError(f"ssl_config_file {path}: expected PEM text as {field}. Received: something else.")
     if config.client_verify and not config.custom_ca:
-        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: none.")
+        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: no custom_ca.")
     authority = config.custom_ca.encode() or None
-    return Tls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
+    return ServerTls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
 
 
 def read_monitoring(path: str) -> str | None:
-    """The path of the Prometheus page in a --monitoring_config_file; None where it is not enabled."""
+    """Read the path of the Prometheus page from a --monitoring_config_file; None if it is not enabled."""
     config = _parse(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     return (config.path or PROMETHEUS_PATH) if config.enable else None
 
@@ -140,23 +152,23 @@ def read_monitoring(path: str) -> str | None:
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
-def read_batching(path: str) -> Batching:
-    """The BatchingParameters of a --batching_parameters_file."""
+def read_batching(path: str) -> BatchingOptions:
+    """Read the BatchingParameters of a --batching_parameters_file."""
     config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
     if config.pad_variable_length_inputs:
         raise ServingError(
-            f"batching_parameters_file {path}: expected pad_variable_length_inputs to be off, as padding changes what "
-            "a model says of a clip. Received: true."
+            f"batching_parameters_file {path}: expected pad_variable_length_inputs to be false, because padding "
+            "changes the scores of a clip. Received: true."
         )
-    default = Batching()
+    default = BatchingOptions()
 
     def value(field: str, otherwise: int) -> int:
         found = getattr(config, field).value if config.HasField(field) else otherwise
         if found < (0 if field == "batch_timeout_micros" else 1):
-            raise ServingError(f"batching_parameters_file {path}: expected {field} above 0. Received: {found}.")
+            raise ServingError(f"batching_parameters_file {path}: expected a positive {field}. Received: {found}.")
         return found
 
-    batching = Batching(
+    batching = BatchingOptions(
         max_batch_size=value("max_batch_size", default.max_batch_size),
         timeout_seconds=value("batch_timeout_micros", 0) / 1e6,
         max_enqueued_batches=value("max_enqueued_batches", default.max_enqueued_batches),
@@ -170,8 +182,8 @@ def read_batching(path: str) -> Batching:
 def _check_sizes(path: str, sizes: Sequence[int], largest: int) -> None:
     if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
         raise ServingError(
-            f"batching_parameters_file {path}: expected allowed_batch_sizes that ascend to max_batch_size {largest}. "
-            f"Received: {list(sizes)}."
+            f"batching_parameters_file {path}: expected ascending allowed_batch_sizes that end with max_batch_size "
+            f"{largest}. Received: {list(sizes)}."
         )
 
 
@@ -179,17 +191,17 @@ def _parse(path: str, message: Any, flag: str) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text"
-        raise ServingError(f"{flag}: expected a file that can be read. Received: {path} ({reason}).") from None
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ServingError(f"{flag}: expected a readable file. Received: {path} ({reason}).") from None
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
         name = message.DESCRIPTOR.name
-        raise ServingError(f"{flag}: expected a {name} as text. Received: {path} ({error}).") from None
+        raise ServingError(f"{flag}: expected a {name} in protobuf text format. Received: {path} ({error}).") from None
 
 
 def _classes() -> dict[str, Any]:
-    # In a pool of their own, which cannot collide with another package's copies of the same messages.
+    # A separate pool cannot collide with another package's copies of the same messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(
@@ -212,4 +224,4 @@ def _classes() -> dict[str, Any]:
 
 
 MESSAGES = _classes()
-"""The messages of the files that `tensorflow-serving-api` lacks, by name."""
+"""Classes of the messages that tensorflow-serving-api lacks, by name."""

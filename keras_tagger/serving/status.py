@@ -1,4 +1,4 @@
-"""How a request is refused: a status and one text, the same over gRPC and REST; and an error of TensorFlow as one."""
+"""Errors that answer a request: a gRPC status code and one text, over gRPC and REST alike."""
 
 from __future__ import annotations
 
@@ -27,13 +27,18 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
 }
 _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
-# What TensorFlow adds to an error of a graph: the node, the functions it is in, where it was made.
+# What TensorFlow adds to an error of a graph: the node, its functions, where it was created.
 _GRAPH_NOTES = re.compile(r"\s*\[\[\{\{.*|\s*\n\s*\[\[.*|\{\{(function_)?node [^}]*\}\} ?|\s*\[Op:\w+\].*", re.DOTALL)
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
 
 
-class Refusal(Exception):  # noqa: N818  (a reply, not a failure of the server)
-    """A request that is answered with a status other than OK."""
+class StatusError(Exception):
+    """A status other than OK, which answers a request.
+
+    Args:
+        code: Status code.
+        text: Error text for the client.
+    """
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
@@ -41,27 +46,27 @@ class Refusal(Exception):  # noqa: N818  (a reply, not a failure of the server)
         self.text = text
 
 
-def invalid(text: str) -> Refusal:
-    """A refusal with INVALID_ARGUMENT."""
-    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
+def invalid_argument(text: str) -> StatusError:
+    """Return an INVALID_ARGUMENT error."""
+    return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def too_late() -> Refusal:
-    """A refusal of a request whose deadline passed before it was run."""
-    return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
+def deadline_exceeded() -> StatusError:
+    """Return the error for a request whose deadline passed before it was run."""
+    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
 
 
-def of_graph(number: int, message: str) -> Refusal:
-    """A refusal with the code of a TensorFlow error and its text without what it says of the graph."""
+def from_graph(number: int, message: str) -> StatusError:
+    """Return an error with the code and text of a TensorFlow error, without its details about the graph."""
     text = _GRAPH_NOTES.sub("", message).strip()
     # Assert writes each of its parts in brackets.
     if found := _ASSERTION.fullmatch(text):
         text = found.group(1).replace("] [", " ")
-    return Refusal(_CODE_OF_NUMBER.get(number, grpc.StatusCode.UNKNOWN), text or "The model refused the request.")
+    return StatusError(_CODE_OF_NUMBER.get(number, grpc.StatusCode.UNKNOWN), text or "The model refused the request.")
 
 
-def cut(text: str) -> str:
-    """An error text as TensorFlow Serving cuts it, and without what cannot be written as UTF-8."""
+def truncate(text: str) -> str:
+    """Shorten an error text as TensorFlow Serving does, replacing what is not valid UTF-8."""
     data = text.encode("utf-8", "replace")
     if len(data) <= MAX_TEXT_BYTES:
         return data.decode()
