@@ -21,11 +21,11 @@ import tensorflow as tf
 from absl import logging
 
 from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
+from keras_tagger.data.check import check_single_label
 from keras_tagger.data.datasets.open import open_config
 from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared, PreparedClip
-from keras_tagger.data.check import check_single_label
 from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
