@@ -1,4 +1,4 @@
-"""What the tests of tools/pretrain's scores share: made pieces, instruments, whether fluidsynth is there."""
+"""Shared by the tests of tools/pretrain's scores: made pieces, instruments, and whether fluidsynth is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ needs_fluidsynth = pytest.mark.skipif(
 
 
 def instrument(program, *notes, decays=False):
-    """Notes of middle C as (start, end), or in full."""
+    """Return an instrument with notes given as (start, end) of middle C, or in full."""
     return Instrument(program, [note if len(note) == 4 else (*note, 60, 90) for note in notes], decays=decays)
 
 

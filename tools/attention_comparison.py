@@ -1,16 +1,16 @@
-r"""The kinds of attention at equal budget: one data set, the same crops, steps and sizes, several seeds.
+r"""Compare the kinds of attention at equal budget: the same data, crops, steps and sizes, with several seeds.
 
     python tools/attention_comparison.py --data data/albums/manifest.csv --out_dir runs/attention --epochs 4 --seeds 0,1
 
 trains every kind with every seed, one after the other, and prints a table (docs/attention.md has one). It can be
-stopped and started again: a run goes on from its checkpoint, and its measured.json keeps what is done. Processes with
-different seeds may share OUT_DIR. Measured are
+stopped and started again: a run resumes from its checkpoint, and its measured.json keeps finished measurements.
+Processes with different seeds may share OUT_DIR. It measures
 
-- ROC-AUC and PR-AUC, macro, on the split that was held out;
-- localisation: halves of two held-out clips joined, and for a tag that only one of them has, how the columns of the
-  tag-wise contributions within that half rank above the others (ROC-AUC, 0.5 is chance) and how often the largest lies
-  in it (pointing game);
-- speed, at the end, all kinds in turn in every round: a step of training, inference on one window, and on one eight
+- macro ROC-AUC and PR-AUC on the held-out split;
+- localisation: halves of two held-out clips are joined, and a tag that only one of them has is chosen. ROC-AUC tells
+  how well the columns of the tag's contributions within that half rank above the others (0.5 is chance), and the
+  pointing game how often the largest lies in it;
+- speed, at the end, with all kinds in turn in every round: a training step, inference on one window, and on one eight
   times as long, as ratios to the first kind (above 1 is slower; median over rounds, and the range).
 """
 
@@ -36,7 +36,7 @@ from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError
 from keras_tagger.explain.localization import localization
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json
 from keras_tagger.train.losses import tag_loss
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "local": {"kind": "local", "positions": "sinusoidal", "window": 8},
     "linear": {"kind": "linear", "positions": "sinusoidal"},
 }
-# Small, so that all runs are an evening's on two cores; --set changes it.
+# Small, so that all runs take an evening on two cores; --set changes it.
 BASE: dict[str, Any] = {
     "preset": "compact",
     "model": {
@@ -68,18 +68,18 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; a test that imports this module has none."""
+    """Define the program's flags."""
     flags.DEFINE_string("data", None, "A manifest, a folder per tag or a prepared folder.", required=True)
-    flags.DEFINE_string("out_dir", None, "Where runs and results go.", required=True)
-    flags.DEFINE_integer("epochs", 4, "Of every run.", lower_bound=1)
-    flags.DEFINE_list("seeds", ["0", "1"], "Of weights, order and crops.")
-    flags.DEFINE_list("kinds", [], "Some of the names in VARIANTS; all where empty.")
-    flags.DEFINE_multi_string("set", [], "KEY=VALUE of the configuration, for all runs.")
-    flags.DEFINE_integer("pairs", 200, "Joined clips to localise in.", lower_bound=1)
+    flags.DEFINE_string("out_dir", None, "Folder of runs and results.", required=True)
+    flags.DEFINE_integer("epochs", 4, "Epochs of every run.", lower_bound=1)
+    flags.DEFINE_list("seeds", ["0", "1"], "Seeds of weights, order and crops.")
+    flags.DEFINE_list("kinds", [], "Some of the names in VARIANTS; all by default.")
+    flags.DEFINE_multi_string("set", [], "KEY=VALUE: a configuration value for all runs.")
+    flags.DEFINE_integer("pairs", 200, "Number of joined clips for localisation.", lower_bound=1)
 
 
 def main(_: list[str]) -> None:
-    """The program."""
+    """Train and measure what the flags name, and print the table."""
     unknown = [name for name in FLAGS.kinds if name not in VARIANTS]
     if unknown:
         raise app.UsageError(f"--kinds: expected some of {'; '.join(VARIANTS)}. Received: {unknown[0]}.")
@@ -94,7 +94,7 @@ def main(_: list[str]) -> None:
 def compare(
     source: str, out: Path, kinds: Sequence[str], seeds: Sequence[str], overrides: Mapping[str, Any], pairs: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Train and measure all kinds with all seeds, but for those that are done; return measures by kind, per seed."""
+    """Train and measure all kinds with all seeds, except those that are done; return measures per seed by kind."""
     data = opened(source, out, load_config(BASE, overrides))
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     settings = json.loads(json.dumps({**overrides, "data": data.fingerprint, "pairs": pairs}, default=str))
@@ -103,22 +103,23 @@ def compare(
             path = folder(out, name, seed) / "measured.json"
             if not path.exists():
                 found = measure(name, int(seed), data, path.parent, overrides, pairs)
-                with replacing(path) as temporary:
-                    temporary.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n", encoding="utf-8")
+                write_json(path, {"settings": settings, **found}, indent=1)
             found = json.loads(path.read_text("utf-8"))
             if found.pop("settings") != settings:
-                raise ConfigError(f"{path}: expected measures of the same settings and data. Received: others.")
+                raise ConfigError(
+                    f"{path}: expected measures of the same settings and data. Received: measures of others."
+                )
             measured[name].append(found)
     return measured
 
 
 def folder(out: Path, name: str, seed: str) -> Path:
-    """The run directory of a kind and a seed."""
+    """Return the run directory of a kind and a seed."""
     return out / f"{name.replace(', ', '_')}_{seed}"
 
 
 def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
-    """The data, decoded once for all runs."""
+    """Open the data, decoded once for all runs."""
     found = open_source(source)
     if isinstance(found, Manifest):
         split = settings.data.split
@@ -130,7 +131,7 @@ def opened(source: str, out: Path, settings: kt.ExperimentConfig) -> Prepared:
 def measure(
     name: str, seed: int, data: Prepared, run_dir: Path, overrides: Mapping[str, Any], pairs: int
 ) -> dict[str, float]:
-    """Train one kind with one seed, or go on with it, and measure."""
+    """Train one kind with one seed, or resume it, and measure."""
     variant = {f"model.attention.{key}": value for key, value in VARIANTS[name].items()}
     settings: dict[str, Any] = {**overrides, **variant, "training.seed": seed}
     run = kt.fit(BASE, data=data, run_dir=run_dir, resume=True, **settings)
@@ -145,7 +146,7 @@ def measure(
 
 
 def speeds(taggers: Mapping[str, kt.Tagger], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds per kind and work, one for each round; the kinds take turns, and a first round is not counted."""
+    """Time each kind and task, in seconds per round; the kinds take turns, and a first round is not counted."""
     work = {name: _work(tagger) for name, tagger in taggers.items()}
     times: dict[str, dict[str, list[float]]] = {name: {speed: [] for speed in SPEEDS} for name in taggers}
     for _ in range(rounds + 1):
@@ -177,7 +178,10 @@ def _work(tagger: kt.Tagger) -> dict[str, Callable[[], Any]]:
 
 
 def joined(data: Prepared, split: str, tagger: kt.Tagger, pairs: int) -> Iterator[dict[str, float]]:
-    """Localisation of a tag in halves of a window, of two clips: one has it (over `data.positive`), one not (< 0.1)."""
+    """Measure localisation in windows joined from halves of two clips, of which only one has the tag.
+
+    That clip's label is above `data.positive`, the other's below 0.1.
+    """
     model = tagger.model
     half = model.window_samples // model.token_samples // 2 * model.token_samples
     clips = [(clip.tags, wave[:half]) for clip, wave in data.iter_clips(split) if len(wave) >= half]
@@ -199,7 +203,7 @@ def joined(data: Prepared, split: str, tagger: kt.Tagger, pairs: int) -> Iterato
 
 
 def table(measured: Mapping[str, list[dict[str, float]]], times: Mapping[str, Mapping[str, list[float]]]) -> str:
-    """Means over seeds with the standard deviation, and speeds as ratios to the first kind, as Markdown."""
+    """Tabulate means and standard deviations over seeds, and speeds as ratios to the first kind, as Markdown."""
     heads = ("attention", "seeds", *(name.replace("_", " ") for name in (*MEASURES, *SPEEDS)))
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     first = next(iter(times.values()))

@@ -4,14 +4,17 @@
     python tools/explain_benchmark.py --labels data/labels/manifest.jsonl --solos data/solos/manifest.jsonl \
         --write docs/explanations.md
 
-Where a map points (localisation): on real clips of two tracks joined in the middle, and on rendered solos of 0.5 to 3 s
-(`explain_cases.py` has the rules); every method, the taggram of 3 s and chance, all on the model's grid of tokens.
-Whether it says what the model does (faithfulness): on real clips, for the tag with the highest score. Whether it looks
-at the weights at all: cascading randomisation. What it costs: milliseconds of one tag and window.
+Measured are, with the rules of `explain_cases.py`:
 
-Methods that take dozens of passes are measured on the first --n_slow cases. What is measured is kept in --work_dir for
-the model's weights, and not measured again: delete it where a method has changed. --quick takes few cases.
---write replaces the text between `<!-- explain NAME -->` and `<!-- end -->`; without it tables go to the terminal.
+- localisation, where a map points: on real clips of two tracks joined in the middle, and on rendered solos of 0.5 to
+  3 s; all methods, the taggram of 3 s and chance, on the model's grid of tokens;
+- faithfulness, whether a map agrees with what the model does: on real clips, for the tag with the highest score;
+- sanity, whether a map depends on the weights at all: cascading randomisation;
+- cost: milliseconds for one tag and one window.
+
+Methods that take dozens of passes are measured on the first --n_slow cases. Results are kept in --work_dir under a hash
+of the model's weights and not measured again; delete them when a method has changed. --quick uses few cases. --write
+replaces the text between `<!-- explain NAME -->` and `<!-- end -->`; without it the tables are printed.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from tqdm import tqdm
 
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.explain import DEFAULT_METHOD, METHODS, faithfulness, localization
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json
 from keras_tagger.tagger import Tagger, load
 
 SLOW = ("integrated_gradients", "smooth_grad", "occlusion")
@@ -43,22 +46,22 @@ STEPS = 10
 RUNS = 5
 
 FLAGS = flags.FLAGS
-Rows = dict[str, list[dict[str, Any]]]  # method to its cases' numbers
+Rows = dict[str, list[dict[str, Any]]]  # the numbers of each case, by method
 
 
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("model", "compact", "A pretrained name, a run directory or a .keras file.")
-    flags.DEFINE_string("labels", None, "The teacher's manifest, with dense labels.", required=True)
-    flags.DEFINE_string("solos", None, "The manifest of pretrain/solos.py.", required=True)
-    flags.DEFINE_string("work_dir", "data/explain_benchmark", "Folder of what was measured.")
-    flags.DEFINE_string("write", None, "A Markdown file with marks to put tables between.")
-    flags.DEFINE_integer("n_pairs", 200, "Joined clips.", lower_bound=1)
-    flags.DEFINE_integer("n_solos", 240, "Rendered clips.", lower_bound=1)
-    flags.DEFINE_integer("n_slow", 24, "Of each, for methods that take dozens of passes.", lower_bound=1)
-    flags.DEFINE_integer("n_clips", 40, "Clips for faithfulness.", lower_bound=1)
-    flags.DEFINE_integer("n_sanity", 4, "Clips for cascading randomisation.", lower_bound=1)
-    flags.DEFINE_bool("quick", False, "A twentieth of the cases, to see whether all works.")
+    flags.DEFINE_string("labels", None, "Manifest with the teacher's dense labels.", required=True)
+    flags.DEFINE_string("solos", None, "Manifest that pretrain/solos.py wrote.", required=True)
+    flags.DEFINE_string("work_dir", "data/explain_benchmark", "Folder of kept results.")
+    flags.DEFINE_string("write", None, "Markdown file whose marked places get the tables.")
+    flags.DEFINE_integer("n_pairs", 200, "Number of joined clips.", lower_bound=1)
+    flags.DEFINE_integer("n_solos", 240, "Number of rendered clips.", lower_bound=1)
+    flags.DEFINE_integer("n_slow", 24, "Number of cases for methods that take dozens of passes.", lower_bound=1)
+    flags.DEFINE_integer("n_clips", 40, "Number of clips for faithfulness.", lower_bound=1)
+    flags.DEFINE_integer("n_sanity", 4, "Number of clips for cascading randomisation.", lower_bound=1)
+    flags.DEFINE_bool("quick", False, "Use a twentieth of the cases, to try the program.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -82,9 +85,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts: dict[str, int]) -> dict[str, str]:
-    """All tables as Markdown, by name."""
+    """Measure everything; return the tables as Markdown by name."""
     model, rate = tagger.model, tagger.model.audio.sample_rate
-    kept = _Kept(work_dir, tagger)
+    kept = KeptResults(work_dir, tagger)
     n_pairs = counts["n_pairs"]
     sets: dict[str, Callable[[], list[Case]]] = {
         "pairs": lambda: pairs(labels, tagger.tags, rate, n_pairs),
@@ -101,7 +104,7 @@ def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts
                 min(counts["n_slow"], most) if method in SLOW else most,
                 lambda index, method=method, cases=cases: localized(tagger, cases()[index], method),
             )
-            # The looser rule is about these.
+            # The loose rule is only for the methods that a table shows.
             for method in (SHOWN if name == "loose" else METHODS)
         }
     clips = functools.cache(lambda: excerpts(labels, rate, model.window_samples / rate, counts["n_clips"]))
@@ -136,8 +139,13 @@ def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts
     }
 
 
-class _Kept:
-    """What was measured, in a folder for these weights: a JSON file a part, with the numbers of its first cases."""
+class KeptResults:
+    """Results on disk for one model's weights: a JSON file per part, with the numbers of its first cases.
+
+    Args:
+        folder: The folder of all models.
+        tagger: The model.
+    """
 
     def __init__(self, folder: Path, tagger: Tagger) -> None:
         digest = hashlib.sha256()
@@ -146,19 +154,18 @@ class _Kept:
         self._folder = folder / digest.hexdigest()[:16]
 
     def rows(self, name: str, count: int, one: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
-        """The first `count` cases' numbers; those that are missing are measured, and written every ten."""
+        """Return the numbers of the first `count` cases; measure those that are missing, and write after every ten."""
         path = self._folder / f"{name.replace(' ', '_')}.json"
         found = json.loads(path.read_text("utf-8")) if path.exists() else []
         for index in tqdm(range(len(found), count), desc=name, unit="clip", disable=len(found) >= count):
             found.append(one(index))
             if index + 1 == count or index % 10 == 9:
-                with replacing(path) as temporary:
-                    temporary.write_text(json.dumps(found), "utf-8")
+                write_json(path, found)
         return found[:count]
 
 
 def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
-    """Pointing game, IoU and ROC-AUC of a method on a case, on the model's grid of tokens."""
+    """Measure pointing game, IoU and ROC-AUC of a method on a case, on the model's grid of tokens."""
     rate = tagger.model.audio.sample_rate
     heat = tagger.explain((case.waveform, rate), method, case.tag)
     times = tagger.model.token_times(tagger.model.n_tokens(len(case.waveform)))
@@ -166,7 +173,7 @@ def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
 
 
 def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any]:
-    """Faithfulness of a method on a clip of one window, for the tag with the highest score, by tokens."""
+    """Measure faithfulness of a method on a clip of one window, by tokens, for the tag with the highest score."""
     model = tagger.model
     audio = (clip, model.audio.sample_rate)
     row = int(np.argmax(tagger.scores(audio)))
@@ -188,7 +195,7 @@ def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any
 
 
 def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str, float]:
-    """Correlation of a method's maps with the trained model's, as its parts lose their weights one after the other."""
+    """Correlate a method's maps with those of the trained model as its parts are randomised one after the other."""
     rows = [int(np.argmax(tagger.scores((clip, tagger.model.audio.sample_rate)))) for clip in clips]
 
     def maps(model: Any) -> list[np.ndarray]:
@@ -203,7 +210,7 @@ def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str
 
 
 def cost(tagger: Tagger, clip: np.ndarray) -> dict[str, Any]:
-    """Milliseconds of each method for one tag of one window, of a forward pass, and of T + 1 of them."""
+    """Time each method for one tag of one window, a forward pass, and T + 1 passes; in seconds."""
     model = tagger.model
     audio = (clip, model.audio.sample_rate)
     timed = {name: _seconds(lambda name=name: tagger.explain(audio, name, tagger.tags[0])) for name in METHODS}
@@ -226,7 +233,7 @@ def cost(tagger: Tagger, clip: np.ndarray) -> dict[str, Any]:
 
 
 def brute_force(model: Any) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Contributions as the paper's authors take them: a whole forward pass a token, whose last layer is masked."""
+    """Make the authors' way to contributions: a whole forward pass per token with a masked last layer."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32)], autograph=False)
@@ -243,7 +250,7 @@ def brute_force(model: Any) -> Callable[[np.ndarray, int], np.ndarray]:
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    """The shortest of some runs after a first that traces: what the machine takes when nobody disturbs."""
+    """Return the shortest of some runs after a first that traces: the time without disturbance."""
     call()
     found = []
     for _ in range(RUNS):
@@ -254,7 +261,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def choice_text(where: dict[str, Rows]) -> str:
-    """The best methods by ROC-AUC, and the default."""
+    """Name the best methods by ROC-AUC, and the default."""
     areas = {name: {m: _mean(rows, "roc_auc") for m, rows in found.items()} for name, found in where.items()}
     both = {method: (areas["pairs"][method] + areas["solos"][method]) / 2 for method in METHODS}
     best = max(both, key=lambda method: both[method])
@@ -269,7 +276,7 @@ def choice_text(where: dict[str, Rows]) -> str:
 
 
 def where_table(found: Rows) -> str:
-    """Localisation, the best ROC-AUC first."""
+    """Tabulate localisation, the best ROC-AUC first."""
     lines = ["| method | clips | pointing | IoU | ROC-AUC |", "|---|---|---|---|---|"]
     for method in sorted(found, key=lambda name: -_mean(found[name], "roc_auc")):
         numbers = " | ".join(f"{_mean(found[method], key):.3f}" for key in localization.MEASURES)
@@ -278,7 +285,7 @@ def where_table(found: Rows) -> str:
 
 
 def instruments_table(found: Rows) -> str:
-    """ROC-AUC on solos by instrument: the default, contributions, the taggram."""
+    """Tabulate ROC-AUC on solos by instrument for the default, contributions and the taggram."""
     lines = [f"| instrument | clips | {' | '.join(SHOWN)} |", "|---|---|---|---|---|"]
     for tag in sorted({row["tag"] for row in found["random"]}):
         chosen = [[row for row in found[method] if row["tag"] == tag] for method in SHOWN]
@@ -288,7 +295,7 @@ def instruments_table(found: Rows) -> str:
 
 
 def faithful_table(found: Rows) -> str:
-    """Faithfulness, the largest insertion less deletion first."""
+    """Tabulate faithfulness, the largest insertion minus deletion first."""
 
     def gap(rows: list[dict[str, Any]]) -> np.ndarray:
         return np.array([row["insertion"] - row["deletion"] for row in rows])
@@ -312,7 +319,7 @@ def faithful_table(found: Rows) -> str:
 
 
 def sanity_table(found: Rows) -> str:
-    """Correlation with the trained model's maps, part by part."""
+    """Tabulate the correlation with the trained model's maps, part by part."""
     parts = list(next(iter(found.values()))[0])
     lines = [f"| method | {' | '.join(parts)} |", f"|---|{'---|' * len(parts)}"]
     lines += [f"| {name} | {' | '.join(f'{rows[0][part]:.2f}' for part in parts)} |" for name, rows in found.items()]
@@ -320,7 +327,7 @@ def sanity_table(found: Rows) -> str:
 
 
 def cost_table(found: dict[str, Any]) -> str:
-    """What each method costs, the cheapest first."""
+    """Tabulate what each method costs, the cheapest first."""
     lines = ["| method | ms | as many forward passes |", "|---|---|---|"]
     for method, seconds in sorted(found["methods"].items(), key=lambda pair: pair[1]):
         lines.append(f"| {method} | {1000 * seconds:.1f} | {seconds / found['pass']:.1f} |")
@@ -328,7 +335,7 @@ def cost_table(found: dict[str, Any]) -> str:
 
 
 def contributions_text(found: dict[str, Any]) -> str:
-    """One batched pass against T + 1 passes."""
+    """Compare one batched pass with T + 1 passes."""
     return (
         f"Contributions of T = {found['tokens']} tokens take {1000 * found['contributions']:.1f} ms, and "
         f"{found['tokens'] + 1} forward passes with a masked last layer {1000 * found['passes']:.0f} ms: "

@@ -1,4 +1,4 @@
-"""Clips with known times, for `explain_benchmark.py`: real ones joined in the middle, and rendered solos."""
+"""Clips in which the times of a tag are known: real ones joined in the middle, and rendered solos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_tagger import audio
 from keras_tagger.data.dense import read_dense
-from keras_tagger.data.records import read_records
+from keras_tagger.data.manifest_rows import read_rows
 from keras_tagger.errors import ManifestError
 
 START_SECONDS, HALF_SECONDS = 4.0, 10.0
@@ -25,9 +25,9 @@ class Case:
     """A clip, a tag, and when the tag is heard.
 
     Attributes:
-        waveform: float32 [samples].
-        tag: its name.
-        intervals: start and end in seconds.
+        waveform: float32 `[samples]`.
+        tag: Name of the tag.
+        intervals: Start and end of each interval in seconds.
     """
 
     waveform: np.ndarray
@@ -37,7 +37,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class _Stretch:
-    """What the teacher hears in 10 s of a clip: each tag's lowest, highest and mean patch, [n_tags]."""
+    """The teacher's labels of 10 s of a clip: lowest, highest and mean patch of each tag, `[n_tags]`."""
 
     path: str
     group: str
@@ -55,14 +55,22 @@ def pairs(
     seed: int = 0,
     strict: bool = True,
 ) -> list[Case]:
-    """Stretches of 10 s of two tracks joined, one with a tag and one without, in turn the first and the second.
+    """Join stretches of 10 s of two tracks, one with a tag and one without, in alternating order.
 
-    A stretch has a tag where every patch of 3 s in it has more than 0.5 by the teacher, and is without it where none
-    has more than 0.1: the truth is of every moment, as ROC-AUC over time takes it. Not `strict`, the stretch's means
-    are above and below.
+    A stretch has a tag if the teacher gives every patch of 3 s in it more than 0.5, and is without it if no patch has
+    more than 0.1. The truth therefore holds at every moment, as ROC-AUC over time needs.
+
+    Args:
+        manifest: Manifest with the teacher's dense labels.
+        tags: The tags to choose from.
+        rate: Sample rate of the clips, Hz.
+        n_pairs: Number of pairs.
+        split: Split of the tracks.
+        seed: Seed of the choice.
+        strict: With False, the means over the patches decide.
 
     Raises:
-        ManifestError: no such pair is found in many tries.
+        ManifestError: If not enough pairs are found in many tries.
     """
     found = _stretches(manifest, tags, split)
     rng = np.random.default_rng(seed)
@@ -81,15 +89,15 @@ def pairs(
             audio.load(stretch.path, rate, START_SECONDS, START_SECONDS + HALF_SECONDS)[: round(HALF_SECONDS * rate)]
             for stretch in ((one, other) if first else (other, one))
         ]
-        # The last token reaches over the clip's end and its centre may lie behind it: it is of the second half.
+        # The last token reaches past the end of the clip, and so may its centre; it belongs to the second half.
         interval = (0.0, HALF_SECONDS) if first else (HALF_SECONDS, math.inf)
         cases.append(Case(np.concatenate(halves), tag, [interval]))
-    raise ManifestError(f"{manifest}: expected {n_pairs} pairs with and without a tag. Received: {len(cases)}")
+    raise ManifestError(f"{manifest}: expected {n_pairs} pairs with and without a tag. Received: {len(cases)}.")
 
 
 def _stretches(manifest: Path, tags: Sequence[str], split: str) -> list[_Stretch]:
     found = []
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         path = os.path.join(manifest.parent, row["path"])
         if row.get("split") != split or (audio.info(path).seconds or 0) < START_SECONDS + HALF_SECONDS:
             continue
@@ -102,41 +110,41 @@ def _stretches(manifest: Path, tags: Sequence[str], split: str) -> list[_Stretch
         patches = labels.columns(tuple(tags))[within]
         found.append(_Stretch(path, row["group"], patches.min(axis=0), patches.max(axis=0), patches.mean(axis=0)))
     if not found:
-        raise ManifestError(f"{manifest}: expected clips of the split {split} with dense labels. Received: none")
+        raise ManifestError(f"{manifest}: expected clips of split {split!r} with dense labels. Received: none.")
     return found
 
 
 def solos(manifest: Path, tags: Sequence[str], rate: int, n_clips: int) -> list[Case]:
-    """Clips of `pretrain/solos.py` whose target the model has, with the times of the target's notes.
+    """Read clips that `pretrain/solos.py` rendered and whose target the model has, with the times of its notes.
 
     Raises:
-        ManifestError: there are fewer.
+        ManifestError: If there are fewer than `n_clips`.
     """
     cases = []
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         if row["target"] in tags and len(cases) < n_clips:
             times = json.loads((manifest.parent / row["labels"]).read_text("utf-8"))["tags"][row["target"]]
             cases.append(Case(audio.load(manifest.parent / row["path"], rate), row["target"], times))
     if len(cases) < n_clips:
-        raise ManifestError(f"{manifest}: expected {n_clips} clips of solos. Received: {len(cases)}")
+        raise ManifestError(f"{manifest}: expected {n_clips} clips of solos. Received: {len(cases)}.")
     return cases
 
 
 def excerpts(
     manifest: Path, rate: int, seconds: float, n_clips: int, split: str = "test", seed: int = 0
 ) -> list[np.ndarray]:
-    """One excerpt of `seconds` of each of `n_clips` tracks, float32 [samples].
+    """Read one excerpt of `seconds` from each of `n_clips` tracks, float32 `[samples]`.
 
     Raises:
-        ManifestError: there are fewer tracks.
+        ManifestError: If there are fewer tracks.
     """
     by_group: dict[str, str] = {}
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         path = os.path.join(manifest.parent, row["path"])
         if row.get("split") == split and (audio.info(path).seconds or 0) >= START_SECONDS + seconds:
             by_group.setdefault(row["group"], path)
     if len(by_group) < n_clips:
-        raise ManifestError(f"{manifest}: expected {n_clips} tracks of the split {split}. Received: {len(by_group)}")
+        raise ManifestError(f"{manifest}: expected {n_clips} tracks of split {split!r}. Received: {len(by_group)}.")
     chosen = np.random.default_rng(seed).permutation(sorted(by_group.values()))[:n_clips]
     n_samples = round(seconds * rate)
     return [audio.load(path, rate, START_SECONDS, START_SECONDS + seconds + 0.01)[:n_samples] for path in chosen]

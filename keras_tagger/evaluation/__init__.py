@@ -1,1 +1,1 @@
-"""Measuring a tagger: scores, intervals, reports, comparisons, thresholds."""
+"""Evaluation of a tagger: scores, bootstrap intervals, reports, comparisons, thresholds."""

@@ -1,4 +1,4 @@
-"""`compare`: is one model better than another, or were the clips kind to it? A paired bootstrap over the same clips."""
+"""`compare`: is one model better than another, or is it chance? A paired bootstrap over the same clips."""
 
 from __future__ import annotations
 
@@ -14,19 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
-from keras_tagger.evaluation.bootstrap import ClipScores, interval, resample, weighted_scores
-from keras_tagger.evaluation.report import Report, load_report
-from keras_tagger.text import columns
+from keras_tagger.evaluation.bootstrap import LEVEL, interval, resample
+from keras_tagger.evaluation.clip_scores import ClipScores
+from keras_tagger.evaluation.report import Report, load_report, score
+from keras_tagger.metrics import macro_mean
+from keras_tagger.tables import text_table
 
-LEVEL = 0.95
+_TITLES = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
+_HEAD = ["A", "B", "B - A", f"{LEVEL:.0%} interval", "p"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One number of two models: `a`, `b`, `difference` = b - a, its bootstrap interval, and how likely it is by chance.
+    """One number of two models, with a bootstrap interval of the difference.
 
-    `p_value` is two-sided: twice the smaller share of resamples in which the difference is at most, or at least, zero
-    (each share counting one resample more, so that it is never 0; Davison and Hinkley 1997, section 4.2).
+    Attributes:
+        a: The number of A.
+        b: The number of B.
+        difference: `b - a`.
+        low: Lower bound of the difference's interval.
+        high: Upper bound of the difference's interval.
+        p_value: Two-sided: twice the smaller share of resamples in which the difference is at most, or at least, zero.
+            Each share counts one more resample, so that it is never 0 (Davison and Hinkley 1997, section 4.2).
     """
 
     a: float
@@ -37,17 +46,24 @@ class Difference:
     p_value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """Two models on the same clips and tags.
+    """Two models on the same clips and tags; `keras_tagger.compare` makes it.
 
     Attributes:
-        names: of a and b.
-        n_clips: clips that both reports have; left_out: clips that only one of them has.
-        tags: that both have, and that count in the macro means of both.
-        numbers: `Difference` by "roc_auc", "pr_auc" (macro means) and, where both have it, "accuracy".
+        names: Names of A and B.
+        n_clips: Number of clips that both reports have.
+        left_out: Number of clips that only one of them has.
+        tags: Tags that both have and that count in the macro means of both.
+        numbers: `Difference` of "roc_auc" and "pr_auc" (macro means) and, if both have it, "accuracy".
         per_tag: `Difference` of "roc_auc" and "pr_auc" by tag.
-        resamples, seed: of the bootstrap.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Example:
+        >>> found = kt.compare("reports/compact", "reports/other")
+        >>> found.numbers["pr_auc"].p_value
+        0.012
     """
 
     names: tuple[str, str]
@@ -60,7 +76,7 @@ class Comparison:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; numbers that do not exist are None."""
+        """Return plain values for JSON; undefined numbers are None."""
 
         def plain(difference: Difference) -> dict[str, Any]:
             values = dataclasses.asdict(difference)
@@ -79,21 +95,36 @@ class Comparison:
             "per_tag": {tag: {name: plain(of) for name, of in both.items()} for tag, both in self.per_tag.items()},
         }
 
+    def __repr__(self) -> str:
+        changes = ", ".join(f"{_TITLES[name]} {of.difference:+.4f}" for name, of in self.numbers.items())
+        return f"<Comparison: {self.names[1]} minus {self.names[0]}, {changes}>"
+
     def __str__(self) -> str:
-        titles = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
-        head = ["", "A", "B", "B - A", f"{LEVEL:.0%} interval", "p"]
-        rows = [head, *(_row(titles[name], of) for name, of in self.numbers.items())]
-        tag_rows = [["tag (PR-AUC)", *head[1:]], *(_row(tag, both["pr_auc"]) for tag, both in self.per_tag.items())]
-        left = f" ({self.left_out} clips that only one report has are left out)" if self.left_out else ""
+        tag_rows = [_row(tag, both["pr_auc"]) for tag, both in self.per_tag.items()]
         return "\n\n".join(
             [
-                f"A: {self.names[0]}\nB: {self.names[1]}\n{self.n_clips} clips of both{left}, {len(self.tags)} tags",
-                columns(rows),
-                columns(tag_rows),
-                f"Paired bootstrap over clips, {self.resamples} resamples, seed {self.seed}; p is two-sided, and for "
-                "tags not corrected for their number.",
+                f"A: {self.names[0]}\nB: {self.names[1]}\n{self._clips()}",
+                text_table([["", *_HEAD], *self._rows()]),
+                text_table([["tag (PR-AUC)", *_HEAD], *tag_rows]),
+                f"{self._method()} The p-values of tags are not corrected for the number of tags.",
             ]
         )
+
+    def _repr_html_(self) -> str:
+        from keras_tagger.views.pages import table
+
+        caption = f"A: {self.names[0]}, B: {self.names[1]}, {self._clips()}"
+        return table(self._rows(), ["", *_HEAD], caption, self._method())
+
+    def _rows(self) -> list[list[str]]:
+        return [_row(_TITLES[name], of) for name, of in self.numbers.items()]
+
+    def _clips(self) -> str:
+        left = f" ({self.left_out} clips that only one report has are left out)" if self.left_out else ""
+        return f"{self.n_clips} clips of both{left}, {len(self.tags)} tags"
+
+    def _method(self) -> str:
+        return f"Paired bootstrap over clips, {self.resamples} resamples, seed {self.seed}; p is two-sided."
 
 
 def compare(
@@ -102,16 +133,20 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two reports by a paired bootstrap: every resample draws clips, and scores both models on them.
+    """Compare two reports by a paired bootstrap: every resample draws clips and scores both models on them.
 
     Args:
-        report_a, report_b: a `Report`, or a directory that has one (`report.json` and `scores.npz`), such as a run's.
-        resamples: draws of clips.
-        seed: of the draws.
+        report_a: A `Report`, or a directory with `report.json` and `scores.npz`, such as a run directory.
+        report_b: The other one.
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the bootstrap, at least 0.
 
     Raises:
-        ModelError: a report without clip scores, no clip or tag in common, or labels that differ.
-        ModelNotFoundError: no report there.
+        ModelError: If a report has no clip scores, the reports share no clip or tag, or their labels differ.
+        ModelNotFoundError: If there is no report.
+
+    Example:
+        >>> print(kt.compare("runs/small", "runs/large"))
     """
     if any(isinstance(value, bool) or not isinstance(value, int) for value in (resamples, seed)):
         raise ModelError(f"expected whole numbers of resamples and seed. Received: {resamples!r} and {seed!r}.")
@@ -122,14 +157,14 @@ def compare(
     names, found = zip(*(_opened(report, side) for report, side in ((report_a, "A"), (report_b, "B"))), strict=True)
     a, b = _aligned(*found)
     drawn_a, drawn_b = (resample(side, resamples, seed) for side in (a, b))
-    points_a, points_b = (_points(side) for side in (a, b))
+    points_a, points_b = (score(side.labels, side.scores, side.tags, side.positive) for side in (a, b))
     numbers = {}
     for column in ("roc_auc", "pr_auc"):
-        mean_a, mean_b = (float(points[column][a.counted].mean()) for points in (points_a, points_b))
+        mean_a, mean_b = (float(macro_mean(points[column], a.counted)) for points in (points_a, points_b))
         differences = drawn_b.macro(column, a.counted) - drawn_a.macro(column, a.counted)
         numbers[column] = _difference(mean_a, mean_b, differences)
-    if drawn_a.accuracy is not None and drawn_b.accuracy is not None:
-        share_a, share_b = (_share(side.correct) for side in (a, b))
+    share_a, share_b = a.accuracy, b.accuracy
+    if share_a is not None and share_b is not None:
         numbers["accuracy"] = _difference(share_a, share_b, drawn_b.accuracy - drawn_a.accuracy)
     per_tag = {
         tag: {
@@ -152,14 +187,14 @@ def _opened(report: Report | str | os.PathLike[str], side: str) -> tuple[str, Cl
     opened = report if isinstance(report, Report) else load_report(report)
     if opened.clip_scores is None:
         raise ModelError(
-            f"expected a report with the scores of every clip (scores.npz, which evaluate writes). Received: {name}, "
+            f"expected a report with the scores of every clip (scores.npz, which evaluate writes). Received: {name} "
             "without them."
         )
     return name, opened.clip_scores
 
 
 def _keys(clips: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Names with how often each was there before: a file that two clips share is matched in its order."""
+    """Give repeated names a number, so that clips with the same name are matched in order."""
     seen = Counter[str]()
     keys = []
     for clip in clips:
@@ -169,19 +204,19 @@ def _keys(clips: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
-    """The same clips and tags of both, in the order of a; a tag counts where it does in both."""
+    """Reduce both to their common clips and tags, in the order of A; a tag counts if it does in both."""
     place = {key: index for index, key in enumerate(_keys(b.clips))}
     rows = [(index, place[key]) for index, key in enumerate(_keys(a.clips)) if key in place]
     if not rows:
         raise ModelError(
-            f"expected two reports on the same clips. Received: reports without one in common "
+            f"expected two reports on the same clips. Received: no common clip "
             f"({a.clips[0]!r} ... and {b.clips[0]!r} ...)."
         )
     pairs = [(a.tags.index(tag), b.tags.index(tag)) for tag in a.tags if tag in b.tags]
     counted = np.array([bool(a.counted[i] and b.counted[j]) for i, j in pairs])
     if not counted.any():
         raise ModelError(
-            f"expected two reports with a scored tag in common. Received: {', '.join(a.tags)[:80]} and "
+            f"expected two reports with a common scored tag. Received: {', '.join(a.tags)[:80]} and "
             f"{', '.join(b.tags)[:80]}."
         )
     sides = []
@@ -208,31 +243,14 @@ def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
         )
     if first.positive != second.positive:
         raise ModelError(
-            f"expected one threshold of labels in both reports. Received: {first.positive:g} and {second.positive:g}."
+            f"expected the same label threshold in both reports. Received: {first.positive:g} and {second.positive:g}."
         )
-    # Clips left out may leave a tag without one of the two kinds.
-    scored = np.isfinite(_points(first)["roc_auc"]) & counted
+    # A tag may have lost all clips with it, or without it.
+    scored = np.isfinite(score(first.labels, first.scores, first.tags, first.positive)["roc_auc"]) & counted
     if not scored.any():
-        raise ModelError("expected a tag with both kinds of clips among the common ones. Received: none.")
+        raise ModelError("expected a tag that some of the common clips have and some do not. Received: none.")
     first, second = (dataclasses.replace(side, counted=scored) for side in (first, second))
     return first, second
-
-
-def _points(found: ClipScores) -> dict[str, npt.NDArray[Any]]:
-    """The scores themselves, by column [n_tags]."""
-    once = np.ones((1, len(found.clips)))
-    scores = []
-    for tag in range(len(found.tags)):
-        labels = found.labels[:, tag]
-        scores.append(weighted_scores(labels > found.positive, found.scores[:, tag], once * ~np.isnan(labels)))
-    return {
-        column: np.array([float(of[which][0]) for of in scores]) for which, column in enumerate(("roc_auc", "pr_auc"))
-    }
-
-
-def _share(correct: npt.NDArray[Any] | None) -> float:
-    known = np.zeros(0) if correct is None else correct[np.isfinite(correct)]
-    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def _difference(a: float, b: float, differences: npt.NDArray[Any]) -> Difference:
@@ -240,7 +258,7 @@ def _difference(a: float, b: float, differences: npt.NDArray[Any]) -> Difference
     low, high = interval(known, LEVEL)
     if not len(known):
         return Difference(a, b, b - a, low, high, float("nan"))
-    # Sums in another order differ in the last bit.
+    # Equal sums may differ in the last bit.
     below, above = ((1 + np.count_nonzero(side <= 1e-12)) / (1 + len(known)) for side in (known, -known))
     return Difference(a, b, b - a, low, high, float(min(1.0, 2 * min(below, above))))
 

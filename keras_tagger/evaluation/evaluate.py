@@ -1,4 +1,4 @@
-"""`evaluate`: score every clip of a split and compare with its labels."""
+"""`evaluate`: score every clip of a split and compare the scores with its labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.audio.windows import Window, evenly_spaced
@@ -16,9 +15,10 @@ from keras_tagger.data.manifest import Clip, Manifest, label_matrix
 from keras_tagger.data.prepared import Prepared, PreparedClip
 from keras_tagger.data.sources import open_source
 from keras_tagger.errors import ManifestError, ModelError
-from keras_tagger.evaluation.bootstrap import ClipScores
-from keras_tagger.evaluation.intervals import bootstrap_intervals
+from keras_tagger.evaluation.bootstrap import bootstrap_intervals
+from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.report import Report, counted_tags, macro, score
+from keras_tagger.progress import progress_bar
 
 if TYPE_CHECKING:
     from keras_tagger.tagger import Tagger
@@ -35,25 +35,33 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Report:
-    """Macro and per-tag ROC-AUC and PR-AUC of clips, with bootstrap intervals; of exclusive tags also the accuracy.
+    """Measure a tagger on labelled clips: macro and per-tag ROC-AUC and PR-AUC with bootstrap intervals.
+
+    Single-label models (softmax) are also measured by accuracy. Tags of the data that the model does not have are not
+    scored; the report lists them.
 
     Args:
-        tagger: the model.
-        data: a manifest, a folder per tag, a prepared folder, or one of these opened (`keras_tagger.open_dataset` opens
+        tagger: The model.
+        data: A manifest, a folder per tag, a prepared folder, or one of these opened (`keras_tagger.open_dataset` opens
             public data sets).
-        split: "train", "valid" or "test"; by default "test" where the data has one, or all of it without splits.
-        positive: a clip has a tag where its label is above this (labels may be soft), 0..1.
-        min_positives: tags that fewer clips have, or fewer lack, do not count in the macro means.
-        progress: whether to show a progress bar.
-        n_chunks: 0 scores a clip as the mean over windows that follow each other, so that every second counts once; n
-            as the mean over n windows that begin at 0, h, 2h ... samples with h = (length - window) // n, as Won et al.
-            2019 to 2021 do with n = 16. A clip shorter than a window is one window.
-        resamples: draws of clips for the intervals; 0 is none.
-        seed: of the draws.
+        split: "train", "valid" or "test". By default "test" if the data have it, else all clips.
+        positive: A clip has a tag if its label is above this; labels may be soft. At least 0 and below 1.
+        min_positives: A tag counts in the macro means if at least this many clips have it and as many do not.
+        progress: Whether to show a progress bar.
+        n_chunks: With 0, the score of a clip is the mean over consecutive windows, so that every second counts once.
+            With n, it is the mean over n windows that begin at 0, h, 2h, ... samples with h = (length - window) // n,
+            as Won et al. evaluate with n = 16 (2019 to 2021). A clip shorter than a window is one window.
+        resamples: Bootstrap resamples for the intervals; 0 computes none.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ManifestError: no clip of the split can be read, or no tag of the data is one of the model's.
-        ModelError: an option that is impossible.
+        ManifestError: If no clip of the split can be read, or the model has no tag of the data.
+        ModelError: If an option is out of range.
+
+    Example:
+        >>> report = kt.evaluate(kt.load("compact"), "music/manifest.csv")
+        >>> print(report)
+        >>> report.save("reports/compact")
     """
     for name, value in (("n_chunks", n_chunks), ("resamples", resamples), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -103,22 +111,18 @@ def evaluate(
         len(kept),
         chosen or "all",
         tuple(failed),
-        accuracy=None if correct is None else _mean(correct),
+        accuracy=clip_scores.accuracy,
         n_chunks=n_chunks,
         intervals=bootstrap_intervals(clip_scores, resamples, seed) if resamples else {},
         clip_scores=clip_scores,
+        unknown_tags=tuple(tag for tag in data.tags if tag not in tagger.tags),
     )
 
 
 def _correct(present: npt.NDArray[Any], scores: npt.NDArray[Any], columns: list[int]) -> npt.NDArray[Any]:
-    """1 where the largest of all the model's scores is that of the clip's tag, else 0; NaN without exactly one tag."""
+    """Whether the largest of all the model's scores is that of the clip's tag; NaN without exactly one tag."""
     right = np.asarray(columns)[present.argmax(axis=1)] == scores.argmax(axis=1)
     return np.where(present.sum(axis=1) == 1, right, np.nan).astype(np.float32)
-
-
-def _mean(values: npt.NDArray[Any]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def _clip_id(clip: Clip | PreparedClip) -> str:
@@ -128,7 +132,22 @@ def _clip_id(clip: Clip | PreparedClip) -> str:
 def score_clips(
     tagger: Tagger, data: Manifest | Prepared, clips: list[Any], progress: bool = True, n_chunks: int = 0
 ) -> tuple[dict[int, npt.NDArray[Any]], list[Mapping[str, str]]]:
-    """Scores float64 [n_tags] by the clip's place in `clips`, and the clips that failed with their reasons."""
+    """Score clips of some data.
+
+    Args:
+        tagger: The model.
+        data: Where the clips are from.
+        clips: Its clips.
+        progress: Whether to show a progress bar.
+        n_chunks: As for `evaluate`.
+
+    Returns:
+        The scores, float64 `[n_tags]`, by the clip's index in `clips`; and the clips that could not be read, each with
+        `path` and `reason`.
+
+    Raises:
+        ManifestError: If the data were prepared at another sample rate.
+    """
     rate = tagger.model.audio.sample_rate
     failed: list[Mapping[str, str]] = []
     if isinstance(data, Prepared) and data.sample_rate != rate:
@@ -143,7 +162,7 @@ def score_clips(
     order: list[int] = []
 
     def windows_of_clips() -> Iterator[Iterator[Window]]:
-        with tqdm(total=len(clips), desc="evaluate", unit="clip", disable=not progress, leave=False) as bar:
+        with progress_bar(total=len(clips), desc="evaluate", unit="clip", hidden=not progress, leave=False) as bar:
             if isinstance(data, Prepared):
                 place = {clip.index: index for index, clip in enumerate(clips)}
                 for split in dict.fromkeys(clip.split for clip in clips):

@@ -1,4 +1,4 @@
-"""`Report`: how good a tagger is on a set of clips, as files and as text. scikit-learn computes the numbers."""
+"""`Report`: how good a tagger is on a set of clips, as files, as text and as a page."""
 
 from __future__ import annotations
 
@@ -14,20 +14,31 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
-from keras_tagger.evaluation.bootstrap import ClipScores
-from keras_tagger.files import replacing
+from keras_tagger.evaluation.clip_scores import ClipScores
+from keras_tagger.files import replacing, write_json, write_text
+from keras_tagger.metrics import macro_mean, ranking_scores
+from keras_tagger.tables import text_table
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
+# Names of tags that a warning lists.
+_MOST_NAMES = 10
 
 
 class TagTable:
-    """One row per tag: `table["roc_auc"]` is a column (numpy), iteration gives rows (dict), `len` counts them."""
+    """Scores and clip counts, one row per tag.
+
+    Iterating yields the rows as dicts; `len` counts them; `table["roc_auc"]` is a column as a numpy array.
+
+    Example:
+        >>> max(report.per_tag, key=lambda row: row["pr_auc"])["tag"]
+        'guitar'
+    """
+
+    columns = COLUMNS
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._rows = [{name: row[name] for name in COLUMNS} for row in rows]
-
-    columns = COLUMNS
 
     def __getitem__(self, column: str) -> npt.NDArray[Any]:
         if column not in COLUMNS:
@@ -40,34 +51,59 @@ class TagTable:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __repr__(self) -> str:
+        return f"<TagTable: {len(self)} tags>"
+
     def __str__(self) -> str:
-        width = max([len(row["tag"]) for row in self._rows] + [3])
-        lines = [f"{'tag':<{width}}  ROC-AUC  PR-AUC  positive  negative"]
-        for row in self._rows:
-            scores = "  ".join(
-                f"{row[name]:>{size}.3f}" if np.isfinite(row[name]) else f"{'-':>{size}}"
-                for name, size in (("roc_auc", 7), ("pr_auc", 6))
-            )
-            lines.append(f"{row['tag']:<{width}}  {scores}  {row['n_positive']:>8}  {row['n_negative']:>8}")
-        return "\n".join(lines)
+        return text_table(self._cells())
+
+    def _repr_html_(self) -> str:
+        from keras_tagger.views.pages import table
+
+        head, *rows = self._cells()
+        return table(rows, head)
+
+    def to_dataframe(self) -> Any:
+        """Return the table as a pandas DataFrame; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(self._rows, columns=list(COLUMNS))
+
+    def _cells(self) -> list[list[str]]:
+        """Format the header and the rows."""
+        rows = [
+            [row["tag"], _fixed(row["roc_auc"]), _fixed(row["pr_auc"]), str(row["n_positive"]), str(row["n_negative"])]
+            for row in self._rows
+        ]
+        return [["tag", "ROC-AUC", "PR-AUC", "positive", "negative"], *rows]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """Measured on clips, each scored as the mean over its windows, or over `n_chunks` evenly spaced ones.
+    """Scores of a tagger on clips; `keras_tagger.evaluate` and `keras_tagger.fit` make it.
+
+    Each clip is scored as the mean over its windows, or over `n_chunks` evenly spaced ones.
 
     Attributes:
-        roc_auc, pr_auc: macro means over the tags that have clips of both kinds, enough of them (NaN if none has).
-        per_tag: `TagTable` of ROC-AUC, PR-AUC (average precision) and counts; NaN for tags left out of the mean.
-        n_clips: clips scored.
-        split: the split they are from.
-        failed: files left out, each with `path` and `reason`.
-        training: what `fit` adds: epochs, speed and so on.
-        accuracy: share of the clips whose largest score is the right one; None for models whose tags are not exclusive.
-        n_chunks: windows per clip; 0 where windows follow each other.
-        intervals: bootstrap intervals over clips (`keras_tagger.evaluation.intervals`): `level`, `resamples`, `seed`, then
-            (low, high) of `roc_auc`, `pr_auc` and `accuracy`, and `per_tag`, tag to the same; empty where not computed.
-        clip_scores: labels and scores of every clip, from which all of it is computed; None where not kept.
+        roc_auc: Macro mean of ROC-AUC over the tags that count: those with enough clips of both kinds. NaN if none has.
+        pr_auc: Macro mean of average precision over the same tags.
+        per_tag: `TagTable` of ROC-AUC, PR-AUC (average precision) and clip counts; NaN for tags that cannot be scored.
+        n_clips: Number of clips that were scored.
+        split: Their split, or "all".
+        failed: Files that could not be read, each with `path` and `reason`.
+        training: What `fit` adds: epochs, speed and so on.
+        accuracy: Share of the clips whose largest score is the right one; None if the model is not single-label.
+        n_chunks: Windows per clip, or 0 if they follow each other.
+        intervals: Bootstrap intervals over clips (`evaluation.bootstrap.bootstrap_intervals`): `level`, `resamples` and
+            `seed`; (low, high) of `roc_auc`, `pr_auc` and `accuracy`; `per_tag`, the same for each tag. Empty if they
+            were not computed.
+        clip_scores: Labels and scores of every clip (`ClipScores`), or None if they were not kept.
+        unknown_tags: Tags of the data that the model does not have; they are not scored.
+
+    Example:
+        >>> report = kt.evaluate(tagger, "music/manifest.csv")
+        >>> report.roc_auc, report.per_tag["pr_auc"]
+        >>> report.save("reports/compact")
     """
 
     roc_auc: float
@@ -80,104 +116,131 @@ class Report:
     accuracy: float | None = None
     n_chunks: int = 0
     intervals: Mapping[str, Any] = field(default_factory=dict)
-    clip_scores: ClipScores | None = field(default=None, repr=False)
+    clip_scores: ClipScores | None = None
+    unknown_tags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; numbers that do not exist are None."""
-        accuracy = {} if self.accuracy is None else {"accuracy": _number(self.accuracy)}
-        intervals = {"intervals": _plain(self.intervals)} if self.intervals else {}
-        return {
-            "split": self.split,
-            "n_clips": self.n_clips,
-            "n_chunks": self.n_chunks,
-            "n_tags_scored": int(np.isfinite(self.per_tag["roc_auc"].astype(float)).sum()),
-            "roc_auc": _number(self.roc_auc),
-            "pr_auc": _number(self.pr_auc),
-            **accuracy,
-            **intervals,
-            "per_tag": [{name: _number(value) for name, value in row.items()} for row in self.per_tag],
-            "failed": [dict(entry) for entry in self.failed],
-            "training": {name: _number(value) for name, value in self.training.items()},
+        """Return plain values for JSON; undefined numbers are None."""
+        optional = {
+            "accuracy": self.accuracy,
+            "intervals": self.intervals or None,
+            "unknown_tags": self.unknown_tags or None,
         }
+        return _plain(
+            {
+                "split": self.split,
+                "n_clips": self.n_clips,
+                "n_chunks": self.n_chunks,
+                "n_tags_scored": int(np.isfinite(self.per_tag["roc_auc"].astype(float)).sum()),
+                "roc_auc": self.roc_auc,
+                "pr_auc": self.pr_auc,
+                **{name: value for name, value in optional.items() if value is not None},
+                "per_tag": list(self.per_tag),
+                "failed": self.failed,
+                "training": self.training,
+            }
+        )
+
+    def to_html(self) -> str:
+        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves."""
+        from keras_tagger.views.report_page import report_page
+
+        found = self.clip_scores
+        curves = found.curves() if found else {}
+        confusions = {}
+        if found and self.accuracy is not None:
+            confusions = dict(zip(found.tags, found.confusions().tolist(), strict=True))
+        return report_page(self.to_dict(), self.headline(), curves, confusions, self.warning())
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write `report.json` and `report.csv` (the table) into a directory, each whole or not at all.
+        """Write `report.json` and `report.csv` (the table) into a directory.
 
-        Where there are clip scores, also `scores.npz` (what `compare` reads) and `report.html` (a page to look at).
+        With clip scores, also write `scores.npz`, which `keras_tagger.compare` reads, and the page `report.html`.
         """
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
         content = self.to_dict()
         with replacing(folder / "report.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(content["per_tag"])
         if self.clip_scores is not None:
-            from keras_tagger.views.report_page import report_page
+            self.clip_scores.save(folder / SCORES)
+            write_text(folder / "report.html", self.to_html())
+        write_json(folder / "report.json", content, indent=2)
 
-            save_scores(self.clip_scores, folder / SCORES)
-            with replacing(folder / "report.html") as path:
-                path.write_text(report_page(self), encoding="utf-8")
-        with replacing(folder / "report.json") as path:
-            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def headline(self) -> list[tuple[str, float, str]]:
-        """Name, value and interval (as text, or nothing) of the numbers for all tags together."""
+    def headline(self) -> list[tuple[str, str, str]]:
+        """Return name, value and interval of the numbers over all tags, as text; the interval may be empty."""
         found = []
         for name, key in (("macro ROC-AUC", "roc_auc"), ("macro PR-AUC", "pr_auc"), ("accuracy", "accuracy")):
             value = getattr(self, key)
             if value is not None:
                 low, high = self.intervals.get(key, (float("nan"), float("nan")))
-                found.append((name, float(value), f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""))
+                found.append((name, _fixed(value, 4), f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""))
         return found
 
-    def __str__(self) -> str:
-        numbers = [
-            f"{name} {value:.4f}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()
-        ]
+    def warning(self) -> str:
+        """Return a sentence that lists the data's tags that the model does not have, or an empty string."""
+        if not self.unknown_tags:
+            return ""
+        more = len(self.unknown_tags) - _MOST_NAMES
+        names = ", ".join(self.unknown_tags[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+        return f"Not scored, because the model does not have these tags of the data: {names}."
+
+    def _title(self) -> str:
         how = f", {self.n_chunks} chunks each" if self.n_chunks else ""
-        head = f"{self.n_clips} clips of split {self.split}{how}: {', '.join(numbers)}"
-        failed = [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
-        return "\n".join([head, str(self.per_tag), *failed])
+        return f"{self.n_clips} clips of split {self.split}{how}"
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value}" for name, value, _ in self.headline())
+        return f"<Report: {self._title()}, {numbers}>"
+
+    def __str__(self) -> str:
+        numbers = [f"{name} {value}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()]
+        lines = [f"{self._title()}: {', '.join(numbers)}", str(self.per_tag)]
+        lines += [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
+        return "\n".join(lines + ([f"warning: {self.warning()}"] if self.unknown_tags else []))
+
+    def _repr_html_(self) -> str:
+        from keras_tagger.views.pages import table
+
+        return table(self.headline(), caption=self._title(), note=self.warning())
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:
-    """Raise `ModelError` where a report cannot be saved, before hours are spent on it; nothing is made."""
+    """Raise `ModelError` if a report cannot be saved there, before hours are spent on it. Nothing is created."""
     path = Path(directory)
-    there = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ModelError(f"out: expected a directory to write. Received: {path}, as {there} cannot be written in.")
+    existing = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ModelError(f"out: expected a writable directory. Received: {path}, but {existing} is not writable.")
 
 
 def load_report(path: str | os.PathLike[str]) -> Report:
-    """Read a `report.json`, or that of a directory, with the `scores.npz` beside it where there is one.
+    """Read a `report.json`, or the one in a directory, and the `scores.npz` beside it if there is one.
 
     Raises:
-        ModelNotFoundError: there is no report.
-        ModelError: what is there is none.
+        ModelNotFoundError: If there is no report.
+        ModelError: If a file is damaged or holds something else.
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [{name: _or_nan(value) for name, value in row.items()} for row in content["per_tag"]]
-        intervals = content.get("intervals", {})
+        found = {name: _restored(content[name]) for name in ("roc_auc", "pr_auc", "n_clips", "split", "failed")}
+        if "accuracy" in content:
+            found["accuracy"] = _restored(content["accuracy"])
+        scores = path.parent / SCORES
         return Report(
-            _or_nan(content["roc_auc"]),
-            _or_nan(content["pr_auc"]),
-            TagTable(rows),
-            content["n_clips"],
-            content["split"],
-            tuple(content["failed"]),
-            content["training"],
-            _or_nan(content["accuracy"]) if "accuracy" in content else None,
-            content.get("n_chunks", 0),
-            {name: _bounds(value) for name, value in intervals.items()},
-            load_scores(path.parent / SCORES) if (path.parent / SCORES).exists() else None,
+            **found,
+            per_tag=TagTable(_restored(content["per_tag"])),
+            training=content["training"],
+            n_chunks=content.get("n_chunks", 0),
+            intervals=_restored(content.get("intervals", {})),
+            clip_scores=ClipScores.load(scores) if scores.exists() else None,
+            unknown_tags=tuple(content.get("unknown_tags", ())),
         )
     except FileNotFoundError:
         raise ModelNotFoundError(
-            f"expected a report.json or its directory. Received: {path}, where there is none."
+            f"expected a report.json or its directory. Received: {path}, which does not exist."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ModelError):
@@ -185,76 +248,23 @@ def load_report(path: str | os.PathLike[str]) -> Report:
         raise ModelError(f"expected a report.json. Received: {path} ({type(error).__name__}: {error}).") from None
 
 
-def save_scores(found: ClipScores, path: Path) -> None:
-    """Write clip scores as `.npz`, whole or not at all."""
-    arrays = {"labels": found.labels, "scores": found.scores, "counted": found.counted}
-    if found.correct is not None:
-        arrays["correct"] = found.correct
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            clips=np.array(found.clips, dtype=np.str_),
-            tags=np.array(found.tags, dtype=np.str_),
-            positive=np.float64(found.positive),
-            **arrays,
-        )
-
-
-def load_scores(path: Path) -> ClipScores:
-    """Read what `save_scores` wrote; raises `ModelError` for anything else."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-            found = ClipScores(
-                tuple(arrays["clips"].tolist()),
-                tuple(arrays["tags"].tolist()),
-                arrays["labels"],
-                arrays["scores"],
-                float(arrays["positive"]),
-                arrays["counted"],
-                arrays.get("correct"),
-            )
-    except Exception as error:  # damaged archives and arrays raise errors of nearly every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"expected the clip scores of a report. Received: {path} ({reason[:200]}).") from None
-    wrong = _wrong(found)
-    if wrong:
-        raise ModelError(f"expected the clip scores of a report. Received: {path}, {wrong}.")
-    return found
-
-
-def _wrong(found: ClipScores) -> str:
-    """What is wrong with clip scores that somebody else may have written, or nothing."""
-    shape = (len(found.clips), len(found.tags))
-    if not all(isinstance(name, str) for name in (*found.clips, *found.tags)):
-        return "whose clips and tags are not all text"
-    if not found.labels.shape == found.scores.shape == shape or 0 in shape:
-        return f"with labels and scores not of {shape[0]} clips and {shape[1]} tags"
-    correct = np.zeros(shape[0]) if found.correct is None else found.correct
-    if found.counted.shape != shape[1:] or found.counted.dtype != bool or correct.shape != shape[:1]:
-        return "with tags that count, or right answers, of other shapes"
-    if any(array.dtype.kind != "f" for array in (found.labels, found.scores)) or correct.dtype.kind != "f":
-        return "with labels or scores that are not numbers"
-    if not np.isfinite(found.scores).all() or not 0 <= found.positive < 1:
-        return "with scores or a threshold that are not finite"
-    return ""
-
-
 def score(labels: npt.NDArray[Any], scores: npt.NDArray[Any], tags: Sequence[str], positive: float = 0.5) -> TagTable:
-    """ROC-AUC and average precision per tag.
+    """Compute ROC-AUC and average precision per tag.
 
     Args:
-        labels: [n_clips, n_tags] in 0..1; a clip has a tag where its label is above `positive`, and is left out of the
-            tag's row where it is NaN (not known).
-        scores: [n_clips, n_tags], any monotone scale.
-        tags: names of the columns.
-        positive: the threshold.
+        labels: Labels, float `[n_clips, n_tags]` in 0..1. A clip has a tag if its label is above `positive`; an unknown
+            label (NaN) leaves the clip out of the tag's row.
+        scores: Scores on any monotonic scale, float `[n_clips, n_tags]`.
+        tags: Names of the columns.
+        positive: The threshold of the labels.
 
     Raises:
-        ModelError: the shapes differ.
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+        ModelError: If the shapes differ.
 
+    Example:
+        >>> table = score(labels, scores, ["guitar", "piano"])
+        >>> macro(table, "roc_auc")
+    """
     if labels.shape != scores.shape or labels.shape[1:] != (len(tags),):
         raise ModelError(
             f"expected labels and scores [n_clips, {len(tags)}]. Received: {labels.shape} and {scores.shape}."
@@ -262,23 +272,15 @@ def score(labels: npt.NDArray[Any], scores: npt.NDArray[Any], tags: Sequence[str
     rows = []
     for index, tag in enumerate(tags):
         known = ~np.isnan(labels[:, index])
-        present, found = labels[known, index] > positive, scores[known, index]
-        n_positive, n_negative = int(present.sum()), int((~present).sum())
-        both = n_positive > 0 and n_negative > 0
-        rows.append(
-            {
-                "tag": tag,
-                "roc_auc": float(roc_auc_score(present, found)) if both else float("nan"),
-                "pr_auc": float(average_precision_score(present, found)) if both else float("nan"),
-                "n_positive": n_positive,
-                "n_negative": n_negative,
-            }
-        )
+        present = labels[known, index] > positive
+        roc, average_precision = ranking_scores(present, scores[known, index])
+        counts = {"n_positive": int(present.sum()), "n_negative": int((~present).sum())}
+        rows.append({"tag": tag, "roc_auc": float(roc), "pr_auc": float(average_precision), **counts})
     return TagTable(rows)
 
 
 def counted_tags(table: TagTable, min_positives: int = 1) -> npt.NDArray[Any]:
-    """Which tags count in macro means, bool [n_tags].
+    """Return which tags count in macro means, bool `[n_tags]`.
 
     Tags with fewer than `min_positives` clips of either kind do not count, unless that leaves none.
     """
@@ -288,29 +290,29 @@ def counted_tags(table: TagTable, min_positives: int = 1) -> npt.NDArray[Any]:
 
 
 def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
-    """Mean of a column over the tags that count (`counted_tags`); NaN where none does."""
-    counted = counted_tags(table, min_positives)
-    return float(table[column].astype(float)[counted].mean()) if counted.any() else float("nan")
+    """Return the mean of a column over the tags that count (`counted_tags`); NaN if none does."""
+    return float(macro_mean(table[column], counted_tags(table, min_positives)))
 
 
-def _number(value: Any) -> Any:
+def _fixed(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
+def _plain(value: Any) -> Any:
+    """Convert to what JSON has: numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _plain(value: Any) -> Any:
+def _restored(value: Any) -> Any:
+    """Invert `_plain`."""
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_number(number) for number in value] if isinstance(value, tuple) else _number(value)
-
-
-def _bounds(value: Any) -> Any:
-    """The inverse of `_plain`."""
-    if isinstance(value, Mapping):
-        return {name: _bounds(inner) for name, inner in value.items()}
-    return tuple(map(_or_nan, value)) if isinstance(value, list) else value
-
-
-def _or_nan(value: Any) -> Any:
+        return {name: _restored(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return tuple(map(_restored, value))
     return float("nan") if value is None else value

@@ -1,4 +1,4 @@
-"""Per-tag thresholds from validation clips, and what evidence of each tag training had."""
+"""Per-tag thresholds from validation clips, and how many training clips have each tag."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.evaluation.evaluate import score_clips
+from keras_tagger.metrics import threshold_counts
 from keras_tagger.tags import TagInfo
 
 if TYPE_CHECKING:
@@ -25,26 +26,30 @@ def calibrate(
     min_clips: int = MIN_CLIPS,
     progress: bool = True,
 ) -> dict[str, TagInfo]:
-    """What a model's tags are worth, from the data it was trained on.
+    """Find each tag's threshold and its number of training clips.
 
-    A clip has a tag where its label is above `positive`. The threshold is the one with the best F1 on the split's
-    clips; a tag that fewer than `min_clips` of them have, or that fewer do not have, gets `positive` itself, since a
-    model is trained to give the labels' values. A tag that no clip of "train" has is without evidence. Labels that are
-    NaN are not known and count for neither.
+    The threshold of a tag is the one with the best F1 on the split's clips. A tag that fewer than `min_clips` of them
+    have, or fewer than that lack, gets `positive` itself, because a model is trained to output the labels' values. A
+    tag that no clip of "train" has is without evidence. Unknown labels (NaN) count for neither.
 
     Args:
-        tagger: the model.
-        prepared: the data; tags that it does not have are without evidence.
-        split: whose clips the thresholds are fitted to; None fits none.
-        positive: a label above this means that the tag is there, 0..1.
-        min_clips: clips with the tag, and without it, that a threshold needs.
-        progress: whether to show a progress bar.
+        tagger: The model.
+        prepared: The data that the model was trained on; tags that they lack are without evidence.
+        split: The split that thresholds are fitted to, or None to fit none.
+        positive: A clip has a tag if its label is above this, 0..1.
+        min_clips: How many clips with the tag, and without it, a threshold needs.
+        progress: Whether to show a progress bar.
 
     Returns:
-        Tag to `TagInfo`, for every tag of the model.
+        `TagInfo` by tag, for every tag of the model.
 
     Raises:
-        ManifestError: the data have no such split, or another sample rate.
+        ManifestError: If the data do not have the split or have another sample rate.
+
+    Example:
+        >>> tagger.info = calibrate(tagger, open_prepared("prepared/"))
+        >>> tagger.info["guitar"].threshold
+        0.34
     """
     counts = (_labels(tagger, prepared, "train") > positive).sum(axis=0)
     thresholds = {} if split is None else _thresholds(tagger, prepared, split, positive, min_clips, progress)
@@ -58,7 +63,7 @@ def calibrate(
 def _thresholds(
     tagger: Tagger, prepared: Prepared, split: str, positive: float, min_clips: int, progress: bool
 ) -> dict[str, float]:
-    """The thresholds of those tags that have the clips for it."""
+    """Fit the thresholds of the tags that have enough clips."""
     clips, labels = list(prepared.select(split)), _labels(tagger, prepared, split)
     with_tag, known = labels > positive, ~np.isnan(labels)
     enough = np.minimum(with_tag.sum(axis=0), (known & ~with_tag).sum(axis=0)) >= min_clips
@@ -73,28 +78,27 @@ def _thresholds(
 
 
 def best_threshold(truth: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
-    """The threshold with the largest F1 of `score >= threshold`.
+    """Return the threshold with the largest F1 of `score >= threshold`.
 
-    It lies halfway between two neighbouring scores; where several are best, it is the middle one.
+    It lies halfway between two neighbouring scores. If several are equally good, the middle one is taken.
 
     Args:
-        truth: bool [n], at least one True.
-        scores: float [n].
+        truth: Whether each clip has the tag, bool `[n]`, at least one True.
+        scores: Score of each clip, float `[n]`.
+
+    Example:
+        >>> best_threshold(np.array([True, True, False]), np.array([0.9, 0.7, 0.3]))
+        0.5
     """
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order].astype(np.float64)
-    hits = np.cumsum(truth[order])
-    # Clips of one score are on one side of a threshold.
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    f1 = 2 * hits[last] / (last + 1 + truth.sum())
+    levels, hits, reached = threshold_counts(truth, scores)
+    f1 = 2 * hits / (reached + truth.sum())
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    place = last[best[(len(best) - 1) // 2]]
-    below = ranked[place + 1] if place + 1 < len(ranked) else ranked[place]
-    return float((ranked[place] + below) / 2)
+    place = best[(len(best) - 1) // 2]
+    return float(levels[place : place + 2].mean(dtype=np.float64))
 
 
 def _labels(tagger: Tagger, prepared: Prepared, split: str) -> npt.NDArray[Any]:
-    """Labels [n_clips, n_tags] in the order of the model's tags, NaN where they are not known or not in the data."""
+    """Labels `[n_clips, n_tags]` in the order of the model's tags; NaN if unknown or not in the data."""
     labels = prepared.labels(split)
     padded = np.concatenate([labels, np.full((len(labels), 1), np.nan, labels.dtype)], axis=1)
     return padded[:, [prepared.tags.index(tag) if tag in prepared.tags else -1 for tag in tagger.tags]]

@@ -1,1 +1,1 @@
-"""Pictures: what `fit` shows in TensorBoard, and the figures that stand elsewhere too."""
+"""Pictures and pages: clip previews, TensorBoard summaries, explanations as files, the results page."""

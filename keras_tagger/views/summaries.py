@@ -1,7 +1,4 @@
-"""TensorBoard summaries of a training run.
-
-Imports TensorFlow at the top: import it only where a run is being written.
-"""
+"""TensorBoard summaries of a training run. Importing this imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tagger.errors import ModelError
-from keras_tagger.views.figures import Preview, figure_to_png, preview_figure
+from keras_tagger.views.preview import Preview, figure_to_png, preview_figure
 
-_PREVIEW_DESCRIPTION = "Mel spectrogram, attention of each layer and contribution of each moment to the top tags."
+_PREVIEW_DESCRIPTION = "Mel spectrogram, attention of each layer and contribution of each moment to the best tags."
 
 
 def write_scalars(
     writer: tf.summary.SummaryWriter, values: Mapping[str, Any], step: int, description: str | None = None
 ) -> None:
-    """Write each value as the scalar summary of its name."""
+    """Write each value as a scalar summary under its name."""
     with writer.as_default():
         for name, value in values.items():
             tf.summary.scalar(name, value, step=step, description=description)
@@ -41,12 +38,15 @@ def write_preview(
 def write_clip(
     writer: tf.summary.SummaryWriter, preview: Preview, step: int = 0, description: str | None = None
 ) -> None:
-    """Write the preview's waveform as the audio summary `clips/NAME`, once a run: a clip does not change.
+    """Write the preview's waveform as the audio summary `clips/NAME`; once per run, as it does not change.
 
-    Samples outside -1..1 are clipped (16-bit WAV). Raises ModelError for a preview without a waveform.
+    Samples outside -1..1 are clipped (16-bit WAV).
+
+    Raises:
+        ModelError: If the preview has no waveform.
     """
     if preview.waveform is None or preview.sample_rate is None:
-        raise ModelError(f"expected a preview with a waveform. Received: none in preview {preview.name!r}")
+        raise ModelError(f"expected a preview with a waveform. Received: preview {preview.name!r} without one")
     samples = np.clip(np.asarray(preview.waveform, dtype=np.float32), -1.0, 1.0)
     with writer.as_default():
         tf.summary.audio(
@@ -62,6 +62,6 @@ def write_clip(
 def write_config(
     writer: tf.summary.SummaryWriter, yaml_text: str, step: int = 0, description: str | None = None
 ) -> None:
-    """Write the resolved config as the text summary `config`, a Markdown code block."""
+    """Write the resolved configuration as the text summary `config`, a Markdown code block."""
     with writer.as_default():
         tf.summary.text("config", f"```yaml\n{yaml_text.rstrip()}\n```", step=step, description=description)

@@ -1,4 +1,4 @@
-"""Resampled scores against scikit-learn's weights, repeated clips and the binomial distribution."""
+"""Resampled scores against repeated clips and the binomial distribution."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from keras_tagger.evaluation.bootstrap import ClipScores, Resampled, _draws, interval, resample, weighted_scores
-from keras_tagger.evaluation.intervals import bootstrap_intervals
+from keras_tagger.evaluation.bootstrap import Resampled, bootstrap_intervals, draws, interval, resample
+from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.report import counted_tags, macro, score
 
 
@@ -24,40 +23,19 @@ def clip_scores(n_clips: int = 60, n_tags: int = 3, seed: int = 0, quality: floa
     return ClipScores(clips, tuple(table["tag"]), labels, scores, 0.5, counted_tags(table))
 
 
-def test_weights_are_scikit_learns() -> None:
-    rng = np.random.default_rng(1)
-    present = rng.uniform(size=40) < 0.4
-    scores = np.round(rng.uniform(size=40), 1)  # ties
-    weights = rng.integers(0, 4, size=(20, 40))
-    roc, ap = weighted_scores(present, scores, weights)
-    for row in range(20):
-        given = {"sample_weight": weights[row]}
-        np.testing.assert_allclose(roc[row], roc_auc_score(present, scores, **given), atol=1e-12)
-        np.testing.assert_allclose(ap[row], average_precision_score(present, scores, **given), atol=1e-12)
-        repeated = np.repeat(np.arange(40), weights[row])
-        np.testing.assert_allclose(roc[row], roc_auc_score(present[repeated], scores[repeated]), atol=1e-12)
-
-
-def test_draws_of_one_kind_have_no_score() -> None:
-    present, scores = np.array([True, False, False]), np.array([0.9, 0.5, 0.1])
-    roc, ap = weighted_scores(present, scores, np.array([[0, 2, 1], [3, 0, 0], [1, 1, 1]]))
-    np.testing.assert_array_equal(roc, [np.nan, np.nan, 1.0])
-    np.testing.assert_array_equal(ap, [np.nan, np.nan, 1.0])
-
-
 def test_draws_are_as_many_as_clips_and_of_the_seed() -> None:
-    blocks = list(_draws(17, 120, seed=5))
+    blocks = list(draws(17, 120, seed=5))
     drawn = np.concatenate(blocks)
     assert drawn.shape == (120, 17)
     assert (drawn.sum(axis=1) == 17).all()
-    np.testing.assert_array_equal(drawn, np.concatenate(list(_draws(17, 120, seed=5))))
-    assert (drawn != np.concatenate(list(_draws(17, 120, seed=6)))).any()
+    np.testing.assert_array_equal(drawn, np.concatenate(list(draws(17, 120, seed=5))))
+    assert (drawn != np.concatenate(list(draws(17, 120, seed=6)))).any()
 
 
 def test_resampling_is_scoring_the_drawn_clips() -> None:
     found = clip_scores()
     drawn = resample(found, 60, seed=2)
-    weights = np.concatenate(list(_draws(60, 60, seed=2)))
+    weights = np.concatenate(list(draws(60, 60, seed=2)))
     for row in (0, 49, 50, 59):
         rows = np.repeat(np.arange(60), weights[row])
         table = score(found.labels[rows], found.scores[rows], found.tags)
@@ -85,7 +63,7 @@ def test_intervals_hold_the_value_and_narrow_with_more_clips() -> None:
     assert bootstrap_intervals(few, 50, seed=0)["roc_auc"] == bootstrap_intervals(few, 50, seed=0)["roc_auc"]
 
 
-def test_intervals_are_the_middle_95_percent_of_the_draws() -> None:
+def test_intervals_are_the_middle_95_percent_of_thedraws() -> None:
     found = clip_scores()
     intervals, drawn = bootstrap_intervals(found, 200, seed=4), resample(found, 200, seed=4)
     for column in ("roc_auc", "pr_auc"):
@@ -111,7 +89,7 @@ def test_accuracy_of_draws_leaves_out_what_is_neither_right_nor_wrong() -> None:
     found = clip_scores()
     correct = np.resize(np.array([1.0, np.nan, 0.0, 1.0], np.float32), 60)
     drawn = resample(dataclasses.replace(found, correct=correct), 60, seed=2)
-    for row, weights in enumerate(np.concatenate(list(_draws(60, 60, seed=2)))):
+    for row, weights in enumerate(np.concatenate(list(draws(60, 60, seed=2)))):
         of_draw = np.repeat(correct, weights)
         np.testing.assert_allclose(drawn.accuracy[row], np.nanmean(of_draw), atol=1e-6)
 

@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import keras_tagger as kt
 from keras_tagger.errors import ModelError, ModelNotFoundError
-from keras_tagger.evaluation.bootstrap import ClipScores
+from keras_tagger.evaluation.bootstrap import bootstrap_intervals
+from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.compare import Comparison, compare
 from keras_tagger.evaluation.report import Report, counted_tags, load_report, macro, score
 
@@ -74,8 +75,6 @@ def test_a_better_model_is_told() -> None:
 def test_pairing_takes_out_what_clips_do_to_both() -> None:
     a, b = pair(gain=0.1)
     of = compare(a, b, resamples=400).numbers["roc_auc"]
-    from keras_tagger.evaluation.intervals import bootstrap_intervals
-
     alone = [bootstrap_intervals(report.clip_scores, 400)["roc_auc"] for report in (a, b)]
     unpaired = np.sqrt(sum((high - low) ** 2 for low, high in alone))
     assert of.high - of.low < 0.6 * unpaired
@@ -175,6 +174,16 @@ def test_saved_reports_compare_alike(tmp_path) -> None:
         assert f"{name} {numbers}".split() in lines
 
 
+def test_short_forms_for_notebooks() -> None:
+    found = dataclasses.replace(compare(*pair(60, gain=0.3), resamples=50), names=("<a>", "b"))
+    of = found.numbers["pr_auc"]
+    assert repr(found).startswith("<Comparison: b minus <a>, macro ROC-AUC ")
+    assert repr(found).endswith(f"macro PR-AUC {of.difference:+.4f}>")
+    html = found._repr_html_()
+    for shown in ("A: &lt;a&gt;, B: b, 60 clips of both, 2 tags", f"{of.a:.4f}", f"{of.low:+.4f} to {of.high:+.4f}"):
+        assert shown in html
+
+
 def test_what_cannot_be_compared(tmp_path) -> None:
     a, b = pair(30)
     scores = b.clip_scores
@@ -184,11 +193,11 @@ def test_what_cannot_be_compared(tmp_path) -> None:
     changed[3, 1] = 1 - changed[3, 1]
     with pytest.raises(ModelError, match=r"the same labels in both reports. Received: b of '/music/3\.wav' is"):
         compare(a, report_of(changed, scores.scores))
-    with pytest.raises(ModelError, match=r"the scores of every clip .* Received: B, without them"):
+    with pytest.raises(ModelError, match=r"the scores of every clip .* Received: B without them"):
         compare(a, dataclasses.replace(b, clip_scores=None))
-    with pytest.raises(ModelError, match="a scored tag in common. Received: a, b and c, d"):
+    with pytest.raises(ModelError, match="a common scored tag. Received: a, b and c, d"):
         compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, tags=("c", "d"))))
-    with pytest.raises(ModelError, match=r"one threshold of labels in both reports\. Received: 0\.5 and 0\.25"):
+    with pytest.raises(ModelError, match=r"the same label threshold in both reports\. Received: 0\.5 and 0\.25"):
         compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, positive=0.25)))
     with pytest.raises(ModelError, match="resamples of at least 1"):
         compare(a, b, resamples=0)

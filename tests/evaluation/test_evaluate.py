@@ -112,6 +112,7 @@ def test_only_shared_tags_are_scored(tagger: Any, manifest: Path, tmp_path: Path
     clips = tuple(Clip(clip.path, {**clip.tags, "loud": 1.0}, split=clip.split) for clip in whole.clips)
     report = evaluate(tagger, Manifest(clips, ("loud", "mid", "low")), progress=False)
     assert list(report.per_tag["tag"]) == ["low", "mid"]
+    assert report.unknown_tags == ("loud",)
     with pytest.raises(ManifestError, match=r"the model's tags \(high, low, mid\). Received: loud"):
         evaluate(tagger, Manifest(clips, ("loud",)), progress=False)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,3 +163,37 @@ def test_text_of_a_report() -> None:
 
 def test_empty_table_prints() -> None:
     assert str(TagTable([])).split() == ["tag", "ROC-AUC", "PR-AUC", "positive", "negative"]
+
+
+def test_unknown_tags_are_listed_saved_and_loaded(tmp_path: Path) -> None:
+    report = dataclasses.replace(make_report(), unknown_tags=("kazoo", "saw"))
+    warning = "Not scored, because the model does not have these tags of the data: kazoo, saw."
+    assert report.warning() == warning
+    assert str(report).splitlines()[-1] == f"warning: {warning}"
+    assert warning in report.to_html()
+    report.save(tmp_path)
+    assert load_report(tmp_path).unknown_tags == ("kazoo", "saw")
+    many = dataclasses.replace(report, unknown_tags=tuple(f"t{index}" for index in range(13)))
+    assert many.warning().endswith("t8, t9 and 3 more.")
+    assert make_report().warning() == ""
+    assert "unknown_tags" not in make_report().to_dict()
+
+
+def test_short_forms_for_notebooks() -> None:
+    report = full_report()
+    assert repr(report) == (
+        "<Report: 4 clips of split test, 16 chunks each, macro ROC-AUC 0.5417, macro PR-AUC 0.8194, accuracy 0.3750>"
+    )
+    assert repr(report.per_tag) == "<TagTable: 3 tags>"
+    html = dataclasses.replace(report, split="<b>", unknown_tags=("<i>",))._repr_html_()
+    for shown in ("4 clips of split &lt;b&gt;", "0.5417", "0.2500 to 0.7500", "&lt;i&gt;"):
+        assert shown in html
+    assert ">soft</td>" in report.per_tag._repr_html_()
+
+
+def test_table_as_a_dataframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pandas installed: what is handed to it."""
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows, columns: (rows, columns)))
+    rows, columns = make_report().per_tag.to_dataframe()
+    assert columns == list(COLUMNS)
+    assert [row["tag"] for row in rows] == list(TAGS)

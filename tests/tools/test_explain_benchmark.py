@@ -59,10 +59,10 @@ def test_pairs_have_the_tag_in_every_moment_of_one_half(labelled: Path) -> None:
     assert len({case.waveform[:RATE].tobytes() for case in loose}) == 3
     with pytest.raises(ManifestError, match="expected 1 pairs with and without a tag. Received: 0"):
         pairs(labelled, ("high",), RATE, 1)
-    with pytest.raises(ManifestError, match="expected clips of the split train with dense labels. Received: none"):
+    with pytest.raises(ManifestError, match="expected clips of split 'train' with dense labels. Received: none"):
         pairs(labelled, ("low",), RATE, 1, split="train")
     assert [len(clip) for clip in excerpts(labelled, RATE, 2.0, 3)] == [2 * RATE] * 3
-    with pytest.raises(ManifestError, match="expected 4 tracks of the split test. Received: 3"):
+    with pytest.raises(ManifestError, match="expected 4 tracks of split 'test'. Received: 3"):
         excerpts(labelled, RATE, 6.0, 4)
 
 
@@ -195,12 +195,12 @@ def test_what_is_measured_is_kept_for_the_weights(tagger: Any, post_norm_tagger:
         calls.append(index)
         return {"number": index}
 
-    kept = benchmark._Kept(tmp_path, tagger)
+    kept = benchmark.KeptResults(tmp_path, tagger)
     assert kept.rows("a b", 3, one) == [{"number": 0}, {"number": 1}, {"number": 2}]
-    assert benchmark._Kept(tmp_path, tagger).rows("a b", 2, one) == [{"number": 0}, {"number": 1}]
+    assert benchmark.KeptResults(tmp_path, tagger).rows("a b", 2, one) == [{"number": 0}, {"number": 1}]
     assert len(kept.rows("a b", 4, one)) == 4
     assert calls == [0, 1, 2, 3]  # only what was missing
-    benchmark._Kept(tmp_path, post_norm_tagger).rows("a b", 1, one)
+    benchmark.KeptResults(tmp_path, post_norm_tagger).rows("a b", 1, one)
     assert calls == [0, 1, 2, 3, 0]
 
     def fails(index: int) -> dict[str, Any]:

@@ -1,0 +1,216 @@
+"""The preview of a clip: its spectrogram, attention and best tags on one time axis."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_tagger import audio as audio_module
+from keras_tagger.audio import AudioSource
+from keras_tagger.audio.windows import Stitcher, WindowMean, batches, stacked
+from keras_tagger.errors import ModelError
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.views.drawing import column_edges, draw_rows, draw_spectrum, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from keras_tagger.models.trained import TrainedModel
+
+# TensorBoard first shows pictures at a third of their size: large letters on few inches stay legible.
+_WIDTH_INCHES = 5.6
+_DPI = 200
+_MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a preview shows of one clip; `make_preview` makes it and `preview_figure` draws it.
+
+    Attributes:
+        name: Name of the clip, in titles and in the names of summaries.
+        spectrogram: Log-compressed spectrogram, float32 `[frames, mels]`.
+        frame_times: Centres of the frames in seconds, increasing, `[frames]`.
+        mel_frequencies: Centres of the bands in Hz, increasing, `[mels]`.
+        attention: One row per layer, the first layer first (`Attention.heatmap("all")`).
+        contributions: One row per tag, the best first, probabilities in 0..1, with the tags' scores.
+        truth: The clip's true tags.
+        waveform: float32 `[samples]` in -1..1, or None. It is played, not drawn.
+        sample_rate: Sample rate of the waveform in Hz; required with it.
+
+    Raises:
+        ModelError: If the spectrogram does not have the shape `[frames, mels]`, or a waveform has no sample rate.
+    """
+
+    name: str
+    spectrogram: npt.NDArray[Any]
+    frame_times: npt.NDArray[Any]
+    mel_frequencies: npt.NDArray[Any]
+    attention: Heatmap
+    contributions: Heatmap
+    truth: tuple[str, ...] = ()
+    waveform: npt.NDArray[Any] | None = None
+    sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.frame_times), len(self.mel_frequencies))
+        if np.shape(self.spectrogram) != shape:
+            raise ModelError(
+                f"expected a spectrogram of shape [frames, mels] = {shape} for preview {self.name!r}. "
+                f"Received: {np.shape(self.spectrogram)}"
+            )
+        if self.waveform is not None and (np.ndim(self.waveform) != 1 or not self.sample_rate):
+            raise ModelError(
+                f"expected a waveform [samples] with its sample rate for preview {self.name!r}. "
+                f"Received: shape {np.shape(self.waveform)} at {self.sample_rate} Hz"
+            )
+
+
+def make_preview(
+    trained: TrainedModel,
+    audio: AudioSource,
+    name: str,
+    truth: Sequence[str] = (),
+    seconds: float = 30.0,
+    top: int = 5,
+) -> Preview:
+    """Run a model on the start of a clip and collect what a preview shows.
+
+    Args:
+        trained: The model, such as a `Tagger`.
+        audio: A path, encoded bytes or `(array, sample_rate)`.
+        name: The title.
+        truth: The clip's true tags, which the picture marks.
+        seconds: How much of the clip, from its start.
+        top: How many tags.
+
+    Example:
+        >>> figure = preview_figure(make_preview(tagger, "song.mp3", "song"))
+    """
+    model = trained.model
+    rate, windowing = model.audio.sample_rate, model.windowing
+    waveform = audio_module.load(audio, rate, end_seconds=seconds)
+    spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
+    attention, contributions, scores = [], Stitcher(windowing), WindowMean()
+    for batch in batches(windowing.cut((waveform, rate))):
+        found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
+        for index, window in enumerate(batch):
+            values = {key: value[index].numpy() for key, value in found.items()}
+            contributions.add(window, values["contributions"])
+            scores.add(window, values["tags"])
+            n_new = int(windowing.is_new(window, windowing.token_times(values["contributions"].shape[1])).sum())
+            attention.append(AttentionWindow(window.start_sample / rate, values["attention"], n_new))
+    tags = Heatmap(contributions.values, trained.tags, contributions.times, "contributions", scores=scores.value)
+    return Preview(
+        name=name,
+        spectrogram=spectrogram,
+        frame_times=model.spectrogram.frame_times(len(spectrogram)),
+        mel_frequencies=model.spectrogram.mel_frequencies(),
+        attention=Attention(tuple(attention), model.hop_seconds).heatmap("all"),
+        contributions=tags.top(top),
+        truth=tuple(truth),
+        waveform=waveform,
+        sample_rate=rate,
+    )
+
+
+def preview_figure(preview: Preview) -> Figure:
+    """Draw a preview: mel spectrogram, attention per layer and best tags, aligned on one time axis in seconds.
+
+    The figure is 1120 pixels wide and as tall as its rows need. Attention is relative to each layer's own maximum,
+    because layers have different scales; contributions are probabilities, from 0 to the largest shown. Both colour
+    scales are square roots, so that weak values show beside strong ones. True tags are bold, have a star, and are
+    listed under the title.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    attention = preview.attention.relative()
+    contributions = preview.contributions
+    heights = [1.7, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
+    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 1.75), dpi=_DPI, layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[50, 1])
+    figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
+
+    top = figure.add_subplot(grid[0, 0])
+    middle = figure.add_subplot(grid[1, 0], sharex=top)
+    bottom = figure.add_subplot(grid[2, 0], sharex=top)
+    peak = float(np.nan_to_num(contributions.values).max()) or 1.0
+    meshes = [
+        draw_spectrum(
+            top,
+            np.asarray(preview.spectrogram).T,
+            np.asarray(preview.frame_times),
+            np.asarray(preview.mel_frequencies),
+            cmap="magma",
+        ),
+        draw_rows(
+            middle,
+            attention.values,
+            attention.times,
+            [f"layer {number + 1}" for number in range(len(attention.tags))],
+            cmap="viridis",
+            norm=PowerNorm(0.5, 0.0, 1.0),
+        ),
+        draw_rows(
+            bottom,
+            contributions.values,
+            contributions.times,
+            _tag_labels(preview),
+            cmap="viridis",
+            norm=PowerNorm(0.5, 0.0, peak),
+        ),
+    ]
+    for label, tag in zip(bottom.get_yticklabels(), contributions.tags, strict=True):
+        label.set_fontweight("bold" if tag in preview.truth else "normal")
+
+    titles = [
+        "mel spectrogram",
+        "attention, relative to each layer's maximum",
+        "tag-wise contribution" + (" (* true tag)" if set(preview.truth) & set(contributions.tags) else ""),
+    ]
+    for ax, title in zip((top, middle, bottom), titles, strict=True):
+        ax.set_title(title, fontsize=10, loc="left", parse_math=False)
+        ax.label_outer()
+    bars = [("log magnitude", None), ("attention", 1.0), ("probability", peak)]
+    for row, (mesh, (title, high)) in enumerate(zip(meshes, bars, strict=True)):
+        bar = figure.colorbar(mesh, cax=figure.add_subplot(grid[row, 1]))
+        bar.set_label(title, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+        if high is not None:
+            ticks = [0.0, high / 4, high]  # evenly spaced on a square-root scale, and never crowded
+            bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bottom.set_xlabel("time (s)")
+    top.set_xlim(0.0, _end_seconds(preview))
+
+    figure.suptitle(_heading(preview), fontsize=11, parse_math=False)
+    return figure
+
+
+def figure_to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG bytes at its own resolution; needs no display and does not use pyplot."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _tag_labels(preview: Preview) -> list[str]:
+    rows = zip(preview.contributions.tags, preview.contributions.labels(_MAX_TAG), strict=True)
+    return [f"* {label}" if tag in preview.truth else label for tag, label in rows]
+
+
+def _heading(preview: Preview) -> str:
+    lines = [preview.name] + ([f"true: {', '.join(preview.truth)}"] if preview.truth else [])
+    return "\n".join(shorten(line, _MAX_HEADING) for line in lines)
+
+
+def _end_seconds(preview: Preview) -> float:
+    if preview.waveform is not None and preview.sample_rate:
+        return len(preview.waveform) / preview.sample_rate
+    parts = (preview.frame_times, preview.attention.times, preview.contributions.times)
+    return max(float(column_edges(np.asarray(times))[-1]) for times in parts)
