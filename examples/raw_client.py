@@ -1,8 +1,8 @@
-"""Ask a served tagger for tags and attention with nothing but the stubs of tensorflow-serving-api.
+"""Ask a served tagger for tags and attention with only the stubs of tensorflow-serving-api.
 
     python examples/raw_client.py song.wav localhost:8500
 
-Takes a WAV file at 16 kHz, 16 bit. No part of keras_tagger is used.
+The file must be 16-bit WAV at 16 kHz. keras_tagger is not needed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
 def main(path: str, address: str) -> None:
-    """Print the best tags, and where in the clip the model looks."""
+    """Print the best scores, and where in the clip the model attends most."""
     with wave.open(path) as file:
         if (file.getframerate(), file.getsampwidth()) != (16000, 2):
             sys.exit(f"expected 16-bit WAV at 16000 Hz. Received: {path}.")
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
     waveform = (pcm.mean(axis=1) / 32768).astype(np.float32)[np.newaxis]
 
-    # 4 MiB, gRPC's default limit, is less than the attention of half a minute.
+    # gRPC's default limit of 4 MiB is less than the attention weights of half a minute.
     channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
@@ -36,7 +36,7 @@ def main(path: str, address: str) -> None:
 
     print("tags:", np.sort(reply["tags"][0])[::-1][:5].round(3))
     print("attention:", reply["attention"].shape)
-    print(f"the model looks most at {reply['times'][0][reply['heatmap'][0].argmax()]:.2f} s")
+    print(f"the model attends most at {reply['times'][0][reply['heatmap'][0].argmax()]:.2f} s")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ _HOMES = {
     "Heatmap": "keras_tagger.heatmap",
     "Attention": "keras_tagger.heatmap",
     "presets": "keras_tagger.config",
-    "load_config": "keras_tagger.storage.experiments",
+    "load_config": "keras_tagger.storage.loading",
     "ExperimentConfig": "keras_tagger.config",
     "KerasTaggerError": "keras_tagger.errors",
 }
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from keras_tagger.evaluation.evaluate import evaluate
     from keras_tagger.evaluation.report import Report
     from keras_tagger.heatmap import Attention, Heatmap
-    from keras_tagger.storage.experiments import load_config
+    from keras_tagger.storage.loading import load_config
     from keras_tagger.storage.pretrained import pretrained
     from keras_tagger.tagger import Tagger, import_checkpoint, load
     from keras_tagger.tags import TagInfo, Tags

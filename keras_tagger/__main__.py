@@ -1,6 +1,8 @@
 """`python -m keras_tagger` is `keras-tagger`."""
 
-from keras_tagger.cli.main import main
+import sys
+
+from keras_tagger.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

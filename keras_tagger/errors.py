@@ -1,26 +1,33 @@
-"""The errors a user can meet.
+"""The errors that keras_tagger raises on purpose.
 
-Each is a `ValueError` or `FileNotFoundError` whose text is one sentence: what was expected and what was received.
-`KerasTaggerError` marks them, so that the command line prints the sentence and nothing else.
+Each is also a `ValueError` or `FileNotFoundError`. Its message says what was expected and what was received, and the
+command line prints only the message.
+
+Example:
+    >>> try:
+    ...     keras_tagger.load("song.mp3")
+    ... except keras_tagger.KerasTaggerError as error:
+    ...     print(error)
+    expected a pretrained name (compact), a run directory or a .keras file. Received: 'song.mp3', which does not exist.
 """
 
 from __future__ import annotations
 
 
 class KerasTaggerError(Exception):
-    """Base of all errors raised on purpose by keras_tagger."""
+    """Base class of all errors that keras_tagger raises on purpose."""
 
 
 class AudioError(KerasTaggerError, ValueError):
-    """Audio that cannot be used: not audio, empty, truncated, not finite, or of an impossible rate."""
+    """Audio that cannot be used: not audio, empty, truncated, not finite, or with an invalid sample rate."""
 
 
 class AudioNotFoundError(KerasTaggerError, FileNotFoundError):
-    """A path to audio where there is nothing."""
+    """An audio file that does not exist."""
 
 
 class ConfigError(KerasTaggerError, ValueError):
-    """A configuration key that is unknown, of the wrong type, or impossible."""
+    """A configuration key that is unknown, or a value that has the wrong type or is not allowed."""
 
 
 class ManifestError(KerasTaggerError, ValueError):
@@ -28,22 +35,22 @@ class ManifestError(KerasTaggerError, ValueError):
 
 
 class ManifestNotFoundError(KerasTaggerError, FileNotFoundError):
-    """A path to a manifest, folder or prepared data set where there is nothing."""
+    """A manifest, folder or prepared data set that does not exist."""
 
 
 class ModelError(KerasTaggerError, ValueError):
-    """A model, run directory or SavedModel that cannot be used, or an input that it cannot take."""
+    """A model, run directory or SavedModel that cannot be used, or an input that a model cannot take."""
 
 
 class ModelNotFoundError(KerasTaggerError, FileNotFoundError):
-    """A name or path of a model where there is none."""
+    """A model that does not exist."""
 
 
 class ServingError(KerasTaggerError, ValueError):
     """A server that cannot be started, or that refused a request.
 
     Attributes:
-        code: the name of the gRPC status that a request ended with ("NOT_FOUND"); None where there was no request.
+        code: The name of the gRPC status of a failed request, such as "NOT_FOUND", or None if there was no request.
     """
 
     def __init__(self, text: str, code: str | None = None) -> None:

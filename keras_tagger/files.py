@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all: under a hidden name that is renamed at the end."""
+"""Write files and folders whole or not at all, under a hidden name that is renamed at the end."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a hidden sibling of `path`; it takes the path's name if the block ends without an error.
+    r"""Yield a hidden sibling of `path`, which replaces `path` if the block ends without an error.
 
-    Missing parent folders are made. The sibling has the path's suffix.
+    Missing parent folders are created. The sibling has the suffix of `path`.
+
+    Args:
+        path: The file to write.
 
     Example:
         >>> with replacing("scores.csv") as temporary:
-        ...     temporary.write_text("tag,score\\n")
+        ...     temporary.write_text("tag,score\n")
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,19 +41,33 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Return readable JSON with a newline at its end.
+
+    Bytes of a file name that are not UTF-8 become `\udcXX`, which `json.loads` turns back into that name.
+    """
+    text = json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = None) -> None:
-    """Write a JSON file that ends with a newline, whole or not at all."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=indent) + "\n")
+    """Write a JSON file (see `json_text`), whole or not at all."""
+    write_text(path, json_text(content, indent))
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Write a file with a line of JSON per row (see `json_text`), whole or not at all."""
+    write_text(path, "".join(map(json_text, rows)))
 
 
 @contextlib.contextmanager
 def hidden_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
-    """Yield a new hidden folder below `parent`, to be filled and renamed by the block.
+    """Yield a new hidden folder below `parent`, for the block to fill and rename.
 
-    If the block leaves it there, it is removed. Its mode allows everyone to read, as that of a folder made by `mkdir`.
+    It is removed if the block does not rename it. Everyone may read it, as with a folder made by `mkdir`.
 
     Raises:
-        OSError: the parent cannot be made or written to.
+        OSError: If the parent cannot be created or written to.
     """
     Path(parent).mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{prefix}-", dir=parent))
@@ -62,5 +79,5 @@ def hidden_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]
 
 
 def version_number(name: str) -> int | None:
-    """Return the number that a version's folder is named by, or None if the name is not one (ASCII digits, < 2^63)."""
+    """Return the version number in a folder's name, or None if it is not ASCII digits below 2^63."""
     return int(name) if name.isascii() and name.isdecimal() and int(name) < 2**63 else None

@@ -1,11 +1,9 @@
-"""`Tagger`: a trained model, asked about audio of any kind and length."""
+"""`Tagger`: a trained model that takes audio of any kind and length."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +11,60 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource, Window, Windowing
-from keras_tagger.audio.read_ahead import read_ahead
+from keras_tagger.audio.windows import WINDOWS_PER_BATCH, WindowMean, accumulate, accumulate_clips
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
+from keras_tagger.explain import DEFAULT_METHOD, explain, taggram
+from keras_tagger.explain.methods import TAGGRAM_SECONDS
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.models.trained import TrainedModel
 from keras_tagger.tags import Tags, make_tags
 
-TAGGRAM_SECONDS = 3.0
-_WINDOWS_PER_BATCH = 8
-
 
 class Tagger(TrainedModel):
-    """A model with its tags and configuration.
+    """A trained model that tags audio and explains its tags.
 
-    Audio is a path (local or any `tf.io.gfile` scheme), encoded bytes, or `(array, sample_rate)`; it is made mono and
-    resampled to `config.audio.sample_rate`. Audio of up to one window (`config.audio.window_seconds`) is seen in one
-    pass; less than a token's length is padded with zeros. Longer audio is read and seen window by window, in constant
-    memory. Methods raise `AudioError` or `AudioNotFoundError` for audio that cannot be used.
+    Audio is a path (local, or of any scheme that `tf.io.gfile` knows), the bytes of an encoded file, or a tuple
+    `(array, sample_rate)`. It is mixed to mono and resampled to `config.audio.sample_rate`. Audio longer than one
+    window of the model (`config.audio.window_seconds`) is read and processed window by window, in constant memory.
+    Methods that take audio raise `AudioError` if it cannot be decoded and `AudioNotFoundError` if the file does not
+    exist.
+
+    Args:
+        model: The `MusicTagger`.
+        config: The configuration that it was made with.
+        info: `TagInfo` by tag; tags that are missing get the defaults.
 
     Attributes:
-        model: the `MusicTagger` (a `keras.Model`).
-        tags: its tags, in the order of its outputs.
-        config: the `ExperimentConfig` it was made with.
-        info: tag to `TagInfo`: its threshold, and whether training had evidence of it.
+        model: The `MusicTagger`, a `keras.Model`.
+        tags: Names of the tags, in the order of the model's outputs.
+        config: The `ExperimentConfig` that it was made with.
+        info: `TagInfo` by tag: the threshold, and whether the training data contained the tag.
 
     Raises:
-        ModelError: `info` names a tag that the model does not have.
+        ModelError: If `info` names a tag that the model does not have.
+
+    Example:
+        >>> tagger = keras_tagger.load("compact")
+        >>> print(tagger.tag("song.mp3", top=2))
+        guitar 0.81, rock 0.63
     """
 
     def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False) -> Tags:
-        """The most probable tags of a whole track: the mean over its windows, each second counting once.
+        """Return the most probable tags of a whole clip.
+
+        The probabilities are means over the clip's windows in which every second counts once.
 
         Args:
-            audio: see `Tagger`.
-            top: how many; None for all.
-            merge_synonyms: whether names of one thing (vocal, vocals, voice, singing) become one entry with their
-                largest score; `keras_tagger.tags.SYNONYMS` lists them.
+            audio: The audio, as described for `Tagger`.
+            top: Number of tags to return; None for all.
+            merge_synonyms: Whether names of the same thing (vocal, vocals, voice, singing) become one entry with their
+                largest score; see `keras_tagger.tags.SYNONYMS`.
 
         Raises:
-            ModelError: `top` is below 1, or no whole number.
+            ModelError: If `top` is not a whole number of at least 1.
+
+        Example:
+            >>> tagger.tag("song.mp3", top=5)
         """
         _check_top(top)
         return make_tags(self.tags, self.scores(audio), self.info, top, merge_synonyms)
@@ -59,152 +72,158 @@ class Tagger(TrainedModel):
     def tag_files(
         self, sources: Iterable[AudioSource], top: int | None = 10, merge_synonyms: bool = False
     ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
-        """`tag` for many tracks, the next of which are decoded while the model sees the ones before.
+        """Tag many clips, decoding the next ones in the background.
 
         Args:
-            sources: audio, see `Tagger`.
-            top, merge_synonyms: as for `tag`.
+            sources: The clips, each as described for `Tagger`; taken one after the other as they are needed.
+            top: As for `tag`.
+            merge_synonyms: As for `tag`.
 
-        Yields:
-            Each source, in order, with its tags, or with the error of audio that cannot be used.
+        Returns:
+            An iterator over the sources, in order, each with its tags, or with the error if it cannot be decoded.
 
         Raises:
-            ModelError: `top` is below 1, or no whole number.
+            ModelError: If `sources` is a single file, or `top` is not a whole number of at least 1.
+
+        Example:
+            >>> for path, tags in tagger.tag_files(["a.mp3", "b.mp3"]):
+            ...     print(path, tags)
         """
         _check_top(top)
-        return self._tag_files(sources, top, merge_synonyms)
-
-    def _tag_files(
-        self, sources: Iterable[AudioSource], top: int | None, merge_synonyms: bool
-    ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
-        begun: deque[AudioSource] = deque()
-        windowing = self.model.windowing
-
-        def clips() -> Iterator[Iterator[Window]]:
-            for source in sources:
-                begun.append(source)
-                yield windowing.cut(source)
-
-        for scores in self.clip_scores(clips(), batch_size=1):
-            if isinstance(scores, np.ndarray):
-                yield begun.popleft(), make_tags(self.tags, scores.astype(np.float32), self.info, top, merge_synonyms)
-            else:
-                yield begun.popleft(), scores
+        if isinstance(sources, str | bytes | os.PathLike):
+            received = "the bytes of one" if isinstance(sources, bytes) else repr(os.fspath(sources))
+            raise ModelError(f"sources: expected several files, such as a list of paths. Received: {received}.")
+        clips = ((source, self.model.windowing.cut(source)) for source in sources)
+        found = accumulate_clips(clips, self._run("tags"), WindowMean, batch_size=1)
+        return (
+            (source, make_tags(self.tags, result.value.astype(np.float32), self.info, top, merge_synonyms))
+            if isinstance(result, WindowMean)
+            else (source, result)
+            for source, result in found
+        )
 
     def scores(self, audio: AudioSource) -> npt.NDArray[Any]:
-        """Probability of every tag, float32 [n_tags], in the order of `tags`."""
+        """Return the probability of every tag, float32 `[n_tags]`, in the order of `tags`.
+
+        Args:
+            audio: The audio, as described for `Tagger`.
+
+        Example:
+            >>> tagger.scores("song.mp3")[tagger.rows("guitar")]
+            array([0.81], dtype=float32)
+        """
         return self._mean(audio, "tags")
 
     def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
-        """The [CLS] vector after the encoder, float32 [D]: the mean over the track's windows."""
+        """Return an embedding of a clip: the encoder's output at [CLS], averaged over the clip's windows.
+
+        Args:
+            audio: The audio, as described for `Tagger`.
+
+        Returns:
+            float32 `[D]`, D being the width of the encoder.
+
+        Example:
+            >>> tagger.embed("song.mp3").shape
+            (64,)
+        """
         return self._mean(audio, "embedding")
 
     def taggram(self, audio: AudioSource, window_seconds: float = TAGGRAM_SECONDS) -> Heatmap:
-        """Every tag's probability over time, from short windows seen one by one (Pons and Serra 2019, musicnn).
+        """Return each tag's probability over time, from short windows that are scored one by one.
 
         Args:
-            audio: see `Tagger`.
-            window_seconds: length of the windows, rounded to whole tokens.
+            audio: The audio, as described for `Tagger`.
+            window_seconds: Length of a window, rounded to whole tokens; must be positive.
 
         Returns:
-            Heatmap [n_tags, windows]; `times` are the windows' centres. The last window is moved back to be full length
-            and its time is the centre of what is new in it.
+            Heatmap `[n_tags, windows]`; see `keras_tagger.explain.taggram`.
 
         Raises:
-            ModelError: the window is not longer than zero, or endless.
+            ModelError: If `window_seconds` is not a positive, finite number.
+
+        Example:
+            >>> tagger.taggram("song.mp3").top(5).plot()
         """
-        if not (window_seconds > 0 and math.isfinite(window_seconds)):
-            raise ModelError(f"window_seconds: expected a positive time. Received: {window_seconds!r}.")
-        token = self.model.token_samples
-        size = max(round(window_seconds * self.model.audio.sample_rate / token), 1) * token
-        values, times = [], []
-        weights: list[int] = []
-        rate = self.model.audio.sample_rate
-        for window, found in self._outputs(audio, ("tags",), size):
-            values.append(found["tags"])
-            times.append((sum(weights) + window.new_samples / 2) / rate)
-            weights.append(window.new_samples)
-        scores = np.average(values, axis=0, weights=weights)
-        return Heatmap(np.stack(values, axis=1), self.tags, np.array(times), "taggram", scores=scores)
+        return taggram(self, audio, window_seconds)
 
     def attention(self, audio: AudioSource) -> Attention:
-        """Attention weights of every layer and head; `Attention.heatmap` draws them as the paper does.
-
-        Up to one window, `weights` is float32 [layers, heads, T+1, T+1] (index 0 is [CLS]) and each row sums to one; a
-        longer clip has one such array per window.
-        """
-        windows = [
-            AttentionWindow(
-                window.start_sample / self.model.audio.sample_rate,
-                found["attention"],
-                self._new_tokens(window),
-            )
-            for window, found in self._outputs(audio, ("attention",))
-        ]
-        return Attention(tuple(windows), self.model.hop_seconds)
-
-    def contributions(self, audio: AudioSource, tags: Sequence[str] | None = None) -> Heatmap:
-        """Tag-wise contribution: each tag's probability if the last layer attended to that token only.
-
-        Won, Chun, Serra 2019, section 3.2, by the single-key formulation: one pass, not T+1. Long audio is seen window
-        by window and stitched.
+        """Return the attention weights of every layer and head.
 
         Args:
-            audio: see `Tagger`.
-            tags: rows wanted, in order; None for all.
+            audio: The audio, as described for `Tagger`.
 
         Returns:
-            Heatmap [n_tags, T], 0..1; `scores` are the tags' probabilities for the whole clip.
+            For a clip of up to one window, `weights` is float32 `[layers, heads, T+1, T+1]`; index 0 is [CLS], and each
+            row sums to one. A longer clip has one such array for each of its `windows`. `Attention.heatmap` gives the
+            heat map of the paper.
+
+        Example:
+            >>> tagger.attention("song.mp3").heatmap().plot()
+        """
+        windowing = self.model.windowing
+        windows = accumulate(audio, windowing, self._run("attention"), _AttentionWindows(windowing)).windows
+        return Attention(tuple(windows), self.model.hop_seconds)
+
+    def contributions(self, audio: AudioSource, tags: Sequence[str] | str | None = None) -> Heatmap:
+        """Return each tag's probability if the last layer attended to one moment only (Won, Chun, Serra 2019, 3.2).
+
+        This is the method "contributions" of `explain`. It takes one pass of the model, not one per moment.
+
+        Args:
+            audio: The audio, as described for `Tagger`.
+            tags: One tag, or the tags wanted, in order; None for all.
+
+        Returns:
+            Heatmap `[n_tags, T]`, values in 0..1; its `scores` are the tags' probabilities for the whole clip.
 
         Raises:
-            ModelError: a tag that the model does not have.
+            ModelError: If a tag does not exist.
+
+        Example:
+            >>> tagger.contributions("song.mp3", ["guitar"]).plot()
         """
-        rows = self.rows(tags)
-        values, scores, weights = [], [], []
-        for window, found in self._outputs(audio, ("tags", "contributions")):
-            values.append(found["contributions"][rows, -self._new_tokens(window) :])
-            scores.append(found["tags"][rows])
-            weights.append(window.new_samples)
-        stitched = np.concatenate(values, axis=1)
-        times = self.model.token_times(stitched.shape[1])
-        names = tuple(self.model.tags[i] for i in rows)
-        mean = np.average(scores, axis=0, weights=weights)
-        return Heatmap(stitched, names, times, "contributions", scores=mean)
+        return explain(self, audio, "contributions", tags)
 
     def explain(
         self, audio: AudioSource, method: str | None = None, tags: Sequence[str] | str | None = None, **options: Any
     ) -> Heatmap:
-        """Why a tag: its map over the clip by any method of `keras_tagger.explain.METHODS`.
+        """Explain why the model gives a clip its tags, by any method of `keras_tagger.explain.METHODS`.
 
         Args:
-            audio: see `Tagger`.
-            method: "contributions", "integrated_gradients", ...; the one that measured best where None
+            audio: The audio, as described for `Tagger`.
+            method: Name of the method, e.g. "integrated_gradients"; None for the one that measured best
                 (docs/explanations.md).
-            tags: rows wanted, in order, or one; None for all.
-            **options: of the method.
+            tags: One tag, or the tags wanted, in order; None for all.
+            **options: Options of the method.
 
         Returns:
-            Heatmap [n_tags, T], or [n_tags, F, T] with `frequencies` for methods over frequency; `scores` are the tags'
-            probabilities for the whole clip.
+            Heatmap `[n_tags, T]`, or `[n_tags, F, T]` with `frequencies` for methods over frequency. Its `scores` are
+            the tags' probabilities for the whole clip.
 
         Raises:
-            ModelError: a method, option or tag that there is not, or an impossible value; the sentence lists what is.
-        """
-        from keras_tagger.explain import DEFAULT_METHOD, explain
+            ModelError: If the method, an option or a tag does not exist, or the value of an option is out of range.
 
+        Example:
+            >>> tagger.explain("song.mp3", "occlusion", "guitar", patch_seconds=1.0).plot()
+        """
         return explain(self, audio, method or DEFAULT_METHOD, tags, **options)
 
-    def select(self, tags: Sequence[str], rename: Mapping[str, str] | None = None) -> Tagger:
-        """A tagger of some of the outputs, in the order given: the same body, with the head's columns of those tags.
+    def select(self, tags: Sequence[str] | str, rename: Mapping[str, str] | None = None) -> Tagger:
+        """Return a tagger with some of the tags: a copy of the model with fewer outputs.
 
-        With softmax outputs the probabilities are then among the kept ones.
+        With softmax outputs, the probabilities are then relative to the tags that are kept.
 
         Args:
-            tags: the outputs to keep.
-            rename: a kept tag to its new name.
+            tags: The tags to keep, in the order wanted.
+            rename: New names by the names of kept tags.
 
         Raises:
-            ModelError: a tag that the model does not have or that is given twice, none at all, or a new name twice.
+            ModelError: If a tag is unknown or repeated, `tags` is empty, or two tags would have the same name.
+
+        Example:
+            >>> tagger.select(["guitar", "piano"], rename={"guitar": "guitars"}).tags
+            ('guitars', 'piano')
         """
         from keras_tagger.models.music_tagger import MusicTagger
         from keras_tagger.models.transfer import copy_weights
@@ -225,99 +244,80 @@ class Tagger(TrainedModel):
         return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})
 
     def export(self, directory: str | os.PathLike[str]) -> Path:
-        """Write a SavedModel as the next free version below `directory`; see `keras_tagger.export.saved_model`."""
+        """Export a SavedModel for TensorFlow Serving; see `keras_tagger.export.export`.
+
+        Args:
+            directory: The model's base directory; the SavedModel becomes its next version.
+
+        Returns:
+            The path of the version.
+
+        Raises:
+            ModelError: If the directory cannot be written.
+
+        Example:
+            >>> tagger.export("exported")
+            PosixPath('exported/1')
+        """
         from keras_tagger.export.saved_model import export
 
         return export(self, directory)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a `.keras` file, whole or not at all; `keras_tagger.load` reads it."""
+        """Save a `.keras` file, atomically; `keras_tagger.load` reads it.
+
+        Args:
+            path: Path that ends in .keras.
+
+        Raises:
+            ModelError: If the path does not end in .keras.
+
+        Example:
+            >>> tagger.save("tagger.keras")
+        """
         from keras_tagger.storage.loading import save_model
 
         save_model(self, path)
 
     def clip_scores(
-        self, clips: Iterable[Iterator[Window]], batch_size: int = _WINDOWS_PER_BATCH
+        self, clips: Iterable[Iterator[Window]], batch_size: int = WINDOWS_PER_BATCH
     ) -> Iterator[npt.NDArray[Any] | AudioError | AudioNotFoundError]:
-        """Tags of clips that are given by their windows, which a thread takes while the model sees those before.
+        """Score clips that are given as windows, decoding the next ones in the background.
+
+        Args:
+            clips: The windows of each clip.
+            batch_size: Number of windows per batch of the model.
 
         Yields:
-            Of each clip, in order, float64 [n_tags], the mean over its windows by their `new_samples`; or the error
-            that its windows raised.
+            For each clip, in order, its tag probabilities, float64 `[n_tags]`, averaged over the windows by their
+            `new_samples`; or the error that its windows raised.
+
+        Example:
+            >>> clips = (tagger.model.windowing.cut(path) for path in paths)
+            >>> scores = list(tagger.clip_scores(clips))
         """
-        places: deque[int] = deque()
-        failed: dict[int, AudioError | AudioNotFoundError] = {}
-        n_begun = done = weight = 0
-        total: Any = 0.0
+        keyed = ((None, clip) for clip in clips)
+        for _, result in accumulate_clips(keyed, self._run("tags"), WindowMean, batch_size):
+            yield result.value if isinstance(result, WindowMean) else result
 
-        def windows() -> Iterator[Window]:
-            nonlocal n_begun
-            for index, clip in enumerate(clips):
-                n_begun = index + 1
-                try:
-                    for window in clip:
-                        places.append(index)
-                        yield window
-                except (AudioError, AudioNotFoundError) as error:
-                    failed[index] = error
-
-        def ended(before: int) -> Iterator[npt.NDArray[Any] | AudioError | AudioNotFoundError]:
-            nonlocal total, weight, done
-            while done < before:
-                yield failed.pop(done) if done in failed else total / weight
-                total, weight, done = 0.0, 0, done + 1
-
-        for window, found in self._analyzed(read_ahead(windows(), _WINDOWS_PER_BATCH), ("tags",), batch_size):
-            yield from ended(places.popleft())
-            total = total + found["tags"].astype(np.float64) * window.new_samples
-            weight += window.new_samples
-        yield from ended(n_begun)
-
-    def _outputs(
-        self, audio: AudioSource, outputs: tuple[str, ...], window_samples: int | None = None
-    ) -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
-        """Each window of a track with its outputs."""
-        size = window_samples or self.model.window_samples
-        windows = Windowing(self.model.audio.sample_rate, size, self.model.token_samples).cut(audio)
-        if isinstance(audio, tuple):
-            return self._analyzed(windows, outputs, _WINDOWS_PER_BATCH)
-        # Decoding takes longer than the model, so small batches, which follow it closely, are fastest.
-        return self._analyzed(read_ahead(windows), outputs, max(self.model.window_samples // size, 1))
-
-    def _analyzed(
-        self, windows: Iterator[Window], outputs: tuple[str, ...], batch_size: int
-    ) -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
-        """Each window with its outputs; windows of one length go through the model in batches."""
-        batch: list[Window] = []
-
-        def run() -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
-            if batch:
-                found = self.model.analyze(np.stack([window.waveform for window in batch]), outputs)
-                arrays = {name: value.numpy() for name, value in found.items()}
-                for index, window in enumerate(batch):
-                    yield window, {name: value[index] for name, value in arrays.items()}
-                batch.clear()
-
-        for window in windows:
-            if batch and len(batch[0].waveform) != len(window.waveform):
-                yield from run()
-            batch.append(window)
-            if len(batch) == batch_size:
-                yield from run()
-        yield from run()
+    def _run(self, output: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+        return lambda waveforms: self.model.analyze(waveforms, (output,))[output].numpy()
 
     def _mean(self, audio: AudioSource, output: str) -> npt.NDArray[Any]:
-        total: Any = 0.0
-        weight = 0
-        for window, found in self._outputs(audio, (output,)):
-            total = total + found[output].astype(np.float64) * window.new_samples
-            weight += window.new_samples
-        return (total / weight).astype(np.float32)
+        return accumulate(audio, self.model.windowing, self._run(output), WindowMean()).value.astype(np.float32)
 
-    def _new_tokens(self, window: Window) -> int:
-        # A whole window has as many tokens as the stretch it stands for; a clip shorter than that, those it makes.
-        whole = -(-window.new_samples // self.model.token_samples)
-        return min(whole, self.model.n_tokens(len(window.waveform)))
+
+class _AttentionWindows:
+    """Accumulates the attention weights of a clip's windows."""
+
+    def __init__(self, windowing: Windowing) -> None:
+        self.windows: list[AttentionWindow] = []
+        self._windowing = windowing
+
+    def add(self, window: Window, weights: npt.NDArray[Any], /) -> None:
+        times = self._windowing.token_times(weights.shape[-1] - 1)
+        n_new = int(np.count_nonzero(self._windowing.is_new(window, times)))
+        self.windows.append(AttentionWindow(window.start_sample / self._windowing.sample_rate, weights, n_new))
 
 
 def _check_top(top: int | None) -> None:
@@ -326,7 +326,21 @@ def _check_top(top: int | None) -> None:
 
 
 def load(source: str | os.PathLike[str]) -> Tagger:
-    """Load a tagger from a pretrained name, a run directory or a `.keras` file; see `storage.loading.load_model`."""
+    """Load a tagger.
+
+    Nothing in a file is executed. Inference is in float32.
+
+    Args:
+        source: A name of `keras_tagger.pretrained()`, a run directory, or a `.keras` file. A name always means the
+            weights of the package; write `./compact` or pass a `Path` for a file or directory of that name.
+
+    Raises:
+        ModelNotFoundError: If there is no such name or path.
+        ModelError: If the path is not a keras_tagger model.
+
+    Example:
+        >>> load("compact").tag("song.mp3")
+    """
     from keras_tagger.storage.loading import load_model
 
     found = load_model(source)
@@ -339,7 +353,21 @@ def import_checkpoint(
     tags: str | os.PathLike[str] | Sequence[str],
     out: str | os.PathLike[str] | None = None,
 ) -> Tagger:
-    """Load one of the authors' PyTorch checkpoints; see `storage.pytorch.checkpoint.read_checkpoint`."""
+    """Load a PyTorch checkpoint of the papers' authors, without PyTorch and without running code from the file.
+
+    Args:
+        path: A file written by `torch.save` (.pth, .pt, .ckpt).
+        architecture: "won2019", "won2019_raw", "won2020" or "won2021".
+        tags: Names of the outputs in order, a text file with one name per line, or "mtat", "msd" or "jamendo".
+        out: A new run directory to write, which `load` reads; None to write nothing.
+
+    Raises:
+        ModelNotFoundError: If the file does not exist.
+        ModelError: If the file is damaged, unsafe or of another model, the number of tags is wrong, or `out` exists.
+
+    Example:
+        >>> import_checkpoint("best_model.pth", "won2021", "tags.txt").tag("song.mp3")
+    """
     from keras_tagger.storage.pytorch.checkpoint import read_checkpoint
 
     found = read_checkpoint(path, architecture, tags, out)

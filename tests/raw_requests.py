@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import grpc
 import pytest
 import tensorflow as tf
@@ -45,3 +48,13 @@ def refusal(call, *args, **kwargs):
 
 def as_numpy(response):
     return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until a condition holds, and fail the test if it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"expected the condition to hold within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""A gRPC server whose answers a test writes, for what the real one does only now and then: refusals, swaps, delays."""
+"""A gRPC server whose answers a test writes, for rare behaviour of real servers: refusals, new versions, delays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[[int, predict_pb2.PredictRequest, grpc.ServicerContext], Any]
 
 
 class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Calls `answer(number of the request from 0, request, context)`, which gives outputs and a version."""
+    """Calls `answer(number of the request, from 0; request; context)`, which returns outputs and a version."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -40,12 +40,12 @@ def scripted_server(answer: Answer, port: int = 0, credentials: Any = None) -> I
     )
     servicer = Scripted(answer)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
-    # Not "localhost", which has two addresses: a port that is free on one may be another server's on the other.
+    # Not "localhost", which has two addresses: a port that is free on one may be taken on the other.
     address = f"127.0.0.1:{port}"
     bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
     try:
-        # Certificates are of "localhost".
+        # A secure channel checks the name in the address, so this is a name.
         yield f"{'localhost' if credentials else '127.0.0.1'}:{bound}", servicer
     finally:
         server.stop(0).wait()

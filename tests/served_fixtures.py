@@ -68,16 +68,21 @@ def music():
 
 
 @pytest.fixture(scope="session")
-def contract(music, tmp_path_factory):
+def music_base(music, tmp_path_factory):
+    """The folder of its export."""
+    return music.export(tmp_path_factory.mktemp("music")).parent
+
+
+@pytest.fixture(scope="session")
+def contract(music_base, tmp_path_factory):
     """A server of our model and of an unrelated one with two versions and a label, over gRPC and REST."""
     folder = tmp_path_factory.mktemp("contract")
-    ours = music.export(folder / "ours").parent
     for version in (1, 2):
         unrelated.save(folder, version)
     config = folder / "models.config"
     config.write_text(f"""
         model_config_list {{
-          config {{ name: "ours" base_path: "{ours}" model_platform: "tensorflow" }}
+          config {{ name: "ours" base_path: "{music_base}" model_platform: "tensorflow" }}
           config {{
             name: "other"
             base_path: "{folder}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap, shorten
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 
 
 def rows(**changes) -> Heatmap:
@@ -54,7 +56,7 @@ def test_fields_become_arrays_in_row_order():
         ({"values": np.zeros((3, 2, 4)), "frequencies": [200.0, 100.0]}, "frequencies.*increasing"),
         ({"tags": ["rock", "rock", "loud"]}, r"different names.*\['rock'\]"),
         ({"scores": [0.1, 0.2]}, r"one score for each of 3.*\(2,\)"),
-        ({"scores": {"rock": 0.1, "loud": 0.2}}, r"none for \['guitar'\]"),
+        ({"scores": {"rock": 0.1, "loud": 0.2}}, r"no score for \['guitar'\]"),
     ],
 )
 def test_fields_that_disagree_are_refused(changes, words):
@@ -101,22 +103,9 @@ def test_relative_divides_each_row_by_its_largest_magnitude():
     np.testing.assert_array_equal(heatmap.relative().values, [[0.25, -1], [1, 0.5], [0, 0]])
 
 
-@pytest.mark.parametrize(
-    ("name", "limit", "expected"),
-    [
-        ("rock", 4, "rock"),
-        ("abcdefghij", 10, "abcdefghij"),
-        ("abcdefghij", 9, "abcd…ghij"),
-        ("abcdefghij", 8, "abcd…hij"),
-        # No space beside the ellipsis.
-        ("one two three", 9, "one…hree"),
-        ("abcdefgh ijk", 9, "abcd…ijk"),
-    ],
-)
-def test_long_names_lose_their_middle(name, limit, expected):
-    assert shorten(name, limit) == expected
-    heatmap = Heatmap([[0.5]], (name,), [1.0], "taggram", scores=[0.25])
-    assert heatmap.labels(limit) == [f"{expected}  0.25"]
+def test_labels_are_short_names_with_scores():
+    assert rows().labels() == ["rock  0.90", "guitar  0.30", "loud  0.60"]
+    assert rows(scores=None).labels(4) == ["rock", "gu…r", "loud"]
 
 
 def test_to_dict_survives_json_with_non_finite_numbers_as_null():
@@ -132,71 +121,7 @@ def test_to_dict_survives_json_with_non_finite_numbers_as_null():
     }
 
 
-# Heatmap.plot
-
-
-def test_plot_spans_the_true_time_of_uneven_columns():
-    ax = rows(times=[0.5, 1.5, 2.5, 4.5]).plot()
-    mesh = ax.collections[0]
-    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0, 1, 2, 3.5, 5.5])
-    assert ax.get_xlim() == (0.0, 5.5)
-    assert ax.get_xlabel() == "time (s)"
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
-        "rock  0.90",
-        "guitar  0.30",
-        "loud  0.60",
-    ]
-    top_of_first, bottom_of_last = ax.transData.transform([(0, 0), (0, 3)])[:, 1]
-    assert top_of_first > bottom_of_last
-    np.testing.assert_allclose(mesh.get_array()[1], [0.8, 0.6, 0.4, 0.2], rtol=1e-6)
-    assert (mesh.norm.vmin, mesh.norm.vmax) == (0.0, pytest.approx(0.8))
-    assert "contributions" in [other.get_ylabel() for other in ax.figure.axes]
-
-
-def test_plot_of_one_column_starts_at_zero():
-    assert Heatmap([[0.5]], ("a",), [4.0], "taggram").plot().get_xlim() == (0.0, 8.0)
-
-
-def test_plot_averages_columns_beyond_the_screen():
-    times = np.arange(2500) + 0.5
-    mesh = Heatmap(times[None], ("a",), times, "taggram").plot().collections[0]
-    drawn = mesh.get_array()[0]
-    assert len(drawn) == 834
-    np.testing.assert_allclose(drawn[:2], [1.5, 4.5])
-    assert drawn[-1] == 2499.5
-    np.testing.assert_allclose(mesh.get_coordinates()[0, [0, 1, -2, -1], 0], [0, 3, 2499, 2500])
-
-
-def test_plot_grows_with_rows_so_that_names_do_not_overlap():
-    n = 50
-    ax = Heatmap(np.ones((n, 2)), [f"tag ${i}$" for i in range(n)], [0.5, 1.5], "contributions").plot()
-    ax.figure.draw_without_rendering()
-    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
-    assert len(boxes) == n
-    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
-    assert min(box.x0 for box in boxes) >= 0
-
-
-def test_plot_over_frequency_has_a_panel_a_row_in_hz_spaced_in_mels():
-    frequencies = np.array([50.0, 500.0, 1000.0, 4000.0, 7800.0])
-    values = np.arange(30.0).reshape(2, 5, 3)
-    top = Heatmap(values, ("a", "b"), [0.5, 1.5, 2.5], "gradients", frequencies).plot()
-    panels = [ax for ax in top.figure.axes if ax.get_title(loc="left")]
-    assert [ax.get_title(loc="left") for ax in panels] == ["a", "b"]
-    assert [label.get_text() for label in top.get_yticklabels()] == ["100", "500", "1k", "2k", "4k", "8k"]
-    np.testing.assert_array_equal(panels[1].collections[0].get_array(), values[1])
-    # 1 kHz is 1000 mel and 8 kHz 2840 mel (HTK): the axis goes from 0 Hz to the edge above 7800 Hz.
-    low, middle, high = top.transAxes.inverted().transform(top.transData.transform([(0, 0), (0, 1000), (0, 9700)]))[
-        :, 1
-    ]
-    assert low == pytest.approx(0)
-    assert high == pytest.approx(1)
-    assert middle == pytest.approx(1000 / (2595 * np.log10(1 + 9700 / 700)), abs=1e-4)
-
-
-def test_plot_of_signed_values_is_symmetric_about_zero():
-    mesh = Heatmap([[1.0, -4.0]], ("a",), [0.0, 1.0], "gradients").plot().collections[0]
-    assert (mesh.norm.vmin, mesh.norm.vmax) == (-4, 4)
+# Drawing
 
 
 def test_plot_draws_into_given_axes():
@@ -206,12 +131,6 @@ def test_plot_draws_into_given_axes():
     over_frequency = Heatmap(np.ones((2, 2, 2)), ("a", "b"), [0, 1], "gradients", [1, 2])
     with pytest.raises(ModelError, match="Received: 2"):
         over_frequency.plot(ax)
-
-
-def test_plot_of_nothing_finite_does_not_fail():
-    ax = Heatmap(np.full((1, 3), np.nan), ("a",), [0, 1, 2], "taggram").plot()
-    ax.figure.draw_without_rendering()
-    assert ax.collections[0].norm.vmax == 1.0
 
 
 def test_save_writes_a_png_and_nothing_else(tmp_path):
@@ -233,6 +152,36 @@ def test_import_is_light_and_drawing_leaves_pyplot_alone(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Notebooks
+
+
+def test_representations_are_one_line():
+    assert repr(rows()) == "Heatmap(contributions: 3 rows, 4 columns, 0.50 to 3.50 s)"
+    spectrum = Heatmap(np.ones((1, 2, 1)), ("a",), [1.0], "gradients", [1.0, 2.0])
+    assert repr(spectrum) == "Heatmap(gradients: 1 row, 2 bands, 1 column, 1.00 to 1.00 s)"
+    first, second = window(0.0, 4, seed=3), window(0.25, 2, seed=4)
+    assert repr(second) == "AttentionWindow(2 layers, 3 heads, 4 tokens, 2 new, from 0.25 s)"
+    attention = Attention((first, second), hop_seconds=0.1)
+    assert repr(attention) == "Attention(2 layers, 3 heads, 6 tokens in 2 windows, 0.05 to 0.60 s)"
+
+
+def shown(value) -> tuple[np.ndarray, str]:
+    """The picture and its alternative text in what a notebook shows."""
+    (found,) = re.findall(r'^<img src="data:image/png;base64,([^"]+)" alt="([^"]+)">$', value._repr_html_())
+    return imread(io.BytesIO(base64.b64decode(found[0]))), found[1]
+
+
+def test_a_notebook_shows_the_picture():
+    picture, text = shown(rows(method='"<b>"'))
+    assert picture.shape[1] == 1000
+    assert len(np.unique(picture.reshape(-1, 4), axis=0)) > 8
+    assert text == "&quot;&lt;b&gt;&quot;: 3 rows, 4 columns, 0.50 to 3.50 s"
+    attention = Attention((window(0.0, 4, seed=1),), hop_seconds=0.1)
+    picture, text = shown(attention)
+    assert text == "attention: 2 rows, 4 columns, 0.05 to 0.35 s"
+    np.testing.assert_array_equal(picture, shown(attention.heatmap("all"))[0])
 
 
 # Attention

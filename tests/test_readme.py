@@ -1,4 +1,4 @@
-"""The README's commands and code, run in order in one folder as a reader would."""
+"""The commands and code of the README and the guides, run in order as a reader would, a folder per page."""
 
 from __future__ import annotations
 
@@ -18,19 +18,41 @@ ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "keras_tagger" / "clips"
 
 
-def blocks() -> list[tuple[str, str]]:
-    return re.findall(r"^```(bash|python)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+# What each page runs: its `keras-tagger` commands in order, and how many Python blocks.
+PAGES: dict[str, tuple[list[str], int]] = {
+    "README.md": (["tag", "tag", "fit", "tag", "export", "serve", "request", "explain"], 2),
+    "docs/getting_started.md": (["tag", "tag"], 2),
+    "docs/guides/fit.md": (
+        ["data", "fit", "tag", "evaluate", "fit", "tensorboard", "evaluate", "evaluate", "compare"],
+        1,
+    ),
+    "docs/guides/serve.md": (["export", "serve", "request", "request"], 2),
+    "docs/guides/explain.md": (["explain", "explain", "explain"], 3),
+    "docs/gallery.md": ([], 1),
+}
+PICTURES = {
+    "README.md": ["served.png"],
+    "docs/guides/fit.md": ["contributions.png", "attention.png"],
+    "docs/guides/serve.md": ["served.png"],
+    "docs/guides/explain.md": ["guitar.png", "contributions.png", "attention.png", "taggram.png", "ten_seconds.png"],
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(bash|python)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-def test_the_readme_works(tmp_path):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_works(page, tmp_path):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     for tag, names in {"calm": ("ambient_strings", "flute_solo"), "loud": ("rock_guitar_war", "techno_dance")}.items():
         (tmp_path / "my_music" / tag).mkdir(parents=True)
         for name in names:
             shutil.copy(CLIPS / f"{name}.ogg", tmp_path / "my_music" / tag)
-    shutil.copy(CLIPS / "jazz_vibes.ogg", tmp_path / "song.mp3")
+    for name in ("song.mp3", "one.mp3", "two.mp3"):
+        shutil.copy(CLIPS / "jazz_vibes.ogg", tmp_path / name)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -39,7 +61,7 @@ def test_the_readme_works(tmp_path):
     background = []
     ran = []
     try:
-        for language, text in blocks():
+        for language, text in blocks(page):
             text = text.replace("8500", str(port))
             if language == "python":
                 subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, check=True)
@@ -61,24 +83,10 @@ def test_the_readme_works(tmp_path):
         for process in background:
             process.terminate()
             process.wait(timeout=60)
-    assert ran == [
-        "tag",
-        "tag",
-        "explain",
-        "explain",
-        "data",
-        "fit",
-        "tag",
-        "evaluate",
-        "fit",
-        "export",
-        "serve",
-        "request",
-        "request",
-        "tensorboard",
-    ]
-    assert "python" in [language for language, _ in blocks()]
-    for picture in ("contributions.png", "attention.png"):
+    expected, n_python = PAGES[page]
+    assert ran == expected
+    assert [language for language, _ in blocks(page)].count("python") == n_python
+    for picture in PICTURES.get(page, ()):
         from matplotlib.image import imread
 
         pixels = imread(tmp_path / picture)
@@ -98,7 +106,7 @@ def wait_for(port: int, seconds: float = 120) -> None:
 
 
 def tensorboard_shows(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start TensorBoard as the README does, and ask it for the pictures of the runs."""
+    """Start TensorBoard as the guide does, and ask it for the pictures of the runs."""
     import json
     import urllib.request
 

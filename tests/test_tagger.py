@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 import tiny
-from keras_tagger import audio
+from keras_tagger.audio.windows import Window, Windowing
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError, ModelNotFoundError
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import TagInfo
@@ -27,10 +27,10 @@ CLIP = noise(int(3.3 * WINDOW), seed=8)
 SHORT = noise(9000, seed=9)
 
 
-def windows(tagger: Any, wave: np.ndarray, size: int = WINDOW) -> list[tuple[audio.Window, dict[str, np.ndarray]]]:
+def windows(tagger: Any, wave: np.ndarray, size: int = WINDOW) -> list[tuple[Window, dict[str, np.ndarray]]]:
     return [
         (window, {name: value[0].numpy() for name, value in tagger.model.analyze(window.waveform[None]).items()})
-        for window in audio.windows((wave, RATE), RATE, size, TOKEN)
+        for window in Windowing(RATE, size, TOKEN).cut((wave, RATE))
     ]
 
 
@@ -181,6 +181,41 @@ def test_files_are_tagged_as_they_are_taken(tagger: Any) -> None:
 
 def test_no_files(tagger: Any) -> None:
     assert list(tagger.tag_files([])) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "received"),
+    [("song.wav", r"'song\.wav'"), (Path("a/song.wav"), r"'a/song\.wav'"), (b"RIFF", "the bytes of one")],
+)
+def test_a_single_file_is_not_several(tagger: Any, source: Any, received: str) -> None:
+    with pytest.raises(ModelError, match=f"sources: expected several files, .* Received: {received}\\."):
+        tagger.tag_files(source)
+
+
+def test_clips_given_as_windows_are_scored_together(tagger: Any) -> None:
+    """Clips of several, one and too little audio share batches; scores and errors keep their places."""
+
+    def broken() -> Any:
+        yield Window(0, CLIP[:WINDOW], WINDOW)
+        raise AudioError("Expected a whole file. Received: half.")
+
+    def clips() -> Any:
+        yield tagger.model.windowing.cut((CLIP, RATE))
+        yield broken()
+        yield tagger.model.windowing.cut((SHORT, RATE))
+        yield tagger.model.windowing.cut("missing.wav")
+        # Windows that all count the same, as `evenly_spaced` cuts them.
+        yield iter([Window(0, CLIP[:WINDOW], 1), Window(WINDOW, CLIP[WINDOW : 2 * WINDOW], 1)])
+
+    for batch_size in (1, 3, 8):
+        whole, half, short, missing, spaced = tagger.clip_scores(clips(), batch_size)
+        np.testing.assert_allclose(whole, tagger.scores((CLIP, RATE)), atol=1e-6)
+        np.testing.assert_allclose(short, tagger.scores((SHORT, RATE)), atol=1e-6)
+        assert isinstance(half, AudioError)
+        assert isinstance(missing, AudioNotFoundError)
+        parts = [tagger.scores((CLIP[start : start + WINDOW], RATE)) for start in (0, WINDOW)]
+        np.testing.assert_allclose(spaced, np.mean(parts, axis=0), atol=1e-6)
+        assert whole.dtype == np.float64
 
 
 def test_taggram_is_the_tags_of_short_windows(tagger: Any) -> None:

@@ -1,8 +1,11 @@
-"""Tags: order, thresholds, evidence, synonyms, and the text they are kept in."""
+"""Tags: order, entries, thresholds, evidence, synonyms, and the text they are kept in."""
 
 from __future__ import annotations
 
 import json
+import sys
+import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,9 @@ from keras_tagger.errors import ModelError
 from keras_tagger.tags import (
     SYNONYMS,
     TagInfo,
+    Tags,
+    TagScore,
+    UnknownTagError,
     info_from_json,
     info_to_json,
     make_tags,
@@ -34,11 +40,103 @@ def test_best_first_with_thresholds_and_evidence() -> None:
     tags = make_tags(NAMES, SCORES, INFO, None, False)
     assert tags.names == ("harp", "guitar", "vocals", "voice", "woman")
     np.testing.assert_array_equal(tags.scores, SCORES[[3, 0, 2, 1, 4]])
+    assert tags.present is not None
+    assert tags.heard is not None
     # 0.1 as float32 is a little more than 0.1: a score at its threshold is present.
     assert tags.present.tolist() == [True, False, False, True, True]
     assert tags.heard.tolist() == [False, True, True, True, True]
     top = make_tags(NAMES, SCORES, INFO, 2, False)
-    assert (top.names, top.present.tolist(), top.heard.tolist()) == (("harp", "guitar"), [True, False], [False, True])
+    assert [(tag.name, tag.present, tag.heard) for tag in top] == [("harp", True, False), ("guitar", False, True)]
+
+
+@pytest.fixture
+def tags() -> Tags:
+    return make_tags(NAMES, SCORES, INFO, None, False)
+
+
+def test_a_sequence_of_entries(tags: Tags) -> None:
+    assert len(tags) == 5
+    assert tags[0] == TagScore("harp", pytest.approx(0.9), True, False)
+    assert tags[-1].name == "woman"
+    assert tags["guitar"] == tags[1] == TagScore("guitar", pytest.approx(0.7), False, True)
+    assert float(tags["guitar"]) == tags["guitar"].score == float(SCORES[0])
+    assert [entry.name for entry in tags if entry.present] == ["harp", "voice", "woman"]
+    assert [entry.score for entry in tags] == tags.scores.tolist()
+    assert "guitar" in tags
+    assert "kazoo" not in tags
+    assert tags[1] in tags
+    assert TagScore("guitar", 0.5) not in tags
+    assert list(reversed(tags))[0] == tags[4]
+
+
+def test_a_slice_is_tags(tags: Tags) -> None:
+    some = tags[1:3]
+    assert isinstance(some, Tags)
+    assert some.names == ("guitar", "vocals")
+    assert list(some) == [tags[1], tags[2]]
+    assert list(tags[9:]) == []
+
+
+def test_a_tag_that_is_not_there(tags: Tags) -> None:
+    with pytest.raises(KeyError) as caught:
+        tags["kazoo"]
+    assert isinstance(caught.value, UnknownTagError)
+    assert isinstance(caught.value, ModelError)
+    text = "expected one of the tags harp, guitar, vocals, voice, woman. Received: 'kazoo'."
+    assert str(caught.value) == text
+    with pytest.raises(IndexError):
+        tags[5]
+
+
+def test_thresholds_that_nobody_knows() -> None:
+    tags = make_tags(NAMES, SCORES, None, None, True)
+    assert tags.names == ("harp", "guitar", "vocals", "woman")
+    assert (tags.present, tags.heard) == (None, None)
+    assert tags["harp"] == TagScore("harp", pytest.approx(0.9), None, None)
+    assert tags[:1].present is None
+    assert "present" not in tags._repr_html_()
+
+
+def test_texts_and_tables(tags: Tags) -> None:
+    assert str(tags) == "harp 0.90, guitar 0.70, vocals 0.60, voice 0.40, woman 0.10"
+    assert repr(tags) == "Tags(harp 0.90, guitar 0.70, vocals 0.60, ... 5 in all)"
+    assert repr(tags[:1]) == "Tags(harp 0.90)"
+    assert list(tags.to_dict().items())[:2] == [("harp", float(SCORES[3])), ("guitar", float(SCORES[0]))]
+    odd = make_tags(["<b>&"], np.ones(1), {"<b>&": TagInfo(has_evidence=False)}, None, False)
+    table = odd._repr_html_()
+    assert "&lt;b&gt;&amp;</td><td>1.000</td>" in table
+    assert ">present, not heard in training</td>" in table
+    assert "<b>" not in table
+    assert "color" not in table
+
+
+def test_to_dataframe_has_a_column_for_each_field(tags: Tags, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pandas is not among the dependencies: the arguments are those of its DataFrame.
+    module = types.ModuleType("pandas")
+    module.DataFrame = lambda data, columns: (data, columns)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pandas", module)
+    data, columns = tags[:1].to_dataframe()
+    assert columns == ["name", "score", "present", "heard"]
+    assert data == [{"name": "harp", "score": pytest.approx(0.9), "present": True, "heard": False}]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_dataframe needs pandas. Install it with: pip install pandas"):
+        tags.to_dataframe()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (lambda tags: tags.as_dict(), "to_dict()", {"harp": float(SCORES[3])}),
+        (lambda tags: list(tags.items()), "to_dict().items()", [("harp", float(SCORES[3]))]),
+        (lambda tags: list(tags.keys()), "names", ["harp"]),
+        (lambda tags: list(tags.values()), "scores", [float(SCORES[3])]),
+    ],
+)
+def test_deprecated_names(tags: Tags, old: Callable[[Tags], Any], new: str, expected: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=r"is deprecated; use Tags\.") as caught:
+        assert old(tags[:1]) == expected
+    assert str(caught[0].message).endswith(f"use Tags.{new}.")
+    assert caught[0].filename == __file__
 
 
 def test_merged_is_the_largest_under_one_of_the_names() -> None:

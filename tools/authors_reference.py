@@ -1,14 +1,14 @@
-"""Run the authors' own code, from a checkout of theirs, and write what it computes: a part of compare_authors.py.
+"""Run the authors' own code from a checkout and write its results; compare_authors.py calls this program.
 
-It runs where PyTorch, torchaudio, einops and librosa are, which this package does not need, and imports nothing of this
-package. The model has random weights, and batch norms the statistics of the clips given::
+It needs PyTorch, torchaudio, einops and librosa, which this package does not need, and imports nothing of this package.
+The model has random weights, and its batch norms have the statistics of the given clips::
 
     python tools/authors_reference.py --architecture won2021 --repo CHECKOUT --waveforms clips.npz --out_dir DIR
 
 clips.npz holds "waveforms", float32 [clips, samples] at the model's rate. DIR gets checkpoint.pth and reference.npz:
-"spectrograms" [clips, frames, mels] and "probabilities" [clips, tags]. With --small the model is narrow, as the golden
-data of the tests are. --saved chooses how the checkpoint is written: as the authors' training writes it, behind
-DataParallel in the format before PyTorch 1.6, or by Lightning beside a teacher.
+"spectrograms" [clips, frames, mels] and "probabilities" [clips, tags]. With --small the model is narrow, as for the
+golden data of the tests. --saved chooses the form of the checkpoint: plain as the authors' training writes it, with
+DataParallel in the format before PyTorch 1.6, or from Lightning with a teacher.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ BATCH = 4
 
 
 def main() -> None:
-    """The program."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", required=True, choices=sorted(MAKERS))
     parser.add_argument("--repo", required=True, help="the authors' checkout")
     parser.add_argument("--waveforms", required=True, help="an .npz file with waveforms [clips, samples]")
-    parser.add_argument("--out_dir", required=True)
+    parser.add_argument("--out_dir", "--out-dir", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--double", action="store_true", help="compute in float64")
     parser.add_argument("--small", action="store_true", help="a narrow model")
@@ -72,7 +72,7 @@ def _save(state: Any, path: Path, how: str) -> None:
 
 
 def _pool_of_any_height() -> None:
-    """Let a max-pooling be higher than its input, as in the PyTorch that won2019 was written for."""
+    """Allow a max-pooling larger than its input, as the PyTorch version that won2019 was written for did."""
     import torch.nn.functional as functional
 
     pool = functional.max_pool2d
@@ -87,7 +87,7 @@ def _pool_of_any_height() -> None:
 
 
 def _randomise(model: Any, inputs: Any) -> None:
-    """Norms off their neutral start, batch norms with the clips' statistics, outputs that spread over 0..1."""
+    """Randomise norms, give batch norms the clips' statistics, and spread the outputs over 0..1."""
     import torch
 
     norms = [module for module in model.modules() if hasattr(module, "running_mean")]
@@ -97,7 +97,7 @@ def _randomise(model: Any, inputs: Any) -> None:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0.0, 0.1)
         for norm in norms:
-            # None: the mean over all batches seen.
+            # None means an average over all batches.
             norm.momentum = None
         model.train()
         for start in range(0, len(inputs), BATCH):
@@ -121,7 +121,7 @@ def _won2019(front: str, repo: str, small: bool, n_samples: int) -> tuple[Any, A
             return torch.from_numpy(waveforms), np.zeros([len(waveforms), 0, 0], np.float32)
         import librosa
 
-        # As preprocessing/mtat/preprocess.py calls librosa (0.6, which reflected), then training's cut to whole tokens.
+        # As in preprocessing/mtat/preprocess.py with librosa 0.6, which reflected; training then cuts to whole tokens.
         settings = {"sr": 16000, "n_fft": 512, "hop_length": 256, "n_mels": 96}
         decibels = [
             librosa.amplitude_to_db(librosa.feature.melspectrogram(y=wave, pad_mode="reflect", **settings))
@@ -140,7 +140,7 @@ def _won2020(repo: str, small: bool, n_samples: int) -> tuple[Any, Any]:
 
     model = code.CNNSA(n_channels=8 if small else 128, n_class=5 if small else 50)
     if small:
-        # Its constructor has the encoder's width written in.
+        # Its constructor hard-codes the encoder's width.
         settings = code.BertConfig(
             vocab_size=16, hidden_size=16, num_hidden_layers=2, num_attention_heads=8, intermediate_size=24
         )
@@ -159,7 +159,7 @@ def _won2021(repo: str, small: bool, n_samples: int) -> tuple[Any, Any]:
 
 
 def _through(spectrogram: Any, decibels: Any, waveforms: np.ndarray) -> tuple[Any, np.ndarray]:
-    """The waveforms, and what the model's own first two modules make of them."""
+    """Return the waveforms, and their spectrograms by the model's own first two modules."""
     import torch
 
     inputs = torch.from_numpy(waveforms)

@@ -1,14 +1,13 @@
-"""Speed and memory of keras_tagger beside musicnn 0.1.0, on the same clips in one run.
+"""Measure speed and memory of keras_tagger and musicnn 0.1.0 on the same clips, in one run.
 
     python tools/benchmark.py
 
-writes docs/benchmarks.md, which says what is compared with what. The clips are those that the package ships, repeated
-to 30 s and written as mp3. musicnn is `tools/pretrain/teacher.py`'s: the published weights in a Keras model, its front
-end in librosa, its patches of 3 s that follow each other. Run it on a machine that does nothing else; it takes about a
-quarter of an hour on two cores.
+writes docs/benchmarks.md, which says what is compared. The clips are those in the package, repeated to 30 s and written
+as mp3. musicnn is the one of `tools/pretrain/teacher.py`: the published weights in a Keras model, with a librosa
+front-end and consecutive patches of 3 s. Run it on an idle machine; it takes about 15 minutes on two cores.
 
-Each measurement is a process of its own (--task), bound to its cores by `taskset`, with threads to match, before any
-library is loaded. Linux only. Not part of the package.
+Each measurement runs in a process of its own (--task). `taskset` binds the process to its cores, and the numbers of
+threads are set to match before any library is loaded. Linux only. Not part of the package.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from absl import app, flags
-from tqdm import tqdm
 
 from keras_tagger.errors import KerasTaggerError
+from keras_tagger.progress import progress_bar
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000
@@ -51,14 +50,18 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; the tests import this module beside others that have their own."""
-    flags.DEFINE_string("model", "compact", "What keras_tagger runs: a name, a run directory or a .keras file.")
-    flags.DEFINE_integer("repeats", 15, "Timings of each stage.", lower_bound=2)
-    flags.DEFINE_integer("process_repeats", 5, "Processes for each peak memory and each cold start.", lower_bound=2)
+    """Define the program's flags, except when a test imports this module."""
+    flags.DEFINE_string(
+        "model", "compact", "keras_tagger's model: a pretrained name, a run directory or a .keras file."
+    )
+    flags.DEFINE_integer("repeats", 15, "Number of timings of each stage.", lower_bound=2)
+    flags.DEFINE_integer(
+        "process_repeats", 5, "Number of processes for each peak memory and each cold start.", lower_bound=2
+    )
     flags.DEFINE_string("out", str(ROOT / "docs" / "benchmarks.md"), "The page to write.")
-    flags.DEFINE_string("json", None, "File for all single measurements, if wanted.")
-    flags.DEFINE_string("work_dir", "data/teacher", "Folder of musicnn's wheel, which pip downloads if need be.")
-    flags.DEFINE_string("task", None, "Used by the program itself: one measurement, as JSON, to stdout.")
+    flags.DEFINE_string("json", None, "File for all measurements; none if empty.")
+    flags.DEFINE_string("work_dir", "data/teacher", "Folder of musicnn's wheel; pip downloads it if it is missing.")
+    flags.DEFINE_string("task", None, "Used by the program itself: one measurement as JSON; the result goes to stdout.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -85,45 +88,45 @@ def main(argv: Sequence[str]) -> None:
 
 
 def command_line(settings: dict[str, Any]) -> str:
-    """The command of the page; of a path to a model, its last part."""
+    """Return the command that the page shows, with the name of the model instead of its path."""
     values = {name: Path(value).name if name == "model" else value for name, value in settings.items()}
     return shlex.join(["python", "tools/benchmark.py", *(f"--{name}={value}" for name, value in values.items())])
 
 
 class BenchmarkError(Exception):
-    """What stops a measurement, in one sentence."""
+    """A measurement that failed."""
 
 
 # --- the two systems ---------------------------------------------------------------------------------------------
 
 
 class System(Protocol):
-    """A tagger in stages. Clips are lists, of one or of many; a piece is what the model sees at a time."""
+    """A tagger as separate stages. A piece is what the model sees at a time: a patch or a window."""
 
     def load(self, path: Path) -> np.ndarray:
         """Decode a file to mono at 16 kHz, float32 [samples]."""
 
     def spectrograms(self, waveforms: Sequence[np.ndarray]) -> Any:
-        """Spectrograms of clips as the model takes them."""
+        """Compute the spectrograms of clips in the form that the model expects."""
 
     def pieces(self, spectrograms: Any) -> Any:
-        """A tensor [pieces, frames, mels] of all clips; not timed."""
+        """Stack the pieces of all clips, a tensor [pieces, frames, mels]; not timed."""
 
     def model(self, pieces: Any, batch: int) -> np.ndarray:
-        """Probabilities [pieces, tags], in batches of that many pieces."""
+        """Compute probabilities [pieces, tags] in batches of `batch` pieces."""
 
     def scores(self, paths: Sequence[Path], batch: int) -> np.ndarray:
-        """From files to the probabilities of their tags [clips, tags]."""
+        """Compute the tag probabilities of files, [clips, tags]."""
 
     def taggram(self, path: Path, batch: int) -> np.ndarray:
-        """From a file to probabilities every 3 s, [tags, times]."""
+        """Compute the tag probabilities of a file every 3 s, [tags, times]."""
 
 
 class Musicnn:
-    """musicnn with the weights of a `teacher.Teacher`.
+    """The musicnn model with the weights of a `teacher.Teacher`.
 
-    `librosa.load` decodes and resamples (soxr HQ, its default), `teacher.log_mel` is librosa's mel spectrogram in
-    musicnn's scaling, and one traced function runs the model, sigmoid included.
+    `librosa.load` decodes and resamples (with soxr HQ, its default), `teacher.log_mel` computes librosa's mel
+    spectrogram in musicnn's scaling, and one traced function runs the model including the sigmoid.
     """
 
     def __init__(self, teacher: Any) -> None:
@@ -139,17 +142,17 @@ class Musicnn:
         )
 
     def load(self, path: Path) -> np.ndarray:
-        """As musicnn does."""
+        """Decode with librosa, as musicnn does."""
         import librosa
 
         return librosa.load(path, sr=RATE)[0]
 
     def spectrograms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Of whole clips, [frames, mels] each."""
+        """Compute spectrograms of whole clips, [frames, mels] each."""
         return [self._module.log_mel(waveform) for waveform in waveforms]
 
     def pieces(self, spectrograms: list[np.ndarray]) -> Any:
-        """Patches of 187 frames that follow each other; what is left at the end is not looked at."""
+        """Cut consecutive patches of 187 frames; an incomplete patch at the end is dropped."""
         import tensorflow as tf
 
         size = self._module.PATCH_FRAMES
@@ -157,21 +160,21 @@ class Musicnn:
         return tf.constant(np.concatenate([frames.reshape(-1, size, frames.shape[1]) for frames in whole]))
 
     def model(self, pieces: Any, batch: int) -> np.ndarray:
-        """The model on patches."""
+        """Run the model on patches."""
         return np.concatenate([self._run(part).numpy() for part in _batches(pieces, batch)])
 
     def scores(self, paths: Sequence[Path], batch: int) -> np.ndarray:
-        """Means over the patches of each clip; the clips, of one length, share batches."""
+        """Average over the patches of each clip; the clips have the same length and share batches."""
         found = self.model(self.pieces(self.spectrograms([self.load(path) for path in paths])), batch)
         return found.reshape(len(paths), -1, found.shape[1]).mean(axis=1)
 
     def taggram(self, path: Path, batch: int) -> np.ndarray:
-        """The same work as `scores`."""
+        """Do the same work as `scores`."""
         return self.model(self.pieces(self.spectrograms([self.load(path)])), batch).T
 
 
 class KerasTagger:
-    """A `keras_tagger.Tagger`: its own decoding, and its windows as `Tagger.tag` cuts them."""
+    """A `keras_tagger.Tagger` with its own decoder and the windows of `Tagger.tag`."""
 
     def __init__(self, tagger: Any) -> None:
         import tensorflow as tf
@@ -190,38 +193,37 @@ class KerasTagger:
         )
 
     def load(self, path: Path) -> np.ndarray:
-        """The package's decode path."""
+        """Decode with keras_tagger."""
         from keras_tagger import audio
 
         return audio.load(path, RATE)
 
     def windows(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """[windows, samples] of each clip."""
-
+        """Cut the windows of each clip, [windows, samples]."""
         model = self.tagger.model
         return [np.stack([w.waveform for w in model.windowing.cut((clip, RATE))]) for clip in waveforms]
 
     def spectrograms(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
-        """Of the windows of each clip, [windows, frames, mels] each."""
+        """Compute spectrograms of the windows of each clip, [windows, frames, mels] each."""
         return [self._spectrogram(windows)["spectrogram"] for windows in self.windows(waveforms)]
 
     def pieces(self, spectrograms: list[Any]) -> Any:
-        """The windows of all clips."""
+        """Concatenate the windows of all clips."""
         import tensorflow as tf
 
         return tf.concat(spectrograms, axis=0)
 
     def model(self, pieces: Any, batch: int) -> np.ndarray:
-        """From the front-end on."""
+        """Run the model from the front-end on."""
         return np.concatenate([self._run(part).numpy() for part in _batches(pieces, batch)])
 
     def scores(self, paths: Sequence[Path], batch: int) -> np.ndarray:
-        """`Tagger.tag_files`, as the command line does; `batch` is its own."""
-        found = [dict(zip(tags.names, tags.scores, strict=True)) for _, tags in self.tagger.tag_files(paths, top=None)]
+        """Call `Tagger.tag_files`, as the command line does; it chooses the batch itself."""
+        found = [tags.to_dict() for _, tags in self.tagger.tag_files(paths, top=None)]
         return np.array([[scores[tag] for tag in self.tagger.tags] for scores in found])
 
     def taggram(self, path: Path, batch: int) -> np.ndarray:
-        """`Tagger.taggram`; `batch` is its own."""
+        """Call `Tagger.taggram`, which chooses the batch itself."""
         return self.tagger.taggram(path).values
 
 
@@ -230,7 +232,7 @@ def _batches(pieces: Any, batch: int) -> Iterator[Any]:
 
 
 def open_system(name: str, model: str, work_dir: str) -> System:
-    """A system ready to run."""
+    """Load a system."""
     if name == "keras_tagger":
         from keras_tagger import load
 
@@ -244,14 +246,14 @@ def open_system(name: str, model: str, work_dir: str) -> System:
 
 
 def run_task(task: dict[str, Any]) -> Any:
-    """Carry out one measurement: {"measure": "speed" or "memory", ...}."""
+    """Carry out one measurement; `task["measure"]` is "speed" or "memory"."""
     paths = [Path(path) for path in task["clips"]]
     if task["measure"] == "memory":
         if task["system"]:
             open_system(task["system"], task["model"], task["work_dir"]).scores(paths, task["batch"])
         else:
             import tensorflow  # noqa: F401
-        # KiB on Linux. A process starts with its parent's peak, so the parent stays without TensorFlow.
+        # In KiB on Linux. A process inherits the peak of its parent, so the parent must not load TensorFlow.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     systems = {name: open_system(name, task["model"], task["work_dir"]) for name in SYSTEMS}
     return measure_speed(systems, paths, task["counts"], task["repeats"])
@@ -260,17 +262,17 @@ def run_task(task: dict[str, Any]) -> Any:
 def measure_speed(
     systems: dict[str, System], paths: Sequence[Path], counts: Sequence[int], repeats: int
 ) -> dict[str, Any]:
-    """Time every stage of both systems, one system after the other within each repeat.
+    """Time every stage of both systems, which alternate within each repeat.
 
     Args:
-        systems: by name.
-        paths: clips of one length; repeat i takes those from the i-th on, round and round.
-        counts: numbers of clips to process at a time.
-        repeats: timings of each stage, after one that does not count.
+        systems: Both systems by name.
+        paths: Clips of the same length; repeat i starts with the i-th and wraps around.
+        counts: Numbers of clips to process at a time.
+        repeats: Number of timings of each stage, after one warm-up.
 
     Returns:
         `seconds` [count][stage][system], `repeats` numbers each, for all clips together; `batches` [count][system], the
-        fastest number of pieces per call; `pieces` [system], how many a clip has.
+        fastest number of pieces per call; `pieces` [system], the number of pieces of a clip.
     """
     pieces = {name: len(system.pieces(_spectrograms(system, paths[:1]))) for name, system in systems.items()}
     seconds: dict[str, Any] = {}
@@ -282,7 +284,7 @@ def measure_speed(
         chosen[str(count)] = batches
         stages = [stage for stage in STAGES if stage != "file to taggram" or count == 1]
         times = {stage: {name: [] for name in systems} for stage in stages}
-        for repeat in tqdm(range(-1, repeats), desc=f"{count} clip(s)", unit="repeat", leave=False):
+        for repeat in progress_bar(range(-1, repeats), desc=f"{count} clip(s)", unit="repeat", leave=False):
             clips = [paths[(repeat + index) % len(paths)] for index in range(count)]
             order = list(systems.items())[:: 1 if repeat % 2 else -1]
             calls = {name: _stage_calls(system, clips, batches[name]) for name, system in order}
@@ -300,7 +302,7 @@ def _spectrograms(system: System, paths: Sequence[Path]) -> Any:
 
 
 def _stage_calls(system: System, paths: Sequence[Path], batch: int) -> dict[str, Callable[[], Any]]:
-    """Each stage as a call whose inputs are ready."""
+    """Return each stage as a function whose inputs are ready."""
     waveforms = [system.load(path) for path in paths]
     pieces = system.pieces(system.spectrograms(waveforms))
     return {
@@ -313,7 +315,7 @@ def _stage_calls(system: System, paths: Sequence[Path], batch: int) -> dict[str,
 
 
 def fastest_batch(system: System, paths: Sequence[Path], candidates: Sequence[int]) -> int:
-    """The number of pieces per call with which the model gets through clips soonest, best of three."""
+    """Find the number of pieces per call with which the model is fastest, best of three."""
     pieces = system.pieces(_spectrograms(system, paths))
     times = {}
     for batch in sorted({min(candidate, len(pieces)) for candidate in candidates}):
@@ -332,10 +334,10 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def measure(model: str, repeats: int, process_repeats: int, work_dir: str) -> dict[str, Any]:
-    """Make the clips and take all measurements.
+    """Write the clips and take all measurements.
 
     Raises:
-        BenchmarkError: a process failed.
+        BenchmarkError: If a process failed.
     """
     available = sorted(os.sched_getaffinity(0))
     cores = sorted({1, min(2, len(available))})
@@ -344,13 +346,13 @@ def measure(model: str, repeats: int, process_repeats: int, work_dir: str) -> di
         clips = make_clips(Path(folder), shipped_clips())
         result["clip_kbps"] = [path.stat().st_size * 8 / 1000 / CLIP_SECONDS for path in clips]
         common = {"model": model, "work_dir": work_dir}
-        for count in tqdm(cores, desc="speed", unit="setting"):
+        for count in progress_bar(cores, desc="speed", unit="setting"):
             task = {"measure": "speed", "counts": CLIP_COUNTS, "repeats": repeats, "clips": _texts(clips), **common}
             result["speed"][str(count)] = run_process(task, available[:count])
         for count in cores:
             speed = result["speed"][str(count)]
             peaks: dict[str, Any] = {}
-            for _ in tqdm(range(process_repeats), desc=f"memory, {count} core(s)", unit="repeat"):
+            for _ in progress_bar(range(process_repeats), desc=f"memory, {count} core(s)", unit="repeat"):
                 for name in ("", *SYSTEMS):
                     for n_clips in CLIP_COUNTS if name else (0,):
                         many = [clips[index % len(clips)] for index in range(n_clips)]
@@ -368,7 +370,7 @@ def _texts(paths: Sequence[Path]) -> list[str]:
 
 
 def run_process(task: dict[str, Any], cores: Sequence[int]) -> Any:
-    """Carry out a task in a process that has these cores and as many threads."""
+    """Carry out a task in a process that is bound to these cores, with one thread per core."""
     command = [sys.executable, __file__, f"--task={json.dumps(task)}"]
     threads = dict.fromkeys(THREADS, str(len(cores)))
     environment = {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -377,7 +379,7 @@ def run_process(task: dict[str, Any], cores: Sequence[int]) -> Any:
 
 
 def measure_cold_start(model: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds of `keras-tagger tag` on a shipped clip and of `import tensorflow`, by turns, each a new process."""
+    """Time `keras-tagger tag` on a shipped clip and `import tensorflow`, in turns, each in a new process."""
     clip = str(next(path for path in shipped_clips() if path.stem == "flute_solo"))
     chosen = [] if model == "compact" else ["--model", model]
     commands = {
@@ -385,7 +387,7 @@ def measure_cold_start(model: str, repeats: int) -> dict[str, list[float]]:
         "keras_tagger": [sys.executable, "-m", "keras_tagger", "tag", clip, *chosen],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for repeat in tqdm(range(-1, repeats), desc="cold start", unit="repeat"):
+    for repeat in progress_bar(range(-1, repeats), desc="cold start", unit="repeat"):
         for name, command in commands.items():
             took = _timed(lambda command=command: _output(command, dict(os.environ)))
             if repeat >= 0:
@@ -396,20 +398,21 @@ def measure_cold_start(model: str, repeats: int) -> dict[str, list[float]]:
 def _output(command: Sequence[str], environment: dict[str, str]) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["a process failed without a word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["a process failed without a message"])[-1]
         raise BenchmarkError(last.removeprefix("error: "))
     return done.stdout
 
 
 def shipped_clips() -> list[Path]:
-    """The clips in the package."""
+    """Return the clips in the package."""
     return sorted((Path(str(resources.files("keras_tagger"))) / "clips").glob("*.ogg"))
 
 
 def make_clips(folder: Path, sources: Sequence[Path]) -> list[Path]:
-    """The shipped clips as mp3s of 30 s, 44.1 kHz, stereo.
+    """Write the shipped clips as mp3s of 30 s, 44.1 kHz, stereo.
 
-    They are mono and 25 s long: each is repeated, and its right channel is 10 ms late so that there are two to decode.
+    The clips are mono and 25 s long. Each is repeated, and its right channel is delayed by 10 ms so that the channels
+    differ.
     """
     import soundfile
 
@@ -425,7 +428,7 @@ def make_clips(folder: Path, sources: Sequence[Path]) -> list[Path]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, cores, versions, and how busy the machine was before."""
+    """Describe what the numbers depend on: processor, cores, versions, and load of the machine."""
     import soundfile
 
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -448,23 +451,23 @@ def machine() -> dict[str, Any]:
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> np.ndarray:
-    """Ratios of measurements that belong together, float64 [repeats]."""
+    """Divide measurements of the same repeat, float64 [repeats]."""
     return np.asarray(numerators, np.float64) / np.asarray(denominators, np.float64)
 
 
 def with_spread(values: Any, form: str = ".1f") -> str:
-    """Median and, in parentheses, the quartiles."""
+    """Format the median and, in parentheses, the quartiles."""
     low, middle, high = np.percentile(np.asarray(values, np.float64), (25, 50, 75))
     return f"{middle:{form}} ({low:{form}}-{high:{form}})"
 
 
 def significant(values: Any) -> str:
-    """`with_spread` with about three figures."""
+    """Format the median and the quartiles with about three significant figures."""
     return with_spread(values, ".0f" if np.median(values) >= 100 else ".1f" if np.median(values) >= 10 else ".2f")
 
 
 def speed_table(speed: dict[str, Any]) -> str:
-    """Rows of all cores, numbers of clips and stages."""
+    """Write a row per number of cores, number of clips and stage."""
     rows = [
         "| cores | clips | stage | musicnn, ms | keras_tagger, ms | times as fast |",
         "|---|---|---|---|---|---|",
@@ -479,7 +482,7 @@ def speed_table(speed: dict[str, Any]) -> str:
 
 
 def memory_table(memory: dict[str, Any]) -> str:
-    """Rows of peak memory."""
+    """Write a row per number of cores and number of clips."""
     rows = ["| cores | clips | musicnn, MiB | keras_tagger, MiB | ratio |", "|---|---|---|---|---|"]
     for cores, found in memory.items():
         for clips, peaks in found.items():
@@ -494,7 +497,7 @@ def memory_table(memory: dict[str, Any]) -> str:
 
 
 def page(measured: dict[str, Any], command: str) -> str:
-    """The whole of docs/benchmarks.md."""
+    """Write the text of docs/benchmarks.md."""
     facts, cold, kbps = measured["machine"], measured["cold_start"], np.mean(measured["clip_kbps"])
     repeats = len(measured["speed"]["1"]["seconds"]["1"]["load"]["musicnn"])
     n_patches, n_windows = (measured["speed"]["1"]["pieces"][name] for name in SYSTEMS)
@@ -510,12 +513,12 @@ def page(measured: dict[str, Any], command: str) -> str:
 
     {command}
 
-writes this page. keras_tagger stands beside musicnn 0.1.0 (J. Pons and X. Serra, 2019, arXiv 1909.06654), by turns in
-one process and on the same clips: those that the package ships, as mp3s of 30 s, 44.1 kHz, stereo, {kbps:.0f} kb/s on
-average. musicnn runs as `tools/pretrain/teacher.py` rebuilds it, with its published weights.
+writes this page. It compares keras_tagger with musicnn 0.1.0 (J. Pons and X. Serra, 2019, arXiv 1909.06654). Both run
+in turns in one process, on the same clips: those in the package, as mp3s of 30 s, 44.1 kHz, stereo, {kbps:.0f} kb/s on
+average. musicnn is rebuilt by `tools/pretrain/teacher.py`, with its published weights.
 
-Every number is a median with its quartiles, of {repeats} repeats for times and of {len(extra)} processes for memory and
-cold start. Ratios are taken within each repeat. Everything has run once before it is timed.
+Every number is a median with its quartiles, over {repeats} repeats for times and {len(extra)} processes for memory and
+cold start. Ratios are computed within each repeat. Everything runs once before it is timed.
 
 - {facts["processor"]}; cores: {facts["cores"]}; {facts["system"]}; load average before the run {facts["load"]:.2f}
 - {versions}
@@ -525,28 +528,28 @@ cold start. Ratios are taken within each repeat. Everything has run once before 
 {speed_table(measured["speed"])}
 
 - **load**: file to 16 kHz mono. musicnn: `librosa.load`; keras_tagger: `keras_tagger.audio.load`.
-- **spectrogram**: musicnn: librosa's mel spectrogram of the whole clip, and its logarithm; keras_tagger: that of its
-  windows in the graph, the cutting into windows included.
-- **model**: spectrograms that are ready to probabilities of tags, in one traced function each: {n_patches} patches a
-  clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each has the batch that was fastest
-  for it when tried: {batches}.
-- **file to tags**: all of that, from a file's name to the scores of its tags. musicnn: the steps above, patches of all
-  clips in those batches. keras_tagger: `Tagger.tag_files`, as the command line does, which
-  decodes a file while the model sees the one before.
-- **file to taggram**: scores every 3 s. For musicnn it is the same work; keras_tagger's `Tagger.taggram` sees windows
+- **spectrogram**: musicnn: librosa's mel spectrogram of the whole clip, and its logarithm; keras_tagger: the
+  spectrogram of its windows in the graph, including the cutting into windows.
+- **model**: from finished spectrograms to tag probabilities, in one traced function each: {n_patches} patches a
+  clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each uses the batch size that
+  was fastest for it: {batches}.
+- **file to tags**: all of these, from the name of a file to the scores of its tags. musicnn: the steps above, with the
+  patches of all clips in those batches. keras_tagger: `Tagger.tag_files`, as in the command line, which decodes a file
+  while the model runs on the one before.
+- **file to taggram**: scores every 3 s. For musicnn this is the same work; keras_tagger's `Tagger.taggram` uses windows
   of 3 s.
 
-Processes are bound to their cores by `taskset`, with as many threads in TensorFlow and in numerical libraries.
+`taskset` binds each process to its cores; TensorFlow and the numerical libraries use one thread per core.
 
 ## Peak memory
 
-`ru_maxrss` of a process that loads one system and goes from files to tags.
+`ru_maxrss` of a process that loads one system and tags the files.
 
 {memory_table(measured["memory"])}
 
 ## Cold start
 
-Of new processes, by turns, with files in the page cache and all cores; the clip is a shipped one of 25 s.
+Time of new processes, in turns, on all cores, with the files in the page cache; the clip is a shipped one of 25 s.
 
 | process | seconds |
 |---|---|

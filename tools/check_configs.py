@@ -1,11 +1,11 @@
-r"""One training step and one export for every file in configs/: full width, whole windows, two of the shipped clips.
+r"""Train one step with every file of configs/ and export the model, at full size, on two of the shipped clips.
 
     python tools/check_configs.py --out_dir /tmp/configs
     python tools/check_configs.py --out_dir /tmp/configs --only won2020_mtat,won2021_msd
 
-For each file: `fit` for one step of its optimiser on a batch of two, the SavedModel, and the answer of its default
-signature to one window of silence beside the tagger's own. Files that differ in nothing but their data set are done
-once. Results go to OUT_DIR/checked.csv as they come; a file that is there already is not done again.
+For each file, the program trains one step on a batch of two, exports the SavedModel, and compares its answer to a
+window of silence with that of the tagger. Files that differ only in their data set are checked once. Results are
+appended to OUT_DIR/checked.csv; files that it already contains are skipped.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ COLUMNS = ("config", "same_as", "parameters", "crop_seconds", "loss", "step_seco
 
 def define_flags() -> None:
     """Define the program's flags."""
-    flags.DEFINE_string("out_dir", None, "Where runs and exports go.", required=True)
+    flags.DEFINE_string("out_dir", None, "Folder for runs and exports.", required=True)
     flags.DEFINE_string("configs", "configs", "The folder of YAML files.")
-    flags.DEFINE_list("only", [], "Names of files without .yaml; all where empty.")
+    flags.DEFINE_list("only", [], "Names of files without .yaml; empty for all.")
 
 
 def main(_: list[str]) -> None:
-    """The program."""
+    """Check every file."""
     out = Path(FLAGS.out_dir)
     out.mkdir(parents=True, exist_ok=True)
     table = out / "checked.csv"
@@ -60,7 +60,7 @@ def main(_: list[str]) -> None:
 
 
 def check(path: Path, out: Path) -> dict[str, str]:
-    """One row of the table."""
+    """Train, export and compare one file; return its row of the table."""
     started = time.perf_counter()
     run = kt.fit(
         path,
@@ -78,7 +78,9 @@ def check(path: Path, out: Path) -> dict[str, str]:
     answer = served.signatures["serving_default"](waveform=silence)["tags"]
     difference = float(tf.reduce_max(tf.abs(answer - model.analyze(silence, ("tags",))["tags"])))
     if not difference < 1e-5:
-        raise ValueError(f"{path}: expected the tagger's answer from its SavedModel. Received: {difference} apart.")
+        raise ValueError(
+            f"{path}: expected equal answers of the tagger and its SavedModel. Received: a difference of {difference}."
+        )
     return {
         "config": path.stem,
         "same_as": "",
@@ -92,7 +94,7 @@ def check(path: Path, out: Path) -> dict[str, str]:
 
 
 def two_clips(settings: kt.ExperimentConfig) -> Manifest:
-    """A crop of each of the first two of the shipped clips, both in training; with softmax, of one tag each."""
+    """Return a crop of each of the first two shipped clips, both for training; with softmax, with one tag each."""
     clips = []
     for clip in open_source("demo").clips[:2]:
         tags = clip.tags

@@ -1,11 +1,11 @@
-r"""The authors' code in PyTorch against this package, after import of the same checkpoint: probabilities of real clips.
+r"""Compare this package with the authors' PyTorch code: the probabilities of real clips with the same checkpoint.
 
     python tools/compare_authors.py --architecture won2020 --repo ../sota-music-tagging-models \
         --torch_python ../torch/bin/python --clips 'data/clips/*.flac'
 
-takes the middle of each clip, as long as the model's input, lets tools/authors_reference.py run the authors' model at
-full width with random weights, imports its checkpoint, and prints the largest differences. docs/import.md has the
-outcome, and how the golden data of the tests were recorded with --small.
+cuts the middle of each clip to the length of the model's input, runs the authors' model at full width with random
+weights (tools/authors_reference.py), imports its checkpoint, and prints the largest differences. docs/import.md has the
+results, and explains how the golden data of the tests were recorded with --small.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FLAGS = flags.FLAGS
 
 
 def middles(architecture: str, pattern: str, n_clips: int) -> np.ndarray:
-    """The middles of the first clips that are long enough, one of each folder in turn; float32 [n_clips, samples]."""
+    """Cut the middles of long enough clips, taking turns between folders; float32 `[n_clips, samples]`."""
     settings = kt.presets()[architecture]
     model = MusicTagger(["a"], settings.audio, settings.model)
     by_folder: dict[Path, list[str]] = {}
@@ -55,15 +55,15 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("repo", None, "The authors' checkout.", required=True)
     flags.DEFINE_string("torch_python", None, "A Python with PyTorch, torchaudio, einops and librosa.", required=True)
-    flags.DEFINE_string("clips", None, "Audio files, as a pattern.", required=True)
-    flags.DEFINE_integer("n_clips", 20, "How many of them.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the random weights.")
-    flags.DEFINE_bool("double", False, "Let the authors' code compute in float64.")
-    flags.DEFINE_float("tolerance", 1e-5, "Largest allowed difference of a probability.")
+    flags.DEFINE_string("clips", None, "A pattern of audio files.", required=True)
+    flags.DEFINE_integer("n_clips", 20, "The number of clips.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "The seed of the random weights.")
+    flags.DEFINE_bool("double", False, "Run the authors' code in float64.")
+    flags.DEFINE_float("tolerance", 1e-5, "The largest allowed difference of a probability.")
 
 
 def main(_: list[str]) -> int:
-    """The program; its status is 1 where a difference is larger than allowed."""
+    """Compare; the exit status is 1 if a difference is larger than allowed."""
     waveforms = middles(FLAGS.architecture, FLAGS.clips, FLAGS.n_clips)
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "clips.npz", waveforms=waveforms)

@@ -1,14 +1,13 @@
-"""Build a music corpus from Debian packages: real, freely licensed music with its licences beside it.
+"""Build a music corpus from Debian packages: freely licensed music together with its licences.
 
     python tools/corpus.py --out_dir data/albums --collection albums
     python tools/corpus.py --out_dir data/mine techno=warzone2100-music drums=planetblupi-music-ogg,zaz-data
     python tools/corpus.py --out_dir data/all naev-data freecol
 
-`TAG=PACKAGE[,PACKAGE...]` puts the tracks of packages below OUT_DIR/TAG/PACKAGE; a bare PACKAGE is its own
-tag, below OUT_DIR/PACKAGE. OUT_DIR is then a folder-per-tag set, and OUT_DIR/manifest.csv a manifest with
-the columns path, tags, group, package, track, licence, seconds. Copyright files are in OUT_DIR/licences.
-Licences are read from them by pattern: read the files themselves before redistributing anything. Packages
-that are done are not fetched again.
+`TAG=PACKAGE[,PACKAGE...]` puts the tracks of packages below OUT_DIR/TAG/PACKAGE; a PACKAGE alone is its own tag, below
+OUT_DIR/PACKAGE. OUT_DIR then has a folder per tag, and OUT_DIR/manifest.csv is a manifest with the columns path, tags,
+group, package, track, licence and seconds. Copyright files are in OUT_DIR/licences. Licences are found in them by
+pattern; read the files themselves before redistributing anything. Finished packages are not downloaded again.
 
 Needs `apt-get` (or --debs) and `dpkg-deb`.
 """
@@ -35,6 +34,7 @@ from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.errors import KerasTaggerError
+from keras_tagger.files import replacing, write_json
 
 COLLECTIONS: dict[str, dict[str, list[str]]] = {
     "albums": {
@@ -44,7 +44,7 @@ COLLECTIONS: dict[str, dict[str, list[str]]] = {
         "electronic": ["singularity-music"],
         "adventure": ["drascula-music"],
     },
-    # About 30 hours; each package is its own tag, so that splits can be by whole packages.
+    # About 30 hours. Each package is its own tag, so that splits can be made of whole packages.
     "pretraining": {
         package: [package]
         for package in (
@@ -61,13 +61,13 @@ FLAGS = flags.FLAGS
 
 COLUMNS = ("path", "tags", "group", "package", "track", "licence", "seconds")
 
-# First bytes of the formats that games use; a file is opened as audio only if it begins with one.
+# The first bytes of audio formats that games use. Only files that begin with one are opened as audio.
 _MAGIC = re.compile(rb"OggS|fLaC|ID3|RIFF....WAVE|FORM....AIF|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", re.DOTALL)
 _ARCHIVES = (".pk3", ".pk4", ".zip")
 _EFFECTS = re.compile(r"(^|/)(sfx|fx|effects?|sound_?effects?|speech|announcer)/", re.IGNORECASE)
-# Frets on Fire keeps single instruments beside the mix, song.ogg.
+# Frets on Fire has files of single instruments beside the mix, song.ogg.
 _STEMS = ("guitar", "rhythm", "bass", "drums")
-# Two versions of one piece are one group, so that no split has one on either side.
+# Versions of a piece form a group, so that they are in the same split.
 _VERSION = re.compile(
     r"([-_ ](old|new|enhanced|epic|short|long|loop|intro|outro|alt|reprise|final|remix))+$", re.IGNORECASE
 )
@@ -81,22 +81,22 @@ _LICENCE_TEXTS = (
 
 
 class CorpusError(Exception):
-    """What the user can do something about, in one sentence."""
+    """A problem that the user can solve."""
 
 
 def define_flags() -> None:
-    """Define the program's flags; a test that imports this module has none."""
+    """Define the program's flags."""
     flags.DEFINE_string("out_dir", None, "Folder of the corpus.", required=True)
     flags.DEFINE_enum("collection", None, sorted(COLLECTIONS), "A named set of packages and tags.")
     flags.DEFINE_string("debs", None, "Take NAME_*.deb from this folder instead of downloading.")
-    flags.DEFINE_float("min_seconds", 30.0, "Leave out shorter files: effects and jingles.", lower_bound=0.0)
+    flags.DEFINE_float("min_seconds", 30.0, "Leave out shorter files, such as effects and jingles.", lower_bound=0.0)
 
 
 def main(argv: Sequence[str]) -> None:
     """Build the corpus and print its table."""
     out_dir = Path(FLAGS.out_dir)
     try:
-        tags_of = _packages(argv[1:], FLAGS.collection)
+        tags_of = packages_of(argv[1:], FLAGS.collection)
         out_dir.mkdir(parents=True, exist_ok=True)
         for package, tags in tqdm(tags_of.items(), desc="corpus", unit="package"):
             add_package(out_dir, package, tags, FLAGS.min_seconds, FLAGS.debs)
@@ -107,8 +107,8 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def _packages(specs: Sequence[str], collection: str | None) -> dict[str, list[str]]:
-    """The tags of every package, from `TAG=PACKAGE,...` and bare names."""
+def packages_of(specs: Sequence[str], collection: str | None) -> dict[str, list[str]]:
+    """Return the tags of every package, given `TAG=PACKAGE,...`, names of packages and a collection."""
     chosen = COLLECTIONS[collection] if collection else {}
     pairs = [(tag, package) for tag, packages in chosen.items() for package in packages]
     for spec in specs:
@@ -117,27 +117,30 @@ def _packages(specs: Sequence[str], collection: str | None) -> dict[str, list[st
     tags_of: dict[str, list[str]] = {}
     for tag, package in pairs:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
-            raise CorpusError(f"expected TAG=PACKAGE[,PACKAGE...] or PACKAGE. Received the package {package!r}")
+            raise CorpusError(f"expected TAG=PACKAGE[,PACKAGE...] or PACKAGE. Received: the package {package!r}")
         if not tag or tag.startswith(".") or re.search(r"[/\\;,:]", tag) or tag == "licences":
-            raise CorpusError(f"expected a tag that can be a folder and a cell of a manifest. Received: {tag!r}")
+            raise CorpusError(f"expected a tag that can name a folder and stand in a manifest. Received: {tag!r}")
         tags_of.setdefault(package, [])
         if tag not in tags_of[package]:
             tags_of[package].append(tag)
     if not tags_of:
-        raise CorpusError(f"expected packages, or --collection with one of {', '.join(COLLECTIONS)}. Received none")
+        raise CorpusError(f"expected packages, or --collection with one of {', '.join(COLLECTIONS)}. Received: none")
     return tags_of
 
 
 def add_package(out_dir: Path, package: str, tags: Sequence[str], min_seconds: float, debs: str | None) -> None:
-    """Fetch, unpack and place one package, unless that is done.
+    """Download and unpack one package and place its tracks, unless this is already done.
 
-    The state file comes last; it has the rows of the manifest. Raises `CorpusError`.
+    The state file is written last and contains the rows of the manifest.
+
+    Raises:
+        CorpusError: If the package cannot be downloaded or unpacked, or has no music.
     """
     state_path = out_dir / ".packages" / f"{package}.json"
     state = json.loads(state_path.read_text("utf-8")) if state_path.exists() else None
     settings = {"package": package, "tags": list(tags), "min_seconds": min_seconds}
     if state and state["settings"] == settings and all((out_dir / path).exists() for path in state["files"]):
-        logging.info("%s: %d tracks are there already.", package, len(state["rows"]))
+        logging.info("%s: %d tracks exist already.", package, len(state["rows"]))
         return
     for path in state["files"] if state else ():
         (out_dir / path).unlink(missing_ok=True)
@@ -151,26 +154,23 @@ def add_package(out_dir: Path, package: str, tags: Sequence[str], min_seconds: f
         licence_text = _save_licence(tree, package, out_dir)
         tracks = list(_tracks(tree, package, min_seconds))
         if not tracks:
-            raise CorpusError(f"expected audio of {min_seconds:g} s or longer. Received {package}, without")
+            raise CorpusError(f"expected audio of {min_seconds:g} s or longer. Received: {package}, which has none")
         rows, files = _place(out_dir, tree, package, tags, tracks, licence_text)
     finally:
         shutil.rmtree(tree.parent, ignore_errors=True)
-    state_path.parent.mkdir(exist_ok=True)
-    temporary = state_path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"settings": settings, "rows": rows, "files": files}, indent=1), "utf-8")
-    os.replace(temporary, state_path)
+    write_json(state_path, {"settings": settings, "rows": rows, "files": files}, indent=1)
     logging.info("%s: %d tracks.", package, len(rows))
 
 
 def _find_deb(package: str, folder: Path) -> Path:
     found = sorted(folder.glob(f"{package}_*.deb"))
     if not found:
-        raise CorpusError(f"expected {package}_*.deb in the folder of --debs. Received: '{folder}' without it")
+        raise CorpusError(f"expected {package}_*.deb in the folder of --debs. Received: '{folder}', which has none")
     return found[-1]
 
 
 def _download(package: str, folder: Path) -> Path:
-    """Download a package unless it is there; apt-get writes to its own folder, so no half a file stays."""
+    """Download a package unless it exists. apt-get writes to a folder of its own, so no partial file remains."""
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob(f"{package}_*.deb")):
         partial = folder / f"{package}.partial"
@@ -198,7 +198,7 @@ def _run(command: Sequence[str], problem: str, folder: Path | None = None) -> No
 
 
 def _unzip_archives(tree: Path) -> None:
-    """Replace archives by folders of the same name with what may be audio in them (a pk3 is a zip)."""
+    """Replace archives by folders of the same name with the files that may be audio (a pk3 is a zip)."""
     for path in [path for path in sorted(tree.rglob("*")) if path.suffix.lower() in _ARCHIVES and path.is_file()]:
         if not zipfile.is_zipfile(path):
             continue
@@ -224,7 +224,7 @@ def _save_licence(tree: Path, package: str, out_dir: Path) -> str:
 
 
 def _tracks(tree: Path, package: str, min_seconds: float) -> Iterator[tuple[Path, float]]:
-    """Music in an unpacked tree with its seconds: each content once, no effects, no stems, nothing short."""
+    """Find music and its length in an unpacked tree, without duplicates, effects, stems and short files."""
     seen: set[bytes] = set()
     files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     for path in tqdm(files, desc=package, unit="file", leave=False):
@@ -258,7 +258,7 @@ def _place(
     tracks: Sequence[tuple[Path, float]],
     licence_text: str,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Link the tracks below every tag; return their rows of the manifest and all files made."""
+    """Link the tracks below every tag; return their rows of the manifest and all new files."""
     base = Path(os.path.commonpath([path.parent for path, _ in tracks]))
     same_name = Counter(path.stem for path, _ in tracks)
     rows, files = [], []
@@ -267,8 +267,8 @@ def _place(
         places = [Path(tag, name) if tag == package else Path(tag, package, name) for tag in tags]
         for place in places:
             _link(path, out_dir / place)
-        # A name such as song.ogg, in a folder for each piece, does not tell pieces apart.
-        piece = name.with_suffix("").as_posix() if same_name[path.stem] > 1 else _VERSION.sub("", path.stem)
+        # A name such as song.ogg, in a folder for each piece, does not distinguish pieces.
+        piece = name.with_suffix("").as_posix() if same_name[path.stem] > 1 else piece_of(path.stem)
         files += [place.as_posix() for place in places]
         rows.append(
             {
@@ -284,24 +284,30 @@ def _place(
     return rows, files
 
 
+def piece_of(track: str) -> str:
+    """Remove words for a version from the name of a track.
+
+    Example:
+        >>> piece_of("battle-epic-loop")
+        'battle'
+    """
+    return _VERSION.sub("", track)
+
+
 def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
     target.chmod(0o644)
 
 
 def licence_of(copyright_text: str, path: str) -> str:
-    """The short name of a file's licence in a Debian copyright file, by the pattern that fits its path best.
+    """Return the short name of a file's licence in a Debian copyright file, by the pattern that fits its path best.
 
-    Patterns are of the source package and `path` is where the file is installed, so leading folders of a
-    pattern may be missing. A text that is not machine-readable is searched for well-known licences ("see
-    licences: GPL, Expat").
+    Patterns refer to the source package and `path` to the installed file, so leading folders of a pattern may be
+    missing. A text that is not machine-readable is searched for well-known licences ("see licences: GPL, Expat").
     """
     best = (0, "")
     for paragraph in re.split(r"\n\s*\n", copyright_text):
@@ -309,7 +315,7 @@ def licence_of(copyright_text: str, path: str) -> str:
         licence = fields.get("License", "").split("\n")[0].strip()
         if "Files" in fields and licence:
             score = max(_fit(pattern, path) for pattern in fields["Files"].split())
-            if score and score >= best[0]:  # as the format says, the last paragraph that fits counts
+            if score and score >= best[0]:  # in this format, the last paragraph that fits counts
                 best = (score, licence)
     if best[1]:
         return best[1]
@@ -318,7 +324,7 @@ def licence_of(copyright_text: str, path: str) -> str:
 
 
 def _fit(pattern: str, path: str) -> int:
-    """How many parts of a pattern fit the end of a path: 0 if none, 1 for `*`."""
+    """Count the parts of a pattern that fit the end of a path: 0 if none, 1 for `*`."""
     parts = pattern.removeprefix("./").split("/")
     if parts == ["*"]:
         return 1
@@ -330,13 +336,11 @@ def _fit(pattern: str, path: str) -> int:
 
 
 def _write_manifest(out_dir: Path, states: Sequence[dict[str, Any]]) -> None:
-    temporary = out_dir / ".manifest.csv.tmp"
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
+    with replacing(out_dir / "manifest.csv") as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for state in states:
             writer.writerows(state["rows"])
-    os.replace(temporary, out_dir / "manifest.csv")
 
 
 def _table(states: Sequence[dict[str, Any]]) -> str:

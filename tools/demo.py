@@ -1,7 +1,7 @@
-"""The whole way in a minute or two: tag, fit, see, export, serve, ask. `make demo` runs it.
+"""Run every step in about a minute: tag, fit, look, export, serve, request. `make demo` runs it.
 
-It tags the seven clips that keras_tagger ships with the weights that it ships, teaches those weights the clips' own
-tags (configs/finetune.yaml), and leaves what it made in --out_dir.
+It tags the seven clips in the package with the shipped weights, fine-tunes the weights on the clips' own tags
+(configs/finetune.yaml), and writes the results to --out_dir.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from absl import app, flags
 
 import keras_tagger as kt
-from keras_tagger.config import load_config
 
 FLAGS = flags.FLAGS
 
@@ -28,13 +27,13 @@ PRETRAINED = "compact"
 
 
 def define_flags() -> None:
-    """Define the program's flags; a test that imports this module has none."""
-    flags.DEFINE_string("out_dir", "demo", "Directory for what is made; an earlier demo in it is replaced.")
-    flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "What to train.")
+    """Define the program's flags, except when a test imports this module."""
+    flags.DEFINE_string("out_dir", "demo", "Directory for the results; replaces those of an earlier demo.")
+    flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "Configuration to train.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the steps in order and say what each made."""
+    """Run the steps in order and print their results."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     started = time.monotonic()
@@ -44,62 +43,64 @@ def main(argv: Sequence[str]) -> None:
         shutil.rmtree(old, ignore_errors=True)
     clip = Path(str(resources.files("keras_tagger") / "clips" / CLIP))
 
-    step("tag: seven clips, with the weights that are shipped")
+    step("tag: seven clips, with the shipped weights")
     tagger = kt.load(PRETRAINED)
     for path in sorted(clip.parent.glob("*.ogg")):
         print(f"{path.stem:<20} {tagger.tag(path, top=5, merge_synonyms=True)}")
 
-    step("fit: the clips' own tags, from the shipped weights")
-    run = kt.fit(load_config(FLAGS.config, {"data.prepared_dir": str(out / "prepared")}), run_dir=run_dir)
+    step("fit: fine-tune the shipped weights on the tags of these clips")
+    run = kt.fit(kt.load_config(FLAGS.config, {"data.prepared_dir": str(out / "prepared")}), run_dir=run_dir)
     print(run.report)
-    print("These are the training clips: the numbers say that the model has learnt them, not how it hears new music.")
+    print(
+        "These are the training clips: the scores show that the model has learnt them, not how well it tags new music."
+    )
 
-    step(f"tag: {CLIP}, with what was trained")
+    step(f"tag: {CLIP}, with the new model")
     tags = run.tagger.tag(clip, top=5)
     print(tags)
 
-    step(f"see: {heatmap}")
+    step(f"look: {heatmap}")
     draw(run.tagger, clip, heatmap)
 
-    step("export: one SavedModel")
+    step("export: a SavedModel")
     version = run.tagger.export(exported)
 
-    step("serve and ask: gRPC")
+    step("serve and request: gRPC")
     served, answer = serve_and_ask(exported, clip, out)
-    worst = max(abs(served[name] - score) for name, score in tags.as_dict().items())
+    worst = max(abs(served[name] - score) for name, score in tags.to_dict().items())
     print("tags from the server:", ", ".join(f"{name} {score:.2f}" for name, score in served.items()))
     print(f"largest difference from the tags above: {worst:.1e}")
     times, heat = answer["times"], answer["heatmap"]
     peak = max(range(len(heat)), key=heat.__getitem__)
-    print(f"attention from the server: {len(heat)} tokens, most on the one at {times[peak]:.2f} s")
+    print(f"attention from the server: {len(heat)} tokens, the highest at {times[peak]:.2f} s")
 
-    step(f"made in {time.monotonic() - started:.0f} s")
+    step(f"done in {time.monotonic() - started:.0f} s")
     made = {
-        run_dir / "model.keras": "the model; kt.load(run directory) reads it",
+        run_dir / "model.keras": "the model; kt.load reads the run directory",
         run_dir / "report.json": "its scores",
-        run_dir / "logs": "metrics, pictures and clips for TensorBoard",
-        heatmap: "spectrogram, attention and contributions of one clip",
-        version: "the SavedModel, for any TensorFlow Serving",
-        out / "server.log": "what the server said",
+        run_dir / "logs": "metrics, pictures and audio for TensorBoard",
+        heatmap: "spectrogram, attention and contributions of a clip",
+        version: "the SavedModel for TensorFlow Serving",
+        out / "server.log": "the server's log",
     }
     missing = [path for path in made if not path.exists()]
     if missing:
-        sys.exit(f"demo: expected {missing[0]} to be made. Received: nothing there.")
+        sys.exit(f"demo: expected {missing[0]}. Received: no such file.")
     width = max(len(str(path)) for path in made)
     for path, what in made.items():
         print(f"  {path!s:<{width}}  {what}")
     scripts = Path(sys.executable).parent
-    print(f"\nTo see the training: {shown(scripts / 'tensorboard')} --logdir {run_dir / 'logs'}")
-    print(f"To tag your own:     {shown(scripts / 'keras-tagger')} tag YOUR.mp3 --model {run_dir}")
+    print(f"\nTo look at the training: {shown(scripts / 'tensorboard')} --logdir {run_dir / 'logs'}")
+    print(f"To tag your own music:   {shown(scripts / 'keras-tagger')} tag YOUR.mp3 --model {run_dir}")
 
 
 def step(title: str) -> None:
-    """Announce a step, in order with the progress bars on stderr."""
+    """Announce a step; flushed, so that it stays in order with stderr."""
     print(f"\n== {title}", flush=True)
 
 
 def draw(tagger: kt.Tagger, clip: Path, path: Path) -> None:
-    """Save the picture of a clip."""
+    """Draw the spectrogram, attention and contributions of a clip."""
     from keras_tagger.files import replacing
     from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
 
@@ -109,7 +110,7 @@ def draw(tagger: kt.Tagger, clip: Path, path: Path) -> None:
 
 
 def truth_of(clip: Path) -> list[str]:
-    """The clip's tags in the shipped manifest."""
+    """Return the tags of a shipped clip."""
     from keras_tagger.data import read_manifest
 
     manifest = read_manifest(clip.parent / "manifest.csv")
@@ -117,7 +118,7 @@ def truth_of(clip: Path) -> list[str]:
 
 
 def serve_and_ask(exported: Path, clip: Path, out: Path) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Start `keras-tagger serve`, ask it with `keras-tagger request`, stop it."""
+    """Start `keras-tagger serve`, send requests with `keras-tagger request`, and stop the server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -138,7 +139,7 @@ def serve_and_ask(exported: Path, clip: Path, out: Path) -> tuple[dict[str, floa
 
 
 def wait_for(server: subprocess.Popen[bytes], port: int, seconds: float = 120.0) -> None:
-    """Wait until the server takes connections."""
+    """Wait until the server accepts connections."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if server.poll() is not None:
@@ -152,7 +153,7 @@ def wait_for(server: subprocess.Popen[bytes], port: int, seconds: float = 120.0)
 
 
 def shown(path: Path) -> str:
-    """A path as one would type it here."""
+    """Return a path as you would type it in the current directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_tagger import audio
 from keras_tagger.data.dense import read_dense
-from keras_tagger.data.records import read_records
+from keras_tagger.data.manifest_rows import read_rows
 from keras_tagger.errors import ManifestError
 
 START_SECONDS, HALF_SECONDS = 4.0, 10.0
@@ -97,7 +97,7 @@ def pairs(
 
 def _stretches(manifest: Path, tags: Sequence[str], split: str) -> list[_Stretch]:
     found = []
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         path = os.path.join(manifest.parent, row["path"])
         if row.get("split") != split or (audio.info(path).seconds or 0) < START_SECONDS + HALF_SECONDS:
             continue
@@ -121,7 +121,7 @@ def solos(manifest: Path, tags: Sequence[str], rate: int, n_clips: int) -> list[
         ManifestError: If there are fewer than `n_clips`.
     """
     cases = []
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         if row["target"] in tags and len(cases) < n_clips:
             times = json.loads((manifest.parent / row["labels"]).read_text("utf-8"))["tags"][row["target"]]
             cases.append(Case(audio.load(manifest.parent / row["path"], rate), row["target"], times))
@@ -139,7 +139,7 @@ def excerpts(
         ManifestError: If there are fewer tracks.
     """
     by_group: dict[str, str] = {}
-    for _, row in read_records(manifest):
+    for _, row in read_rows(manifest):
         path = os.path.join(manifest.parent, row["path"])
         if row.get("split") == split and (audio.info(path).seconds or 0) >= START_SECONDS + seconds:
             by_group.setdefault(row["group"], path)

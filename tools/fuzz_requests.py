@@ -1,6 +1,6 @@
 """The malformed requests of fuzz_server.py.
 
-Random bytes, lies about shapes and dtypes, cut and mutated messages, garbage over HTTP, and connections that dribble.
+Random bytes, wrong shapes and dtypes, truncated and mutated messages, garbage over HTTP, and slow connections.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Attack:
     """One malformed request.
 
     Attributes:
-        kind: a short name, by which answers are counted.
-        body: what is sent: a gRPC message, or everything from the HTTP request line on.
-        method: the gRPC method ("Predict", or a whole path); empty for HTTP.
+        kind: Short name, by which replies are counted.
+        body: What is sent: a gRPC message, or everything from the HTTP request line on.
+        method: gRPC method ("Predict", or a whole path); empty for HTTP.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Attack:
 
 
 class Corpus:
-    """Proper requests for the served signatures, and attacks made of them."""
+    """Valid requests for the served signatures, and attacks made from them."""
 
     def __init__(self, requests: dict[str, predict_pb2.PredictRequest], output: tuple[str, str]) -> None:
         self._requests = requests
@@ -60,16 +60,16 @@ class Corpus:
         self._rest = [self._garbage_http, self._rest_json, self._rest_mutated, self._rest_path]
 
     def attack(self, rng: np.random.Generator, rest: bool) -> Attack:
-        """The next one; three of ten go over HTTP where that is served."""
+        """Return the next attack; three of ten use HTTP if `rest`."""
         makers = self._rest if rest and rng.random() < 0.3 else self._grpc
         return makers[int(rng.integers(len(makers)))](rng)
 
     def scores(self, answer: bytes) -> np.ndarray:
-        """The output that a proper request is compared by."""
+        """Return the output that identifies the reply to a valid request."""
         return tf.make_ndarray(predict_pb2.PredictResponse.FromString(answer).outputs[self._output])
 
     def _any(self, rng: np.random.Generator) -> tuple[str, predict_pb2.PredictRequest, str]:
-        """A copy of a proper request, with its signature's and an input's name."""
+        """Return a copy of a valid request, with the names of its signature and of one input."""
         name = self._names[int(rng.integers(len(self._names)))]
         request = predict_pb2.PredictRequest()
         request.CopyFrom(self._requests[name])
@@ -107,7 +107,7 @@ class Corpus:
         return Attack("wrong dtype", request.SerializeToString(), "Predict")
 
     def _typed_lies(self, rng: np.random.Generator) -> Attack:
-        """Values in fields that do not belong to the dtype, or more of them than the shape has."""
+        """Put values into fields of other dtypes, or more values than the shape has."""
         _, request, alias = self._any(rng)
         tensor = request.inputs[alias]
         tensor.tensor_content = b""
@@ -120,7 +120,7 @@ class Corpus:
         return Attack("values in the wrong fields", request.SerializeToString(), "Predict")
 
     def _values(self, rng: np.random.Generator) -> Attack:
-        """Clips that are none: no samples, no clips, not finite, of other ranks, enormous numbers, odd tf.Examples."""
+        """Send invalid clips: no samples, no clips, not finite, wrong rank, huge numbers, odd tf.Examples."""
         _, request, alias = self._any(rng)
         tensor = request.inputs[alias]
         if tensor.dtype == types_pb2.DT_STRING:
@@ -261,12 +261,12 @@ class Corpus:
 
 
 def random_message(rng: np.random.Generator) -> Attack:
-    """Bytes that are no message."""
+    """Return random bytes instead of a message."""
     return Attack("random bytes", rng.bytes(int(rng.integers(0, 3000))), "Predict")
 
 
 def text(rng: np.random.Generator) -> str:
-    """A name that nobody expects."""
+    """Return an unusual name."""
     choices = [
         "",
         "x",
@@ -282,13 +282,13 @@ def text(rng: np.random.Generator) -> str:
 
 
 def post(body: bytes, path: str = PREDICT_URL, method: str = "POST") -> bytes:
-    """A whole HTTP request."""
+    """Return a complete HTTP request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
 def send_http(port: int, data: bytes) -> tuple[str, str]:
-    """Send bytes, close the sending side, and read to the end: the status of the answer, and all of its text."""
+    """Send bytes, close the sending side, and return the status and the whole text of the reply."""
     received = bytearray()
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=HTTP_SECONDS) as connection:
@@ -311,7 +311,7 @@ def send_http(port: int, data: bytes) -> tuple[str, str]:
 
 
 class SlowLoris:
-    """Connections that send a byte a second of a request that never ends, for as long as the block lasts."""
+    """Connections that send an endless request, one byte a second, until the block ends."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
@@ -334,7 +334,7 @@ class SlowLoris:
     def _dribble(self, port: int) -> None:
         data = f"POST {PREDICT_URL} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nX-Slow: ".encode()
         while not self._stop.is_set():
-            # The server may hang up at any time; a loris comes back.
+            # If the server hangs up, connect again.
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                 for byte in data + b"a" * 10_000:
                     connection.sendall(bytes([byte]))
@@ -344,7 +344,7 @@ class SlowLoris:
 
 
 def wav(waveform: np.ndarray) -> bytes:
-    """A WAV file, 16-bit, mono, 16 kHz."""
+    """Return a WAV file: 16 bits, mono, 16 kHz."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
@@ -353,10 +353,10 @@ def wav(waveform: np.ndarray) -> bytes:
 
 
 def make_corpus(address: str) -> Corpus:
-    """Proper requests for every signature that a server names in its metadata.
+    """Return valid requests for every signature in the metadata of a server.
 
-    Float inputs of two dimensions get half a second of a tone, `audio_bytes` a WAV of it, other strings a tf.Example
-    with it; other inputs are left out.
+    Two-dimensional float inputs get half a second of a tone, `audio_bytes` a WAV file of it, and other strings a
+    tf.Example with it; other inputs are omitted.
     """
     with grpc.insecure_channel(address, options=served.UNLIMITED) as channel:
         ask = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])

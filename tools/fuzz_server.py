@@ -1,14 +1,15 @@
-"""Malformed requests by the thousand against a server, and what is left of it afterwards.
+"""Attack a server with thousands of malformed requests, and check that it survives.
 
     python tools/fuzz_server.py --model compact --requests 10000
 
-Starts `keras-tagger serve` on an export, asks it properly for a while, notes its memory, and then sends requests that
-are wrong in every way that tools/fuzz_requests.py knows, over gRPC and REST, in an order that --seed gives; meanwhile
-some connections only dribble (slow loris). Every so often, and at the end, a proper request must be answered as before.
+It starts `keras-tagger serve` on an export, sends valid requests for a while, notes the server's memory, and then sends
+the malformed requests of tools/fuzz_requests.py over gRPC and REST, in an order determined by --seed. Meanwhile some
+connections send one byte a second (slow loris). Every 500 requests, and at the end, a valid request must be answered as
+before.
 
-The exit status is 0 if the server goes on to answer, its memory is within --memory_share of what it was after the
-warm-up, and no reply shows a stack, a path of this machine or the inside of a graph; else 1, and stderr says what was
-found.
+The exit status is 0 if the server still answers, its memory has grown by at most --memory_share since the warm-up, and
+no reply contains a stack, a path of this machine or details of the graph. Otherwise it is 1, and stderr lists the
+problems.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ from tqdm import tqdm
 
 import served
 from keras_tagger.errors import KerasTaggerError
-from load_test import LoadError, export
 
 SERVICE = "/tensorflow.serving.PredictionService/"
-# What a client must never read: stacks of Python and C++, files of the machine, nodes of the graph.
+# What no reply may contain: stacks of Python and C++, files of the machine, nodes of the graph.
 LEAKS = re.compile(
     r"Traceback|File \"|\.py[\":, ]|\bline \d+, in |site-packages|/home/|/root/|/tmp/|/usr/|\{\{node|"
     r"StatefulPartitionedCall|\[\[\{?\{?node|Detected at node|\[Op:|0x[0-9a-f]{8,}|std::|\.cc:\d+"
@@ -48,29 +48,26 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Define the program's flags; the tests import this module beside others that have their own."""
-    flags.DEFINE_string("model", "compact", "A pretrained name, a run directory or a .keras file.")
-    flags.DEFINE_string("base_path", None, "Folder of an export to serve, instead of exporting --model.")
-    flags.DEFINE_integer("requests", 10000, "Malformed requests.", lower_bound=1)
-    flags.DEFINE_integer("loris", 50, "Connections that dribble all the while.", lower_bound=0)
-    flags.DEFINE_integer("warmup", 300, "Proper requests before memory is noted.", lower_bound=1)
-    flags.DEFINE_integer("concurrency", 4, "Requests under way at a time.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of everything random.")
-    flags.DEFINE_float("memory_share", 0.10, "How much memory may grow, as a share.", lower_bound=0.0)
-    flags.DEFINE_string("json", None, "File for the report, if wanted.")
+    served.define_flags()
+    flags.DEFINE_integer("requests", 10000, "Number of malformed requests.", lower_bound=1)
+    flags.DEFINE_integer("loris", 50, "Number of connections that send one byte a second.", lower_bound=0)
+    flags.DEFINE_integer("warmup", 300, "Number of valid requests before memory is noted.", lower_bound=1)
+    flags.DEFINE_integer("concurrency", 4, "Number of requests at a time.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+    flags.DEFINE_float("memory_share", 0.10, "How much memory may grow, as a fraction.", lower_bound=0.0)
+    flags.DEFINE_string("json", None, "File for the report, as JSON.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Attack and report."""
+    """Attack a server and print the report."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            base = Path(FLAGS.base_path) if FLAGS.base_path else export(FLAGS.model, Path(folder) / "exported")
-            with served.serving(base) as server:
-                report = attack(
-                    server, FLAGS.requests, FLAGS.loris, FLAGS.warmup, FLAGS.concurrency, FLAGS.seed, FLAGS.memory_share
-                )
-    except (KerasTaggerError, OSError, served.ServerError, LoadError) as error:
+        with tempfile.TemporaryDirectory() as folder, served.serving(served.base_path(Path(folder))) as server:
+            report = attack(
+                server, FLAGS.requests, FLAGS.loris, FLAGS.warmup, FLAGS.concurrency, FLAGS.seed, FLAGS.memory_share
+            )
+    except (KerasTaggerError, OSError, served.ServerError) as error:
         sys.exit(f"error: {error}")
     print(report.text())
     if FLAGS.json:
@@ -82,16 +79,16 @@ def main(argv: Sequence[str]) -> None:
 
 @dataclass
 class Report:
-    """What came of it.
+    """The result of an attack.
 
     Attributes:
-        answers: for each kind of attack, statuses to counts.
-        examples: for each kind and status, one text that was answered.
-        bytes_before: memory after the warm-up.
-        bytes_meanwhile: memory every 500 requests.
-        bytes_after: memory at the end.
-        seconds: how long the attacks took.
-        problems: what must not be, in sentences.
+        answers: Counts of statuses, by kind of attack.
+        examples: One reply for each kind and status.
+        bytes_before: Memory after the warm-up.
+        bytes_meanwhile: Memory every 500 requests.
+        bytes_after: Memory at the end.
+        seconds: Duration of the attack.
+        problems: Everything that is wrong, in sentences.
     """
 
     answers: dict[str, dict[str, int]] = field(default_factory=lambda: collections.defaultdict(collections.Counter))
@@ -104,11 +101,11 @@ class Report:
 
     @property
     def growth(self) -> float:
-        """Of memory, as a share."""
+        """Growth of memory, as a fraction."""
         return self.bytes_after / self.bytes_before - 1.0
 
     def text(self) -> str:
-        """A table for the terminal."""
+        """Format the report for the terminal."""
         lines = []
         for kind, statuses in sorted(self.answers.items()):
             found = ", ".join(f"{status} {count}" for status, count in sorted(statuses.items()))
@@ -124,7 +121,7 @@ class Report:
 
 
 class Attacker:
-    """Sends attacks to a server and notes what it answers."""
+    """Sends attacks to a server and records its replies."""
 
     def __init__(self, server: served.Served, corpus: Corpus, report: Report) -> None:
         self.server, self.corpus, self.report = server, corpus, report
@@ -134,16 +131,16 @@ class Attacker:
         self._told: set[tuple[str, str]] = set()
 
     def send(self, attack: Attack) -> None:
-        """One attack; its status, and what its answer shows, go to the report."""
+        """Send one attack, and record the status and any leak in the report."""
         status, text = self._grpc(attack) if attack.method else send_http(self.server.rest_port, attack.body)
         self.report.answers[attack.kind][status] += 1
         self.report.examples.setdefault(f"{attack.kind}: {status}", text[:300])
         leak = LEAKS.search(text)
         if leak and (attack.kind, leak[0]) not in self._told:
             self._told.add((attack.kind, leak[0]))
-            self.problem(f"no inside of the server in a reply to {attack.kind}. Received: {text[:200]!r}")
+            self.problem(f"no internals of the server in a reply to {attack.kind}. Received: {text[:200]!r}")
         if status in ("no answer", "DEADLINE_EXCEEDED"):
-            self.problem(f"an answer to {attack.kind} within {ANSWER_SECONDS:g} s. Received: none")
+            self.problem(f"a reply to {attack.kind} within {ANSWER_SECONDS:g} s. Received: no reply")
 
     def _grpc(self, attack: Attack) -> tuple[str, str]:
         path = attack.method if attack.method.startswith("/") else SERVICE + attack.method
@@ -156,23 +153,23 @@ class Attacker:
         return "OK", ""
 
     def check(self) -> None:
-        """A proper request, which must have the answer that it always had."""
+        """Send a valid request, whose reply must be the same as ever."""
         if not self.server.alive():
-            self.problem("a server that lives. Received: one that ended")
+            self.problem("a running server. Received: one that has ended")
             return
         try:
             answer = self._channel.unary_unary(served.PREDICT)(self.corpus.proper, timeout=ANSWER_SECONDS)
         except grpc.RpcError as error:
-            self.problem(f"an answer to a proper request. Received: {error.code().name} {error.details()}")
+            self.problem(f"a reply to a valid request. Received: {error.code().name} {error.details()}")
             return
         scores = self.corpus.scores(answer)
         if self._expected is None:
             self._expected = scores
         elif not np.allclose(scores, self._expected, atol=1e-5):
-            self.problem(f"the answer that there was before. Received: {scores}, not {self._expected}")
+            self.problem(f"the same reply as before, {self._expected}. Received: {scores}")
 
     def problem(self, text: str) -> None:
-        """A finding; each is told once."""
+        """Add a problem to the report, once."""
         sentence = f"expected {text}"
         if sentence not in self.report.problems and len(self.report.problems) < 50:
             self.report.problems.append(sentence)
@@ -187,23 +184,26 @@ def attack(
     seed: int,
     memory_share: float,
 ) -> Report:
-    """Warm a server up, attack it, and look at what is left.
+    """Warm up a server, attack it, and check that it survives.
 
     Args:
-        server: to be attacked; its REST interface too, where it has one.
-        count: malformed requests.
-        loris: connections that dribble meanwhile.
-        warmup: proper requests of all kinds before memory is noted.
-        concurrency: requests under way at a time.
-        seed: of everything random.
-        memory_share: how much memory may grow.
+        server: The server; its REST API is attacked too if it has one.
+        count: Number of malformed requests.
+        loris: Number of connections that meanwhile send one byte a second.
+        warmup: Number of valid requests before memory is noted.
+        concurrency: Number of requests at a time.
+        seed: Seed of everything random.
+        memory_share: How much memory may grow, as a fraction.
+
+    Returns:
+        The report.
     """
     corpus = make_corpus(server.address)
     report = Report()
     attacker = Attacker(server, corpus, report)
     rng = np.random.default_rng(seed)
     with concurrent.futures.ThreadPoolExecutor(concurrency) as pool:
-        # Mistakes too: their paths through the server have memory of their own the first time.
+        # Malformed requests too: error paths allocate memory the first time.
         list(pool.map(attacker.send, [corpus.attack(rng, bool(server.rest_port)) for _ in range(warmup)]))
         list(pool.map(lambda _: attacker.check(), range(warmup)))
         report.answers.clear()
@@ -220,7 +220,7 @@ def attack(
         list(pool.map(lambda _: attacker.check(), range(20)))
     report.bytes_after = server.resident_bytes() if server.alive() else 0
     if report.growth > memory_share:
-        attacker.problem(f"memory within {memory_share:.0%} of what it was. Received: {report.growth:+.1%}")
+        attacker.problem(f"memory to grow by at most {memory_share:.0%}. Received: {report.growth:+.1%}")
     return report
 
 

@@ -2,9 +2,9 @@
 
     python tools/import_rule.py
 
-prints the circles and the imports that climb, and exits with 1 where there is one. Every import counts: at the top of a
+prints the circles and the imports that climb, and exits with 1 if there are any. Every import counts: at the top of a
 module, inside a function, and under TYPE_CHECKING. `LEVELS` is the order of the rooms, lowest first; a module may
-import from its own level and from those below it. Not part of the package.
+import from its own level and from lower ones. Not part of the package.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 
-# Lowest first. The longest prefix of a module's name decides where it belongs.
+# Lowest first. A module belongs to the longest prefix of its name.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "metrics", "text"),
+    ("errors", "files", "metrics", "pickles", "progress", "tables"),
     ("config", "audio", "export.layout", "views.drawing", "views.pages"),
     ("tags", "heatmap"),
     ("data", "layers", "client", "serving"),
@@ -35,7 +35,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 
 
 def modules(package: Path) -> dict[str, Path]:
-    """Every module of the package by its name within it; "" is the package itself."""
+    """Find the modules of a package by their names within it; "" is the package itself."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -44,7 +44,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def imports(module: str, path: Path, known: Mapping[str, Path], package: str) -> Iterator[tuple[str, int]]:
-    """The package's modules that a module imports, each with the line."""
+    """Find the modules of the package that a module imports, each with its line."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -60,7 +60,7 @@ def imports(module: str, path: Path, known: Mapping[str, Path], package: str) ->
 
 
 def level(module: str) -> int:
-    """The place of a module in `LEVELS`."""
+    """Return the index of a module's level in `LEVELS`."""
     places = [
         (len(room), index)
         for index, rooms in enumerate(LEVELS)
@@ -73,7 +73,7 @@ def level(module: str) -> int:
 
 
 def graph(package: Path = PACKAGE) -> dict[str, dict[str, int]]:
-    """Of every module, the modules that it imports and the line of the first import."""
+    """Map every module to the modules that it imports, each with the line of the first import."""
     known = modules(package)
     found: dict[str, dict[str, int]] = {name: {} for name in known}
     for name, path in known.items():
@@ -83,7 +83,7 @@ def graph(package: Path = PACKAGE) -> dict[str, dict[str, int]]:
 
 
 def circles(edges: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
-    """The sets of modules that import each other, directly or by way of others (Tarjan 1972)."""
+    """Find the sets of modules that import each other, directly or indirectly (Tarjan 1972)."""
     order: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -111,13 +111,13 @@ def circles(edges: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
 
 
 def room_of(module: str) -> str:
-    """The longest prefix of the module in `LEVELS`."""
+    """Return the longest prefix of the module in `LEVELS`."""
     rooms = [room for rooms in LEVELS for room in rooms if module == room or (room and module.startswith(f"{room}."))]
     return max(rooms, key=len)
 
 
 def room_circles(edges: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
-    """The rooms that import each other."""
+    """Find the sets of rooms that import each other."""
     rooms: dict[str, dict[str, int]] = {room_of(module): {} for module in edges}
     for module, others in edges.items():
         for other, line in others.items():
@@ -127,7 +127,7 @@ def room_circles(edges: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
 
 
 def climbing(edges: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The imports from a higher level, as text with the line."""
+    """List the imports from a higher level."""
     return [
         f"{module or 'keras_tagger'}:{line} imports {other}"
         for module, others in edges.items()
@@ -137,7 +137,7 @@ def climbing(edges: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def main() -> int:
-    """Print what breaks the rule; the exit status is 1 where anything does."""
+    """Print what breaks the rule, and return the exit status."""
     edges = graph()
     found = {
         "circles of modules": [" <-> ".join(circle) for circle in circles(edges)],

@@ -1,13 +1,13 @@
-"""Clients that load a server, in a process of their own: `python tools/load_client.py PLAN.json`, used by load_test.py.
+"""Clients of load_test.py, in their own process: `python tools/load_client.py PLAN.json`.
 
-It sends requests that are ready as bytes, so that neither TensorFlow nor the encoding of tensors takes part. Closed
-loop: each worker sends when it has its answer. Open loop: requests come at random moments (Poisson), whether or not
-earlier ones are answered, and latency counts from the moment a request should have been sent, so that a server that
-stalls is not spared the requests that would have come meanwhile.
+Requests are prepared as bytes, so that neither TensorFlow nor the encoding of tensors is measured. Closed loop: each
+worker sends a request when it has its reply. Open loop: requests arrive at random times (Poisson) whether or not
+earlier ones have been answered. Latency counts from the arrival, so a server that stalls is charged for the requests
+that arrive meanwhile.
 
 The plan is JSON: kind (grpc, rest), address, path, requests (files), weights, mode (closed, open), workers, seconds,
-warmup_seconds, rate (requests a second, open loop), seed, start (time.time). It prints JSON: latencies (seconds, of
-requests answered within the measured time), failures (text to count), seconds.
+warmup_seconds, rate (requests per second, open loop), seed, start (time.time). The output is JSON: latencies (seconds,
+of requests answered within the measured time), failures (counts by text), seconds.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Sender(Protocol):
     """A connection that sends one request at a time."""
 
     def send(self, body: bytes) -> str | None:
-        """None where all went well, else what failed."""
+        """Send a request; return None if it succeeds, else the error."""
 
 
 class GrpcSender:
-    """gRPC, with a connection of its own."""
+    """Sends over gRPC, on its own connection."""
 
     def __init__(self, address: str, path: str) -> None:
         import grpc
@@ -48,7 +48,7 @@ class GrpcSender:
         self._call = grpc.insecure_channel(address, options=options).unary_unary(path)
 
     def send(self, body: bytes) -> str | None:
-        """One call."""
+        """Make one call."""
         try:
             self._call(body, timeout=120)
         except self._error as error:
@@ -57,14 +57,14 @@ class GrpcSender:
 
 
 class RestSender:
-    """HTTP, on a connection that stays open."""
+    """Sends over HTTP, on a persistent connection."""
 
     def __init__(self, address: str, path: str) -> None:
         self._connection = http.client.HTTPConnection(address, timeout=120)
         self._path = path
 
     def send(self, body: bytes) -> str | None:
-        """One POST; a connection that the server closed is opened again by the next."""
+        """Make one POST; if the server has closed the connection, the next one opens it again."""
         try:
             self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
@@ -79,7 +79,7 @@ SENDERS = {"grpc": GrpcSender, "rest": RestSender}
 
 
 class Measured:
-    """Latencies and failures within the measured time, from many threads."""
+    """Latencies and failures within the measured time. Thread-safe."""
 
     def __init__(self, begin: float, end: float) -> None:
         self.begin, self.end = begin, end
@@ -88,7 +88,7 @@ class Measured:
         self._lock = threading.Lock()
 
     def note(self, came: float, answered: float, failure: str | None, counts_from: float) -> None:
-        """A request; `counts_from` is the moment by which it belongs to the measured time or not."""
+        """Record a request if `counts_from` is within the measured time."""
         if not self.begin <= counts_from < self.end:
             return
         with self._lock:
@@ -99,7 +99,7 @@ class Measured:
 
 
 def closed_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
-    """Workers that ask without a pause; what counts is when a request is answered."""
+    """Run workers without pauses; a request counts when it is answered."""
 
     def work(number: int) -> None:
         sender = SENDERS[plan["kind"]](plan["address"], plan["path"])
@@ -117,7 +117,7 @@ def closed_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -
 
 
 def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
-    """Requests at random moments; what counts is when a request comes."""
+    """Send requests at random times; a request counts when it arrives."""
     local = threading.local()
     rng = random.Random(plan["seed"])
 
@@ -135,7 +135,7 @@ def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> 
 
 
 def main(path: str) -> None:
-    """Carry out a plan."""
+    """Run a plan and print its result."""
     plan = json.loads(Path(path).read_text())
     bodies = [Path(file).read_bytes() for file in plan["requests"]]
     time.sleep(max(plan["start"] - time.time(), 0.0))

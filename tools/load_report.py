@@ -1,4 +1,4 @@
-"""What load_test.py measured: loops, limits, tables and histogram."""
+"""The results of load_test.py: loops, limits, tables and a histogram."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_SHARE, MOST_SPREAD = 0.85, 4.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and for how long; the flags of the same names."""
+    """Settings of the measurement; the flags of load_test.py with the same names."""
 
     clip_seconds: float
     batch: int
@@ -28,14 +28,14 @@ class Settings:
 
 @dataclass
 class Loop:
-    """What one loop gave.
+    """The result of one loop.
 
     Attributes:
-        seconds: measured time.
-        latencies: of requests that were answered, seconds.
-        failures: text to count.
-        offered: requests a second that came, in an open loop.
-        cpu_seconds: processor time of the process that runs the model, within the measured time.
+        seconds: Measured time.
+        latencies: Latencies of answered requests, in seconds.
+        failures: Counts by error text.
+        offered: Requests per second that arrived, in an open loop.
+        cpu_seconds: Processor time of the process that runs the model, within the measured time.
     """
 
     seconds: float
@@ -46,16 +46,16 @@ class Loop:
 
     @property
     def rate(self) -> float:
-        """Answered requests a second."""
+        """Answered requests per second."""
         return len(self.latencies) / self.seconds
 
     @property
     def cpu_milliseconds(self) -> float:
-        """Processor time of an answered request."""
+        """Processor time per answered request, in milliseconds."""
         return 1000.0 * self.cpu_seconds / max(len(self.latencies), 1)
 
     def percentile(self, q: float) -> float:
-        """Latency in milliseconds that q percent do not exceed."""
+        """Return the q-th percentile of the latency, in milliseconds."""
         return float(np.percentile(self.latencies, q)) * 1000.0 if self.latencies else float("nan")
 
 
@@ -64,23 +64,23 @@ Round = dict[str, Loop]
 
 
 def spread(values: Sequence[float], form: str = ".1f") -> str:
-    """Median and, in parentheses, the least and the largest."""
+    """Format the median and, in parentheses, the smallest and largest value."""
     return f"{np.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def shares(rounds: Sequence[Round], name: str) -> list[float]:
-    """Throughput beside in-process, in each round."""
+    """Return the throughput relative to in-process, in each round."""
     suffix = ", mixed" if name.endswith(", mixed") else ""
     return [found[name].rate / found[f"in-process{suffix}"].rate for found in rounds]
 
 
 def spreads(rounds: Sequence[Round], name: str) -> list[float]:
-    """p99 over p50, in each round."""
+    """Return p99 / p50 in each round."""
     return [found[name].percentile(99) / found[name].percentile(50) for found in rounds]
 
 
 def shortfalls(rounds: Sequence[Round]) -> list[str]:
-    """Limits that do not hold, by the median of the rounds."""
+    """Return the limits that the median of the rounds does not meet."""
     missed = []
     share, ratio = np.median(shares(rounds, "gRPC")), np.median(spreads(rounds, "gRPC, open"))
     if share < LEAST_SHARE:
@@ -95,9 +95,9 @@ def shortfalls(rounds: Sequence[Round]) -> list[str]:
 
 
 def closed_table(rounds: Sequence[Round], names: Sequence[str]) -> str:
-    """Rows of closed loops."""
+    """Format the table of closed loops."""
     rows = [
-        "| clips | way | requests/s | of in-process | p50, ms | p90, ms | p99, ms | CPU, ms | failed |",
+        "| clips | path | requests/s | of in-process | p50, ms | p90, ms | p99, ms | CPU, ms | failed |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in names:
@@ -113,9 +113,9 @@ def closed_table(rounds: Sequence[Round], names: Sequence[str]) -> str:
 
 
 def open_table(rounds: Sequence[Round], names: Sequence[str]) -> str:
-    """Rows of open loops."""
+    """Format the table of open loops."""
     rows = [
-        "| way | requests/s that came | p50, ms | p90, ms | p99, ms | p99 / p50 | failed |",
+        "| path | requests/s offered | p50, ms | p90, ms | p99, ms | p99 / p50 | failed |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in names:
@@ -132,7 +132,7 @@ def open_table(rounds: Sequence[Round], names: Sequence[str]) -> str:
 
 
 def histogram(latencies: Sequence[float], width: int = 40) -> str:
-    """Latencies in buckets whose bounds grow by a factor of the square root of 2, as text."""
+    """Format a histogram whose bucket limits grow by a factor of the square root of 2."""
     exponents = np.floor(2.0 * np.log2(np.asarray(latencies) * 1000.0)).astype(int)
     counts = np.bincount(exponents - exponents.min())
     lines = []
@@ -144,7 +144,7 @@ def histogram(latencies: Sequence[float], width: int = 40) -> str:
 
 
 def page(rounds: Sequence[Round], settings: Settings, command: str) -> str:
-    """Tables, histogram and what was measured, as Markdown."""
+    """Format settings, tables and histogram as Markdown."""
     names = list(rounds[0])
     opened = [name for name in names if name.endswith(", open")]
     latencies = [value for found in rounds for value in found["gRPC, open"].latencies]
@@ -153,9 +153,9 @@ def page(rounds: Sequence[Round], settings: Settings, command: str) -> str:
 
 {facts["processor"]}; {facts["cores"]} cores, load average {facts["load"]:.1f} at the end; {facts["system"]}; TensorFlow
 {facts["versions"]["tensorflow"]}.
-{settings.rounds} rounds of {settings.seconds:g} s a loop; medians, with the least and the largest round. A request has
-{settings.batch} clip(s) of {settings.clip_seconds:g} s, or is one of the mix. CPU is the processor time of the process
-that runs the model, by request.
+{settings.rounds} rounds of {settings.seconds:g} s per loop; medians, with the smallest and largest round. A request has
+{settings.batch} clip(s) of {settings.clip_seconds:g} s, or is one of the mix. CPU is the processor time per request of
+the process that runs the model.
 
 Closed loop, {settings.concurrency} clients:
 

@@ -1,20 +1,19 @@
 """Throughput and latency of a served model: in-process, over gRPC and over REST, in one run.
 
-    python tools/load_test.py                              the shipped model, tables to the terminal
-    python tools/load_test.py --write docs/serving.md      and between the page's marks
-    python tools/load_test.py --check                      exit status 1 unless the limits below hold
+    python tools/load_test.py                              the shipped model, tables on the terminal
+    python tools/load_test.py --write docs/serving.md      and also between the marks of this page
+    python tools/load_test.py --check                      exit status 1 if a limit below does not hold
 
-A server (`keras-tagger serve`: tensorflow_model_server where that is installed, else the embedded one) and the clients
-(tools/load_client.py) are processes of their own; the model that is called in-process is loaded here. In each round the
-three take turns, so that whatever else the machine does touches them alike, and ratios are taken within a round.
+The server (`keras-tagger serve`: tensorflow_model_server if it is installed, else the embedded one) and the clients
+(tools/load_client.py) run in their own processes; the model called in-process is loaded here. In each round the three
+take turns, so that other load on the machine affects all of them, and ratios are taken within a round.
 
-Closed loop: --concurrency clients, each of which asks when it has its answer. Open loop: requests come at random
-moments at --load of the rate that gRPC reached in the closed loop; latency counts from the moment a request came.
-Mixed: of ten requests, six ask for tags of 4 s, and one each for tags of 1 s, tags of 30 s, attention and contributions
-of 4 s.
+Closed loop: --concurrency clients, each of which sends a request when it has its reply. Open loop: requests arrive at
+random times at --load of the rate of the closed loop; latency counts from the arrival. Mixed: of ten requests, six ask
+for tags of 4 s, and one each for tags of 1 s, tags of 30 s, attention of 4 s and contributions of 4 s.
 
---check holds the embedded server to what the project promises: over gRPC, with clips of 4 s, at least 85 % of the
-throughput in-process with as many callers and the same batch size, and p99 at most 4 times p50 at 70 % load.
+--check enforces the project's promises for the embedded server: over gRPC, with clips of 4 s, at least 85 % of the
+in-process throughput with as many callers and the same batch size, and a p99 of at most 4 times p50 at 70 % load.
 """
 
 from __future__ import annotations
@@ -60,20 +59,19 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Define the program's flags; the tests import this module beside others that have their own."""
-    flags.DEFINE_string("model", "compact", "A pretrained name, a run directory or a .keras file.")
-    flags.DEFINE_string("base_path", None, "Folder of an export to serve, instead of exporting --model.")
-    flags.DEFINE_float("clip_seconds", 4.0, "Length of the clips that are not mixed.", lower_bound=0.1)
-    flags.DEFINE_integer("batch", 1, "Clips a request.", lower_bound=1)
-    flags.DEFINE_integer("concurrency", 8, "Clients in the closed loop, and callers in-process.", lower_bound=1)
-    flags.DEFINE_integer("client_processes", 2, "Processes that the clients are spread over.", lower_bound=1)
-    flags.DEFINE_float("seconds", 8.0, "Measured time of each loop.", lower_bound=0.2)
-    flags.DEFINE_float("warmup_seconds", 2.0, "Time before it.", lower_bound=0.0)
+    served.define_flags()
+    flags.DEFINE_float("clip_seconds", 4.0, "Length of the clips outside the mix.", lower_bound=0.1)
+    flags.DEFINE_integer("batch", 1, "Clips per request.", lower_bound=1)
+    flags.DEFINE_integer("concurrency", 8, "Clients in the closed loop, and in-process callers.", lower_bound=1)
+    flags.DEFINE_integer("client_processes", 2, "Processes that run the clients.", lower_bound=1)
+    flags.DEFINE_float("seconds", 8.0, "Measured seconds of each loop.", lower_bound=0.2)
+    flags.DEFINE_float("warmup_seconds", 2.0, "Seconds of warm-up before each loop.", lower_bound=0.0)
     flags.DEFINE_integer("rounds", 3, "Rounds of all loops.", lower_bound=1)
     flags.DEFINE_float("load", 0.7, "Open loop: share of the closed loop's rate.", lower_bound=0.01, upper_bound=1.0)
-    flags.DEFINE_bool("rest", True, "Whether REST is loaded too, where the server has it.")
-    flags.DEFINE_multi_string("server_flag", [], "A further flag for the server, such as --enable_batching.")
-    flags.DEFINE_string("write", None, "A Markdown file with marks to put the tables between.")
-    flags.DEFINE_bool("check", False, "Whether limits that do not hold are an exit status of 1.")
+    flags.DEFINE_bool("rest", True, "Whether to measure REST too, if the server has it.")
+    flags.DEFINE_multi_string("server_flag", [], "Another flag of the server, such as --enable_batching.")
+    flags.DEFINE_string("write", None, "A Markdown file; the tables replace what is between its marks.")
+    flags.DEFINE_bool("check", False, "Whether to exit with status 1 if a limit does not hold.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -82,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            base = Path(FLAGS.base_path) if FLAGS.base_path else export(FLAGS.model, Path(folder) / "exported")
+            base = served.base_path(Path(folder))
             settings = Settings(**{setting.name: FLAGS[setting.name].value for setting in fields(Settings)})
             with served.serving(base, FLAGS.server_flag) as server:
                 if not FLAGS.rest:
@@ -101,20 +99,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 class LoadError(Exception):
-    """What stops a measurement, in one sentence."""
-
-
-def export(model: str, folder: Path) -> Path:
-    """An export of a model, in a process of its own: this one keeps its memory and threads for the measurement."""
-    command = [sys.executable, "-m", "keras_tagger", "export", model, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise LoadError((done.stderr.strip().splitlines() or ["export failed"])[-1])
-    return folder
+    """An error that stops the measurement, as one sentence."""
 
 
 def clips(seconds: float, count: int) -> np.ndarray:
-    """Excerpts of the clips that the package ships, float32 [count, samples]."""
+    """Return excerpts of the package's clips, float32 `[count, samples]`."""
     folder = resources.files("keras_tagger") / "clips"
     paths = sorted(str(path) for path in folder.iterdir() if path.name.endswith(".ogg"))
     samples = round(seconds * RATE)
@@ -129,15 +118,15 @@ def clips(seconds: float, count: int) -> np.ndarray:
 
 
 def newest(base: Path) -> Path:
-    """The highest version below a folder."""
+    """Return the folder of the highest version."""
     versions = [entry for entry in base.iterdir() if entry.name.isdigit()]
     if not versions:
-        raise LoadError(f"expected a folder with numbered versions. Received: {base}")
+        raise LoadError(f"expected a folder with numbered versions. Received: {base}.")
     return max(versions, key=lambda entry: int(entry.name))
 
 
 class InProcess:
-    """The SavedModel called by threads of this process."""
+    """The SavedModel, called by threads of this process."""
 
     def __init__(self, version: Path) -> None:
         import tensorflow as tf
@@ -146,10 +135,10 @@ class InProcess:
         self._constant = tf.constant
 
     def loop(self, requests: Sequence[tuple[str, np.ndarray]], weights: Sequence[int], settings: Settings) -> Loop:
-        """A closed loop of `concurrency` callers."""
+        """Run a closed loop of `concurrency` callers."""
         calls = [self._call(signature, waveform) for signature, waveform in requests]
         for call in calls:
-            # Tracing is once; a server has it behind it when it is ready.
+            # Trace before measuring, as a server does before it is ready.
             call()
         begin = time.perf_counter() + settings.warmup_seconds
         end = begin + settings.seconds
@@ -176,12 +165,12 @@ class InProcess:
 
     def _call(self, signature: str, waveform: np.ndarray) -> Callable[[], Any]:
         function = self._loaded.signatures[signature]
-        # As a caller with an array in hand would: the copy into a tensor counts.
+        # Includes the copy of the array into a tensor.
         return lambda: {name: value.numpy() for name, value in function(waveform=self._constant(waveform)).items()}
 
 
 def _time_cpu(loop: Loop, cpu_seconds: Callable[[], float], settings: Settings) -> None:
-    """Processor time within the measured time, which begins after the warm-up from now."""
+    """Measure the processor time within the measured time, which begins after a warm-up from now."""
     time.sleep(settings.warmup_seconds)
     before = cpu_seconds()
     time.sleep(settings.seconds)
@@ -189,7 +178,7 @@ def _time_cpu(loop: Loop, cpu_seconds: Callable[[], float], settings: Settings) 
 
 
 def grpc_body(signature: str, waveform: np.ndarray) -> bytes:
-    """A serialized PredictRequest."""
+    """Return a serialized PredictRequest."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 
@@ -201,7 +190,7 @@ def grpc_body(signature: str, waveform: np.ndarray) -> bytes:
 
 
 def rest_body(signature: str, waveform: np.ndarray) -> bytes:
-    """A JSON request in columnar form, with the digits that a float32 has."""
+    """Return a JSON request in columnar form, with the digits of a float32."""
     rows = ",".join(f"[{','.join(np.format_float_positional(v, trim='-') for v in row)}]" for row in waveform)
     return f'{{"signature_name":"{signature}","inputs":{{"waveform":[{rows}]}}}}'.encode()
 
@@ -209,12 +198,12 @@ def rest_body(signature: str, waveform: np.ndarray) -> bytes:
 def client_loop(
     kind: str, server: served.Served, files: Sequence[Path], weights: Sequence[int], settings: Settings, rate: float
 ) -> Loop:
-    """A loop of client processes; an open one where `rate` is above 0."""
+    """Run a loop with client processes; an open loop if `rate` is positive."""
     rest = kind == "rest"
     processes = max(1, min(settings.client_processes, settings.concurrency))
     with tempfile.TemporaryDirectory() as folder:
         running = []
-        # Python needs a moment to come up; then all begin together.
+        # Python takes a moment to start; then all clients begin together.
         start = time.time() + 1.5
         for number in range(processes):
             share = settings.concurrency // processes + (number < settings.concurrency % processes)
@@ -241,7 +230,7 @@ def client_loop(
         for process in running:
             output, _ = process.communicate()
             if process.returncode:
-                raise LoadError("expected clients that end well. Received: one that failed, as it says above")
+                raise LoadError("expected all clients to succeed. Received: a failure; see its output above.")
             result = json.loads(output)
             found.latencies += result["latencies"]
             for text, count in result["failures"].items():
@@ -250,7 +239,7 @@ def client_loop(
 
 
 def measure(base: Path, server: served.Served, settings: Settings, folder: Path) -> list[Round]:
-    """All loops, round by round."""
+    """Measure all loops, round by round."""
     single = [("serving_default", clips(settings.clip_seconds, settings.batch))]
     mixed = [(signature, clips(seconds, settings.batch)) for signature, seconds, _ in MIX]
     weights = {"": [1], ", mixed": [count for *_, count in MIX]}
@@ -278,14 +267,14 @@ def measure(base: Path, server: served.Served, settings: Settings, folder: Path)
             found[f"{title}, open"] = client_loop(kind, server, files[kind, ""], [1], settings, rate)
         if not all(loop.latencies for loop in found.values()):
             name, loop = next((name, loop) for name, loop in found.items() if not loop.latencies)
-            reason = next(iter(loop.failures), "none came back in time")
-            raise LoadError(f"expected answers ({name}). Received: {reason}")
+            reason = next(iter(loop.failures), "no reply in time")
+            raise LoadError(f"expected replies ({name}). Received: {reason}.")
         rounds.append(found)
     return rounds
 
 
 def command_line() -> str:
-    """The command of the page; of a path, its last part."""
+    """Return the command line for the page, with the last part of each path."""
     words = ["python", "tools/load_test.py"]
     for name in ("model", "base_path", *(setting.name for setting in fields(Settings)), "rest", "server_flag"):
         if FLAGS[name].present:

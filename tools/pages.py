@@ -1,4 +1,4 @@
-"""Pages whose tables are measured: text between marks, which programs replace."""
+"""Replace marked text in pages whose tables are measured."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import re
 from pathlib import Path
 
 from keras_tagger.errors import ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import write_text
 
 END = "<!-- end -->"
 
 
 def replace_marked(path: Path, name: str, text: str) -> None:
-    """Put `text` between the marks `<!-- NAME -->` and `<!-- end -->` of a page, whole or not at all.
+    """Replace the text between the marks `<!-- NAME -->` and `<!-- end -->` of a page.
+
+    Args:
+        path: A Markdown file.
+        name: The name of the mark.
+        text: The new text.
 
     Raises:
-        ManifestError: the page does not have the mark exactly once.
+        ManifestError: If the page does not have the mark exactly once.
     """
     content = path.read_text("utf-8")
     begin = f"<!-- {name} -->"
@@ -23,6 +28,5 @@ def replace_marked(path: Path, name: str, text: str) -> None:
         rf"({re.escape(begin)}\n).*?({re.escape(END)})", lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.S
     )
     if count != 1:
-        raise ManifestError(f"{path}: expected the mark {begin} once. Received: it {count} times")
-    with replacing(path) as temporary:
-        temporary.write_text(changed, "utf-8")
+        raise ManifestError(f"{path}: expected the mark {begin} once. Received: {count} times.")
+    write_text(path, changed)

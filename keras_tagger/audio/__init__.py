@@ -1,20 +1,19 @@
-"""Audio of any kind to mono float32 at the model's rate: the one decode path of the package.
+"""Decode audio of any kind to mono float32 at the model's sample rate.
 
-libsndfile (through soundfile) decodes and libsoxr (through soxr, quality HQ) resamples, both in pieces, so
-that memory does not grow with the length of a file. The format is found by content: a file's name means
-nothing here.
+libsndfile (through soundfile) decodes and libsoxr (through soxr, quality HQ) resamples, both in pieces, so memory does
+not grow with the length of a file. The format is recognised by a file's content, not by its name.
 
-    decode.py      info, blocks and load
+    decode.py      `info`, `blocks` and `load`
     windows.py     windows of a model: cut, batched, averaged, stitched
     readers.py     arrays and files, decoded piece by piece
-    containers.py  what libsndfile gets wrong in mp3, wav, aiff and ogg files, put right or refused
-    streams.py     a file's bytes: in memory, local, or of any `tf.io.gfile` scheme
+    read_ahead.py  decode in a thread while a model runs
+    containers.py  repair or refuse mp3, wav, aiff and ogg files that libsndfile misreads
+    streams.py     the bytes of a file: in memory, local, or of any `tf.io.gfile` scheme
 
-A wav, aiff or ogg (vorbis, opus) visibly cut short or broken is refused when it is opened; a damaged or
-truncated flac, and an mp3 shorter than its Xing/Info frame says, raise when decoding comes to that place.
-Not detectable, and therefore decoded as far as it goes: an ogg cut exactly between two pages, a damaged
-frame of an mp3, an mp3 cut short that has no Xing/Info frame, and a wav cut short whose header gives the
-size of an endless stream.
+A visibly truncated or damaged wav, aiff or ogg (vorbis, opus) is refused when it is opened. A damaged or truncated
+flac, and an mp3 shorter than its Xing/Info frame says, raise when decoding reaches that place. The following cannot be
+detected and are decoded as far as possible: an ogg truncated exactly between two pages, a damaged frame of an mp3, a
+truncated mp3 without a Xing/Info frame, and a truncated wav whose header says that its length is unknown.
 """
 
 from keras_tagger.audio.decode import AudioInfo, blocks, info, load

@@ -1,13 +1,13 @@
-"""Containers that libsndfile 1.2 gets wrong, put right or refused before it sees them.
+"""Repair or refuse files that libsndfile 1.2 would misread, before it sees them.
 
-- An mp3 without a Xing/Info frame gets one, because libsndfile guesses the length of such a file from its
-  first frames and silently stops there.
-- A RIFF header with a data size of 0, which programs that write to a pipe leave behind, is read to the
-  file's end.
-- An opus whose pages do not count their samples exactly, as ffmpeg writes where the timestamps of its input
-  jitter, has the counts corrected; libsndfile calls such a file malformed.
-- A wav or aiff with less data than its header says, and an ogg (vorbis, opus) with a broken page, are
-  refused, where libsndfile returns a part.
+- An mp3 without a Xing/Info frame gets one, because libsndfile guesses the length of such a file from its first frames
+  and silently stops there.
+- A RIFF file whose header says that it has 0 bytes of data, as written by programs that write to a pipe, is read to its
+  end.
+- An opus file whose pages miscount their samples, as written by ffmpeg if the timestamps of its input jitter, gets
+  correct counts, because libsndfile calls such a file malformed.
+- A wav or aiff with less data than its header says, and an ogg (vorbis, opus) with a broken page, are refused, because
+  libsndfile silently returns a part of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
 
-_MAX_CHANNELS = 1024  # of libsndfile
+_MAX_CHANNELS = 1024  # libsndfile's limit
 
 _OTHER_KINDS = (
     (4, b"ftyp", "MP4 or M4A"),
@@ -37,7 +37,7 @@ _OTHER_KINDS = (
 
 
 def other_kind(stream: Stream) -> str | None:
-    """What a file that is not read as audio is, where its first bytes tell."""
+    """Name the kind of a file that is not audio, or return None if its first bytes do not tell."""
     start = stream.at(0, 64)
     for offset, magic, kind in _OTHER_KINDS:
         if start[offset : offset + len(magic)] == magic:
@@ -48,13 +48,13 @@ def other_kind(stream: Stream) -> str | None:
 
 
 def prepare(stream: Stream) -> bool:
-    """Check what a container's header and end tell, and mend what libsndfile would misread.
+    """Check a container's structure, and repair what libsndfile would misread.
 
     Returns:
-        Whether the length that libsndfile gives is the file's own word: decoding less of it means damage.
+        Whether the length that libsndfile reports is stated by the file, so that decoding less of it means damage.
 
     Raises:
-        AudioError: the file is truncated, has a broken page, or says 0 Hz or an impossible number of channels.
+        AudioError: If the file is truncated, has a broken page, or states 0 Hz or an invalid number of channels.
     """
     magic = stream.at(0, 12)
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64") or (magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC")):
@@ -68,7 +68,7 @@ def prepare(stream: Stream) -> bool:
 
 
 def _prepare_chunks(stream: Stream, magic: bytes) -> None:
-    """Compare the size of the sample data in a wav or aiff with what is there."""
+    """Compare the stated size of the sample data in a wav or aiff with the actual size."""
     form = magic[:4] == b"FORM"
     data_id = b"SSND" if form else b"data"
 
@@ -105,11 +105,11 @@ def _prepare_chunks(stream: Stream, magic: bytes) -> None:
         stream.splice(magic[:4] + endless + stream.at(8, offset - 4) + endless, start)
         return
     elif size >= 0xFFFFF000 or 0x7FFFF000 <= size <= 0x80000024:
-        return  # what ffmpeg, sox and arecord write for an endless stream
+        return  # written by ffmpeg, sox and arecord for a stream of unknown length
     if size > present:
         raise audio_error(
-            f"{size} bytes of samples, as its header says",
-            f"{stream.name}, truncated, with {max(0, present)} bytes of them",
+            f"{size} bytes of samples, as stated in the header",
+            f"{stream.name}, which is truncated and has {max(0, present)} bytes of them",
         )
 
 
@@ -117,14 +117,14 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _page_checksum(page: bytes) -> bytes:
-    """The checksum of an ogg page: zlib's polynomial on bits in the other order, from 0 and not inverted."""
+    """Compute the checksum of an ogg page: zlib's polynomial with reversed bits, starting at 0 and not inverted."""
     blank = page[:22] + bytes(4) + page[26:]
     crc = zlib.crc32(blank.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return crc.to_bytes(4, "big").translate(_REVERSED_BITS)
 
 
 def _opus_samples(packet: bytes) -> int:
-    """Length in samples at 48 kHz of an opus packet, by its first two bytes (RFC 6716, 3.1 and 3.2)."""
+    """Return the length of an opus packet in samples at 48 kHz, given its first two bytes (RFC 6716, 3.1, 3.2)."""
     config, code = packet[0] >> 3, packet[0] & 3
     if config < 12:
         frame = (480, 960, 1920, 2880)[config & 3]
@@ -143,13 +143,13 @@ class _OpusCounter:
 
     def _begin(self, serial: bytes | None) -> None:
         self._serial = serial
-        # Two packets, alone on their pages, though the second may fill several.
+        # Two packets on pages of their own; the second may fill several pages.
         self._headers_left = 2
         self._total: int | None = None
-        self._open_samples = 0  # of a packet that goes on in the next page
+        self._open_samples = 0  # of a packet that continues on the next page
 
     def granule(self, page: bytes, lengths: bytes) -> bytes | None:
-        """The right granule position of the next page where the page's own is wrong, else None."""
+        """Return the correct granule position of the next page, or None if the page's own is correct."""
         body = 27 + len(lengths)
         if page[5] & 2:
             self._begin(page[14:18] if page[body : body + 8] == b"OpusHead" else None)
@@ -173,7 +173,7 @@ class _OpusCounter:
             return None
         said = int.from_bytes(page[6:14], "little", signed=True)
         if self._total is None:
-            # A stream cut out of a longer one does not begin at 0; less than a second is a miscount.
+            # A stream that was cut out of a longer one does not begin at 0. An offset below a second is a miscount.
             ahead = said - completed
             self._total = ahead if ahead >= 48_000 else 0
         before, self._total = self._total, self._total + completed
@@ -184,9 +184,9 @@ class _OpusCounter:
 
 
 def _check_pages(stream: Stream) -> None:
-    """Raise if the pages of an ogg file are not whole, adjoining, with right checksums (RFC 3533, 6).
+    """Check that the pages of an ogg file are complete and adjacent and have correct checksums (RFC 3533, 6).
 
-    libsndfile may take a stream with a bad page for a shorter one. What follows the end of a stream is a tag.
+    libsndfile may treat a stream with a bad page as a shorter one. Data after the end of a stream is a tag.
     """
     counter = _OpusCounter()
     offset = 0
@@ -196,7 +196,7 @@ def _check_pages(stream: Stream) -> None:
         size = 27 + len(lengths) + sum(lengths)
         page = stream.at(offset, size)
         if len(header) < 27 or len(lengths) < header[26] or len(page) < size:
-            raise audio_error("an ogg file whole to its end", f"{stream.name}, truncated within its last page")
+            raise audio_error("a complete ogg file", f"{stream.name}, which is truncated within its last page")
         if _page_checksum(page) != page[22:26]:
             break
         granule = counter.granule(page, lengths)
@@ -208,7 +208,9 @@ def _check_pages(stream: Stream) -> None:
     else:
         if offset == stream.size or ended:
             return
-    raise audio_error("an ogg file of unbroken pages", f"{stream.name}, corrupt at byte {offset} of {stream.size}")
+    raise audio_error(
+        "an ogg file of valid pages", f"{stream.name}, which is corrupt at byte {offset} of {stream.size}"
+    )
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ class _Mp3Frame:
     word: int
     size: int  # bytes
     rate: int
-    info_offset: int  # where a Xing/Info header lies in the frame
+    info_offset: int  # of a Xing/Info header in the frame
 
 
 _MP3_KBPS = {
@@ -240,7 +242,7 @@ def _mp3_frame(header: bytes) -> _Mp3Frame | None:
 
 
 def _mp3_at(stream: Stream, offset: int) -> _Mp3Frame | None:
-    """The frame at `offset`, if a frame of the same rate or the end of the file follows it."""
+    """Parse the frame at `offset` if a frame of the same rate, or the end of the file, follows it."""
     frame = _mp3_frame(stream.at(offset, 4))
     if frame is None:
         return None
@@ -250,7 +252,7 @@ def _mp3_at(stream: Stream, offset: int) -> _Mp3Frame | None:
 
 
 def _mp3_start(stream: Stream) -> int | None:
-    """Where the first frame of an mp3 lies, behind ID3v2 tags and zero padding; None if this is no mp3."""
+    """Find the first frame of an mp3 after ID3v2 tags and zero padding; return None if this is not an mp3."""
     offset = 0
     while (head := stream.at(offset, 10))[:3] == b"ID3" and len(head) == 10:
         a, b, c, d = head[6:]
@@ -261,7 +263,7 @@ def _mp3_start(stream: Stream) -> int | None:
 
 
 def _prepare_mp3(stream: Stream, start: int) -> bool:
-    """Give an mp3 without a frame count one; returns whether it had its own."""
+    """Add a frame count to an mp3 without one; return whether it had one."""
     frame = _mp3_at(stream, start)
     assert frame is not None
     head = stream.at(start + frame.info_offset, 10)
@@ -269,7 +271,7 @@ def _prepare_mp3(stream: Stream, start: int) -> bool:
     if own and own[7] & 1:  # flag 1: the number of frames follows
         stream.splice(b"", start)
         return True
-    # A frame of the middling bit rate 9, without checksum and padding, has room for the header.
+    # A frame of the medium bit rate 9, without checksum and padding, has room for the header.
     word = frame.word & ~(15 << 12) & ~(1 << 9) | 9 << 12 | 1 << 16
     head = word.to_bytes(4, "big").ljust(frame.info_offset, b"\0")
     made = _mp3_frame(head[:4])
@@ -280,7 +282,7 @@ def _prepare_mp3(stream: Stream, start: int) -> bool:
 
 
 def _count_mp3_frames(stream: Stream, offset: int) -> int:
-    """Count frames up to the end or a tag, over gaps of less than 1 KiB, as the decoder does."""
+    """Count frames up to the end or a tag, skipping gaps of less than 1 KiB, as the decoder does."""
     count = 0
     while True:
         frame = _mp3_frame(stream.at(offset, 4))

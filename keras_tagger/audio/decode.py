@@ -1,4 +1,4 @@
-"""The decode path: information, blocks, whole waveforms and windows of any audio."""
+"""Read the properties of audio, and decode it in blocks or as a whole."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import numpy as np
 from keras_tagger.audio.readers import PIECE_SAMPLES, AudioSource, Waveform, check_rate, open_reader
 from keras_tagger.audio.streams import audio_error
 
-# Decoded around an excerpt: covers the resampler's filter and the settling of a lossy decoder.
+# Also decoded before and after an excerpt, for the resampler's filter and because lossy decoders need time to settle.
 _MARGIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a header says.
+    """The properties of audio according to its header.
 
-    `seconds` is None where it does not say, `sample_rate` is in Hz, `format` is container and coding ("WAV
-    PCM_16").
+    Attributes:
+        seconds: The length, or None if the header does not say.
+        sample_rate: The rate in Hz.
+        channels: The number of channels.
+        format: Container and coding, such as "WAV PCM_16".
     """
 
     seconds: float | None
@@ -30,11 +33,18 @@ class AudioInfo:
 
 
 def info(source: AudioSource) -> AudioInfo:
-    """Read length, rate, channels and format of `source` without decoding it.
+    """Read the length, rate, channels and format of audio without decoding it.
+
+    Args:
+        source: A path, an encoded file's bytes, or `(array, sample_rate)`; see `AudioSource`.
 
     Raises:
-        AudioNotFoundError: nothing is at the path.
-        AudioError: `source` is not audio, empty, or visibly truncated.
+        AudioNotFoundError: If the file does not exist.
+        AudioError: If `source` is not audio, empty, or visibly truncated.
+
+    Example:
+        >>> info("song.mp3").seconds
+        215.3
     """
     with open_reader(source) as reader:
         seconds = None if reader.frames is None else reader.frames / reader.sample_rate
@@ -48,21 +58,30 @@ def blocks(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
 ) -> Iterator[Waveform]:
-    """Decode, average the channels and resample, block by block, in constant memory.
+    """Decode audio, average its channels and resample it, block by block, in constant memory.
 
-    `n` samples at rate `r` become `ceil(n * sample_rate / r)`. An excerpt is the slice from
-    `round(start_seconds * sample_rate)` to `round(end_seconds * sample_rate)` of the whole, to float32
-    rounding; an end beyond the end of the audio is the end of the audio. Values beyond [-1, 1] are left
-    alone.
+    `n` samples at rate `r` become `ceil(n * sample_rate / r)` samples. Up to float32 rounding, an excerpt equals the
+    slice of the whole from `round(start_seconds * sample_rate)` to `round(end_seconds * sample_rate)`. Values outside
+    -1..1 are not clipped.
+
+    Args:
+        source: A path, an encoded file's bytes, or `(array, sample_rate)`; see `AudioSource`.
+        sample_rate: The rate of the blocks in Hz.
+        block_seconds: The length of a block.
+        start_seconds: The start of the excerpt.
+        end_seconds: The end of the excerpt; None, or a time after the end of the audio, for the end of the audio.
 
     Returns:
-        float32 [samples] blocks of `block_seconds`, the last one shorter; at least one sample in all.
+        Blocks of float32 `[samples]`, of which the last may be shorter. Together they have at least one sample.
 
     Raises:
-        AudioNotFoundError: nothing is at the path.
-        AudioError: `source` is not audio, empty, truncated, corrupt or not finite, or the excerpt is
-            impossible. An impossible argument is refused at once, a bad source by the first block, and what
-            only decoding shows on the way, after good blocks.
+        AudioNotFoundError: If the file does not exist.
+        AudioError: If `source` is not audio, empty, truncated, corrupt or not finite, or the excerpt is not in it. An
+            invalid argument is refused at once, a bad source at the first block, and damage when decoding reaches it.
+
+    Example:
+        >>> sum(len(block) for block in blocks("song.mp3", block_seconds=10.0))
+        3444800
     """
     check_rate(sample_rate, "sample_rate")
     if not (math.isfinite(block_seconds) and block_seconds > 0):
@@ -83,13 +102,31 @@ def load(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
 ) -> Waveform:
-    """Decode `source` or an excerpt of it to float32 [samples]: `blocks` joined, with the same errors."""
+    """Decode audio or an excerpt of it to one waveform; see `blocks`.
+
+    Args:
+        source: As in `blocks`.
+        sample_rate: As in `blocks`.
+        start_seconds: As in `blocks`.
+        end_seconds: As in `blocks`.
+
+    Returns:
+        Mono audio, float32 `[samples]`.
+
+    Raises:
+        AudioError: As in `blocks`.
+        AudioNotFoundError: As in `blocks`.
+
+    Example:
+        >>> load("song.mp3", start_seconds=30.0, end_seconds=40.0).shape
+        (160000,)
+    """
     parts = list(blocks(source, sample_rate, start_seconds=start_seconds, end_seconds=end_seconds))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _reblocked(pieces: Iterable[Waveform], size: int) -> Iterator[Waveform]:
-    """Join pieces of any length into blocks of `size` samples and a last shorter one."""
+    """Regroup pieces of any length into blocks of `size` samples and a shorter last one."""
     held: list[Waveform] = []
     count = 0
     for piece in pieces:
@@ -109,8 +146,8 @@ def _resampled(
 ) -> Iterator[Waveform]:
     """Decode and resample an excerpt in pieces.
 
-    Input and output samples coincide 1/gcd(rates) seconds apart. Decoding begins at such a place ahead of the
-    excerpt and ends behind it, so that the samples of an excerpt are those of the whole signal.
+    Input and output samples coincide every 1/gcd(rates) seconds. Decoding begins at such a place before the excerpt and
+    ends after it, so that the samples of an excerpt are those of the whole signal.
     """
     import soxr
 
@@ -151,7 +188,7 @@ def _resampled(
                 limit = min(limit, output_length(reader.position))
             if resampler is not None:
                 if ended:
-                    # soxr rounds the length to the nearest: silence behind the end makes it always enough.
+                    # soxr rounds the length to the nearest sample; appended silence makes it always long enough.
                     silence = math.ceil(reader.sample_rate / sample_rate) + 1
                     piece = np.pad(piece, (0, silence))
                 piece = resampler.resample_chunk(piece, last=ended)

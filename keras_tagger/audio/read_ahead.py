@@ -1,4 +1,4 @@
-"""Decoding while something else is computed."""
+"""Decode in a thread while something else is computed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _END: Any = object()
 
 
 def read_ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
-    """The items of an iterator, in their order, of which a thread computes the next ones meanwhile.
+    """Iterate over items of which a thread computes the next ones in advance.
 
-    Decoders leave Python's lock, so that a file is decoded on one core while a model runs on another. What the
-    iterator raises is raised here, after the items before it; an iterator that is given up is closed in its thread.
+    Decoders release Python's lock, so a file is decoded on one core while a model runs on another. An error of the
+    iterator is raised after the items before it. If iteration stops early, the iterator is closed in its thread.
 
     Args:
-        items: taken up by one thread only.
-        depth: at most that many items are held.
+        items: An iterator; only one thread uses it.
+        depth: The largest number of items to hold.
     """
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:

@@ -1,4 +1,4 @@
-"""What decodes an array or a file piece by piece to mono float32 at its own rate."""
+"""Decode arrays and files piece by piece to mono float32 at their own rate."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stre
 from keras_tagger.errors import AudioError
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
-"""A path (local or any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
+"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
 
-An array is `[samples]` or `[samples, channels]`: floats (of any range, left alone) or PCM as int16 (divided
-by 2**15), int32 (by 2**31) or uint8 ((x - 128) / 128).
+An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
+int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_ARRAY_CHANNELS = 64
-PIECE_SAMPLES = 1 << 18  # decoded at a time, over all channels
+PIECE_SAMPLES = 1 << 18  # decoded at a time, summed over channels
 
-# By how much encoders miscount, or libsndfile's sequential reading falls short of an ogg's last granule position.
+# Encoders may miscount by this much, and sequential reading of an ogg may end this much before its last granule.
 _SHORTFALL_SECONDS = 0.1
 _SHORTFALL_SHARE = 0.001
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile gives a flac of unknown length 2**63 - 1 frames
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile reports 2**63 - 1 frames for a flac of unknown length
 
 _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
 
 
 @contextlib.contextmanager
 def open_reader(source: AudioSource) -> Iterator[Reader]:
-    """Open any source.
+    """Open an audio source of any kind.
 
     Raises:
-        AudioNotFoundError: nothing is at the path.
-        AudioError: `source` is not audio, empty, or visibly truncated.
+        AudioNotFoundError: If the file does not exist.
+        AudioError: If `source` is not audio, empty, or visibly truncated.
     """
     if isinstance(source, tuple) and len(source) == 2:
         yield _ArrayReader(*source)
@@ -55,7 +55,7 @@ def open_reader(source: AudioSource) -> Iterator[Reader]:
 
 
 class Reader:
-    """An opened source, read on from frame `position`; `frames` is its length, None where unknown."""
+    """An open source at frame `position`; `frames` is its length, or None if unknown."""
 
     name: str
     sample_rate: int
@@ -65,11 +65,11 @@ class Reader:
     position: int = 0
 
     def skip(self, frames: int) -> None:
-        """Go from the beginning to `frames`, or to the end if that comes first."""
+        """Skip from the beginning to frame `frames`, or to the end if that comes first."""
         raise NotImplementedError
 
     def read(self, frames: int) -> Waveform:
-        """Decode to mono float32: `frames` samples, fewer at the end only."""
+        """Decode `frames` samples of mono float32, or fewer at the end."""
         raise NotImplementedError
 
 
@@ -142,12 +142,12 @@ class _FileReader(Reader):
             raise audio_error("audio of at least one sample", f"{self.name}, which holds no samples")
 
     def close(self) -> None:
-        """Free libsndfile's part; the stream stays open."""
+        """Close libsndfile's handle; the stream stays open."""
         if hasattr(self, "_file"):
             self._file.close()
 
     def skip(self, frames: int) -> None:
-        # libsndfile seeks in vorbis to the wrong place near the end of any file and all over some.
+        # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
         if self.frames is None or self._file.subtype == "VORBIS":
             while self.position < frames and len(
                 self.read(min(frames - self.position, PIECE_SAMPLES // self.channels))
@@ -175,7 +175,7 @@ class _FileReader(Reader):
             if self.frames - self.position > allowed:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
-            raise audio_error("audio of at least one sample", f"{self.name}, of which nothing can be decoded")
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         return mono
 
     def _check_stream(self) -> None:
@@ -185,8 +185,8 @@ class _FileReader(Reader):
     def _corrupt(self, frames: int) -> AudioError:
         whole = "" if self.frames is None else f" of {self.frames / self.sample_rate:.3f} s"
         return audio_error(
-            "audio whole to its end",
-            f"{self.name}, truncated or corrupt at or after {frames / self.sample_rate:.3f} s{whole}",
+            "complete audio",
+            f"{self.name}, which is truncated or corrupt at or after {frames / self.sample_rate:.3f} s{whole}",
         )
 
 
@@ -195,7 +195,7 @@ def _sequential_sound_file() -> type[Any]:
     import soundfile
 
     class SequentialSoundFile(soundfile.SoundFile):
-        """Does not seek behind each read: at the end of a flac of unknown length that fails."""
+        """Does not seek after each read, which fails at the end of a flac of unknown length."""
 
         def seekable(self) -> bool:
             return False
@@ -204,11 +204,11 @@ def _sequential_sound_file() -> type[Any]:
 
 
 def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
-    """Average [samples, channels] over the channels; raise if a value is not finite."""
+    """Average `[samples, channels]` over the channels; raise an error if a value is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         mono = samples[:, 0]
         if reader.channels > 1:
-            # Column by column: several times faster than mean(axis=1) over so short an axis.
+            # Adding columns is several times faster than mean(axis=1) over so short an axis.
             mono = mono.copy()
             for channel in range(1, reader.channels):
                 mono += samples[:, channel]
@@ -221,7 +221,7 @@ def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
 
 
 def check_rate(rate: Any, what: str) -> int:
-    """`rate` as an int; raises an `AudioError` that names `what` unless it is a possible number of Hz."""
+    """Return a sample rate as an int, or raise an `AudioError` that names `what`."""
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or not MIN_RATE <= rate <= MAX_RATE or rate != int(rate):
         raise audio_error(f"{what} to be a whole number of Hz from {MIN_RATE} to {MAX_RATE}", repr(rate))

@@ -1,4 +1,4 @@
-"""The bytes of an audio file: in memory, local or remote, as a file object that libsndfile can read."""
+"""File objects that libsndfile can read: files in memory, local and remote files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ from keras_tagger.errors import AudioError, AudioNotFoundError
 READ_BYTES = 1 << 20  # read from a file at a time
 _MEMORY_BYTES = 1 << 24  # 14 minutes of an mp3 of 160 kb/s
 
-# tensorflow has file://, ram:// and gs:// itself.
+# TensorFlow itself supports file://, ram:// and gs://.
 _TENSORFLOW_IO_SCHEMES = frozenset({"s3", "az", "hdfs", "har", "viewfs", "oss", "http", "https"})
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path has a `scheme://` and so is opened through `tf.io.gfile`."""
+    """Return whether a path has a `scheme://` and is therefore opened through `tf.io.gfile`."""
     return _scheme(os.fspath(path)) is not None
 
 
 class Stream:
-    """The file object that libsndfile reads: `raw`, read in large pieces.
+    """A file object for libsndfile that reads a raw file in large pieces and can change what libsndfile sees.
 
-    `name` says in messages what is read, `size` is that of `raw` in bytes. An exception cannot pass through
-    libsndfile, so that of a failing read is kept in `error`, and libsndfile sees the end of the file. `piecemeal` says
-    that libsndfile reads this kind of file some hundred bytes at a time.
+    Args:
+        name: What is read, for messages.
+        raw: The open file.
+        size: Its size in bytes.
+
+    Attributes:
+        error: The error of a failed read. An exception cannot pass through libsndfile, which sees the end of the file.
+        piecemeal: Whether libsndfile reads this kind of file a few hundred bytes at a time.
     """
 
     def __init__(self, name: str, raw: Any, size: int):
@@ -48,15 +53,15 @@ class Stream:
         self._window_start = 0
 
     def splice(self, prefix: bytes, base: int) -> None:
-        """Let libsndfile read `prefix` and then the file from byte `base` on."""
+        """Let libsndfile read `prefix`, followed by the file from byte `base` on."""
         self._prefix, self._base = prefix, base
 
     def patch(self, offset: int, data: bytes) -> None:
-        """Let libsndfile read `data` in place of the file's bytes at `offset`; offsets come in rising order."""
+        """Let libsndfile read `data` instead of the file's bytes at `offset`; offsets must be in rising order."""
         self._patches.append((offset, data))
 
     def at(self, offset: int, count: int) -> bytes:
-        """The bytes of the file itself from `offset` on; fewer than `count` at its end only."""
+        """Return `count` bytes of the raw file from `offset` on, or fewer at its end."""
         begin = offset - self._window_start
         if begin < 0 or begin + count > len(self._window):
             try:
@@ -68,7 +73,7 @@ class Stream:
         return self._window[begin : begin + count]
 
     def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` from the current place on; gives the number of bytes read."""
+        """Fill `buffer` from the current position on, and return the number of bytes read."""
         count = len(buffer)
         data = self._prefix[self._position : self._position + count]
         if len(data) < count:
@@ -92,25 +97,27 @@ class Stream:
         return bytes(changed)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place in what libsndfile reads; gives that place."""
+        """Go to a position in what libsndfile reads, and return it."""
         length = len(self._prefix) + self.size - self._base
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: length}[whence]
         self._position = max(0, origin + offset)
         return self._position
 
     def tell(self) -> int:
-        """The current place in what libsndfile reads."""
+        """Return the current position in what libsndfile reads."""
         return self._position
 
 
 def in_memory(stream: Stream) -> int | None:
-    """A descriptor of a file in memory with all that libsndfile would read from `stream`, for the caller to close.
+    """Copy all that libsndfile would read to a file in memory.
 
-    Each call of `readinto` takes Python's lock from whoever runs a model meanwhile. None for a large stream, and where
-    the system has no such files.
+    Otherwise each of libsndfile's many reads takes Python's lock from the thread that runs a model.
+
+    Returns:
+        A file descriptor for the caller to close, or None if the stream is large or the system has no such files.
 
     Raises:
-        AudioError: the stream cannot be read.
+        AudioError: If the stream cannot be read.
     """
     stream.seek(0, os.SEEK_END)
     size = stream.tell()
@@ -124,13 +131,13 @@ def in_memory(stream: Stream) -> int | None:
     stream.seek(0)
     try:
         descriptor = os.memfd_create("keras_tagger")
-    except OSError:  # not allowed to
+    except OSError:  # not permitted
         return None
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(data[:count])
         os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError:  # no memory for it
+    except OSError:  # out of memory
         os.close(descriptor)
         return None
     return descriptor
@@ -138,11 +145,11 @@ def in_memory(stream: Stream) -> int | None:
 
 @contextlib.contextmanager
 def open_stream(source: str | os.PathLike[str] | bytes) -> Iterator[Stream]:
-    """Open a path, local or of any `tf.io.gfile` scheme, or an encoded file's bytes.
+    """Open a path (local or of any `tf.io.gfile` scheme) or an encoded file's bytes.
 
     Raises:
-        AudioNotFoundError: nothing is at the path.
-        AudioError: what is there is no file, cannot be read, or is empty.
+        AudioNotFoundError: If the file does not exist.
+        AudioError: If it is not a file, cannot be read, or is empty.
     """
     if isinstance(source, bytes):
         name, raw, size = f"{len(source)} bytes", io.BytesIO(source), len(source)
@@ -161,7 +168,7 @@ def _open_local(path: str) -> tuple[Any, int]:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise audio_error("an audio file", f"{path!r}, which is a directory")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
             raise audio_error("an audio file", f"{path!r}, which is not a regular file")
         return open(path, "rb"), status.st_size
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -193,11 +200,11 @@ def _open_remote(path: str) -> tuple[Any, int]:
             raise audio_error("an audio file", f"{path!r}, which is a directory")
         return tf.io.gfile.GFile(path, "rb"), status.length
     except tf.errors.NotFoundError as error:
-        # tensorflow-io says so of s3:// without a network or access, too.
+        # tensorflow-io also reports this for s3:// if there is no network or no access.
         doubt = " or cannot be reached" if scheme in _TENSORFLOW_IO_SCHEMES else ""
         raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist{doubt}.") from error
     except tf.errors.UnimplementedError as error:
-        raise audio_error("a path of a scheme that tf.io.gfile knows", repr(path)) from error
+        raise audio_error("a path with a scheme that tf.io.gfile supports", repr(path)) from error
     except tf.errors.OpError as error:
         raise _unreadable(repr(path), error) from error
 
@@ -213,5 +220,5 @@ def _unreadable(name: str, error: Exception) -> AudioError:
 
 
 def audio_error(expected: str, received: str) -> AudioError:
-    """The error whose sentence says what was expected and what was received."""
+    """Make an error that says what was expected and what was received."""
     return AudioError(f"Expected {expected}. Received: {received}.")

@@ -1,23 +1,33 @@
-"""Windows: how audio longer than a model's window is cut, batched, averaged and stitched together again.
+"""Windows: audio of any length, cut to the length a model takes, and the model's answers put together again.
 
-This is the only place that knows. Windows follow each other; the last one is moved back so that it is full length, and
-only what is new in it counts. Every second of audio therefore counts once. `keras_tagger.export.windowed` has the same
-cut inside the SavedModel, and a test holds both equal.
+This module owns every decision about clips longer than a window: where windows begin, what is new in each, how many
+form a batch, how their outputs are averaged and joined. Windows follow each other without overlap, except that the last
+one is moved back so that it has full length; only its new part counts. Every second of audio therefore counts once.
+`keras_tagger.export.windowed` repeats the same cut in TensorFlow's graph, and a test holds both equal.
+
+    Windowing                  cuts audio into windows
+    batches, stacked           group windows for the model
+    WindowMean, Stitcher       average outputs, join maps over time
+    accumulate                 all of this for one clip
+    accumulate_clips           all of this for many clips, decoded in the background
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio.decode import blocks
+from keras_tagger.audio.read_ahead import read_ahead
 from keras_tagger.audio.readers import AudioSource, Waveform, check_rate
+from keras_tagger.errors import AudioError, AudioNotFoundError
 
 WINDOWS_PER_BATCH = 8
 
@@ -27,9 +37,10 @@ class Window:
     """A stretch of a longer signal.
 
     Attributes:
-        start_sample: where `waveform` begins in the signal (in an excerpt: from the excerpt's beginning).
-        waveform: float32 [samples].
-        new_samples: samples of the signal in it that no earlier window held.
+        start_sample: Index in the signal of the first sample of `waveform`. In an excerpt it counts from the beginning
+            of the excerpt.
+        waveform: float32 `[samples]`.
+        new_samples: Number of samples of the signal that no earlier window contains.
     """
 
     start_sample: int
@@ -39,16 +50,21 @@ class Window:
 
 @dataclass(frozen=True)
 class Windowing:
-    """The windows of one model.
+    """The way a model's audio is cut into windows.
 
     Attributes:
-        sample_rate: of the model, Hz.
-        window_samples: length of a window; a multiple of `token_samples`.
-        token_samples: samples from one token to the next.
+        sample_rate: Sample rate of the model in Hz.
+        window_samples: Length of a window; a multiple of `token_samples`.
+        token_samples: Number of samples from one token to the next.
 
     Raises:
-        ValueError: `window_samples` is not a positive multiple of `token_samples`.
-        AudioError: an impossible rate.
+        ValueError: If `window_samples` is not a positive multiple of `token_samples`.
+        AudioError: If the sample rate is out of range.
+
+    Example:
+        >>> windowing = Windowing(sample_rate=16000, window_samples=160_000)
+        >>> [window.start_sample for window in windowing.cut("song.mp3")]
+        [0, 160000, 201280]
     """
 
     sample_rate: int
@@ -64,7 +80,7 @@ class Windowing:
         check_rate(self.sample_rate, "sample_rate")
 
     def of_seconds(self, seconds: float) -> Windowing:
-        """Return the same with windows of about that length: whole tokens, at least one."""
+        """Return a windowing with windows of about `seconds`, rounded to whole tokens, at least one."""
         tokens = max(round(seconds * self.sample_rate / self.token_samples), 1)
         return dataclasses.replace(self, window_samples=tokens * self.token_samples)
 
@@ -73,13 +89,19 @@ class Windowing:
     ) -> Iterator[Window]:
         """Cut audio of any length, or an excerpt of it, into windows, in constant memory.
 
-        An excerpt is taken as by `keras_tagger.audio.load`, and then as audio of its own: its samples count from 0.
-        Audio of at most one window gives a single `Window` of its own length (the model pads). Else every window is
-        full: for n samples, T = ceil(n / token_samples) and W = window_samples / token_samples, the last one begins at
-        token T - W and ends with up to token_samples - 1 zeros. The `new_samples` of all windows add up to n.
+        Audio up to one window long gives a single `Window` of its own length, which the model pads. Otherwise every
+        window has full length: for n samples, T = ceil(n / token_samples) and W = window_samples / token_samples, the
+        last window begins at token T - W and ends with up to token_samples - 1 zeros. The `new_samples` of all windows
+        add up to n.
+
+        Args:
+            source: A path, the bytes of an encoded file, or `(array, sample_rate)`.
+            start_seconds: Where the excerpt begins. An excerpt is a signal of its own: samples count from its start.
+            end_seconds: Where the excerpt ends; None for the end of the audio.
 
         Raises:
-            AudioError, AudioNotFoundError: as `keras_tagger.audio.blocks`.
+            AudioError: If the audio cannot be decoded or the excerpt is impossible.
+            AudioNotFoundError: If the file does not exist.
         """
         seconds = self.window_samples / self.sample_rate
         return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds))
@@ -99,16 +121,17 @@ class Windowing:
             start += len(part)
 
     def token_times(self, n_tokens: int) -> npt.NDArray[Any]:
-        """Return the centres of a window's tokens, seconds from its start, float64 [n_tokens]."""
+        """Return the centres of a window's tokens in seconds from its start, float64 `[n_tokens]`."""
         return (np.arange(n_tokens) + 0.5) * self.token_samples / self.sample_rate
 
     def is_new(self, window: Window, times: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return which columns of a window's map no earlier window has, bool [T].
+        """Return which columns of a window's map no earlier window has, bool `[T]`.
+
+        A column belongs to the token that contains its centre.
 
         Args:
-            window: the window.
-            times: float [T], the columns' centres, seconds from the window's start. A column belongs to the token that
-                holds its centre.
+            window: The window.
+            times: Centres of the columns in seconds from the window's start, float `[T]`.
         """
         token = self.token_samples
         end = max(-(-len(window.waveform) // token), 1) * token
@@ -118,15 +141,15 @@ class Windowing:
 
 
 def evenly_spaced(waveform: npt.NDArray[Any], window_samples: int, n_windows: int) -> Iterator[Window]:
-    """Cut `n_windows` evenly spaced windows that count the same; a short waveform is the only one.
+    """Cut `n_windows` evenly spaced windows that all count the same.
 
-    They begin at 0, h, 2h, ... samples with h = (length - window_samples) // n_windows, as Won et al. 2019 to 2021
-    evaluate with 16.
+    They begin at 0, h, 2h, ... samples with h = (length - window_samples) // n_windows, as in the evaluation of Won et
+    al. 2019 to 2021 with 16 windows. A waveform that is too short for that is the only window.
 
     Args:
-        waveform: float32 [samples].
-        window_samples: length of a window.
-        n_windows: how many.
+        waveform: float32 `[samples]`.
+        window_samples: Length of a window.
+        n_windows: Number of windows.
     """
     hop = (len(waveform) - window_samples) // n_windows
     for start in range(0, n_windows * hop, hop) if hop > 0 else [0]:
@@ -134,14 +157,14 @@ def evenly_spaced(waveform: npt.NDArray[Any], window_samples: int, n_windows: in
 
 
 def batches(windows: Iterable[Window], size: int = WINDOWS_PER_BATCH) -> Iterator[list[Window]]:
-    """Group windows of one length, in order, up to `size` at a time."""
+    """Group consecutive windows of equal length, up to `size` at a time."""
     batch: list[Window] = []
     for window in windows:
         if batch and len(batch[0].waveform) != len(window.waveform):
             yield batch
             batch = []
         batch.append(window)
-        # At once, not when the next window comes: decoding the next may take longer than the model.
+        # A full batch must not wait for the next window: decoding that may take longer than the model.
         if len(batch) == size:
             yield batch
             batch = []
@@ -150,7 +173,7 @@ def batches(windows: Iterable[Window], size: int = WINDOWS_PER_BATCH) -> Iterato
 
 
 def stacked(windows: Iterable[Window]) -> npt.NDArray[Any]:
-    """Return the waveforms of windows of one length, float32 [B, samples]."""
+    """Return the waveforms of windows of equal length, float32 `[B, samples]`."""
     return np.stack([window.waveform for window in windows])
 
 
@@ -159,21 +182,21 @@ class WindowMean:
 
     def __init__(self) -> None:
         self._total: Any = 0.0
-        self._samples = 0
+        self.samples = 0
 
     def add(self, window: Window, values: npt.NDArray[Any]) -> None:
-        """Count the values of a window by its new samples."""
+        """Add the values of a window, weighted by its new samples."""
         self._total = self._total + np.asarray(values).astype(np.float64) * window.new_samples
-        self._samples += window.new_samples
+        self.samples += window.new_samples
 
     @property
     def value(self) -> npt.NDArray[Any]:
-        """The mean, float64, of the shape of the values; needs at least one window."""
-        return self._total / self._samples
+        """The mean, float64, of the shape of the values; at least one window is needed."""
+        return self._total / self.samples
 
 
 class Stitcher:
-    """Joins the maps of windows: of each, the columns that no earlier window has."""
+    """Joins the windows' maps over time, taking from each the columns that no earlier window has."""
 
     def __init__(self, windowing: Windowing) -> None:
         self._windowing = windowing
@@ -181,12 +204,13 @@ class Stitcher:
         self._times: list[npt.NDArray[Any]] = []
 
     def add(self, window: Window, values: npt.NDArray[Any], times: npt.NDArray[Any] | None = None) -> None:
-        """Take what is new in the map of a window.
+        """Add what is new in the map of a window.
 
         Args:
-            window: the window.
-            values: float [..., T].
-            times: float [T], centres of the columns, seconds from the window's start; None for a column per token.
+            window: The window.
+            values: Its map, float `[..., T]`.
+            times: Centres of the columns in seconds from the window's start, float `[T]`; None if there is a column per
+                token.
         """
         times = self._windowing.token_times(values.shape[-1]) if times is None else times
         new = self._windowing.is_new(window, times)
@@ -195,10 +219,109 @@ class Stitcher:
 
     @property
     def values(self) -> npt.NDArray[Any]:
-        """The joined map [..., T]."""
+        """The joined map `[..., T]`."""
         return np.concatenate(self._values, axis=-1)
 
     @property
     def times(self) -> npt.NDArray[Any]:
-        """The centres of its columns, seconds from the start of the audio, float64 [T]."""
+        """Centres of the columns in seconds from the start of the audio, float64 `[T]`."""
         return np.concatenate(self._times)
+
+
+class Accumulator(Protocol):
+    """Anything that takes a model's output for each window of a clip, in order, such as a `WindowMean`."""
+
+    def add(self, window: Window, value: Any, /) -> None:
+        """Add the output for a window."""
+
+
+# Runs a model on waveforms float32 [B, samples] and returns one value per window.
+Run = Callable[[npt.NDArray[Any]], Iterable[Any]]
+Key = TypeVar("Key")
+Result = TypeVar("Result", bound=Accumulator)
+
+
+@dataclass
+class _Clip(Generic[Key, Result]):
+    key: Key
+    into: Result
+    error: AudioError | AudioNotFoundError | None = None
+
+
+def accumulate_clips(
+    clips: Iterable[tuple[Key, Iterator[Window]]],
+    run: Run,
+    make: Callable[[], Result],
+    batch_size: int = WINDOWS_PER_BATCH,
+    read_ahead_windows: int = WINDOWS_PER_BATCH,
+) -> Iterator[tuple[Key, Result | AudioError | AudioNotFoundError]]:
+    """Run a model on the windows of many clips and accumulate its outputs clip by clip.
+
+    A batch may hold windows of several clips.
+
+    Args:
+        clips: Pairs of a key and the clip's windows, taken lazily, in the background if windows are read ahead.
+        run: Maps waveforms, float32 `[B, samples]`, to one value per window.
+        make: Makes the accumulator of a clip, e.g. `WindowMean`.
+        batch_size: Largest number of windows per call of `run`.
+        read_ahead_windows: Number of windows that a background thread decodes in advance; 0 for no thread.
+
+    Yields:
+        The key of each clip, in order, with its accumulator, or with the error that its windows raised.
+
+    Example:
+        >>> clips = ((path, windowing.cut(path)) for path in paths)
+        >>> for path, mean in accumulate_clips(clips, model.predict, WindowMean):
+        ...     print(path, mean)
+    """
+    begun: deque[_Clip[Key, Result]] = deque()
+    owners: deque[_Clip[Key, Result]] = deque()  # of the windows that the model has not seen yet
+
+    def windows() -> Iterator[Window]:
+        for key, clip in clips:
+            owner = _Clip(key, make())
+            begun.append(owner)
+            try:
+                for window in clip:
+                    owners.append(owner)
+                    yield window
+            except (AudioError, AudioNotFoundError) as error:
+                owner.error = error
+
+    found = read_ahead(windows(), read_ahead_windows) if read_ahead_windows else windows()
+    for batch in batches(found, batch_size):
+        for window, value in zip(batch, run(stacked(batch)), strict=True):
+            owner = owners.popleft()
+            # Once a later clip has a window, the clips before it are complete.
+            while begun[0] is not owner:
+                done = begun.popleft()
+                yield done.key, done.error or done.into
+            owner.into.add(window, value)
+    for done in begun:
+        yield done.key, done.error or done.into
+
+
+def accumulate(
+    source: AudioSource, windowing: Windowing, run: Run, into: Result, windows_per_file_batch: int = 1
+) -> Result:
+    """Run a model on the windows of one clip, accumulate its outputs, and return the accumulator.
+
+    Args:
+        source: A path, the bytes of an encoded file, or `(array, sample_rate)`.
+        windowing: How the audio is cut.
+        run: Maps waveforms, float32 `[B, samples]`, to one value per window.
+        into: The accumulator, e.g. `WindowMean()`.
+        windows_per_file_batch: Largest batch while a file is decoded. Decoding usually takes longer than the model, so
+            small batches, which follow it closely, are fastest.
+
+    Raises:
+        AudioError: If the audio cannot be decoded.
+        AudioNotFoundError: If the file does not exist.
+    """
+    clips = [(None, windowing.cut(source))]
+    is_array = isinstance(source, tuple)
+    size, ahead = (WINDOWS_PER_BATCH, 0) if is_array else (windows_per_file_batch, 4)
+    for _, result in accumulate_clips(clips, run, lambda: into, size, ahead):
+        if isinstance(result, AudioError | AudioNotFoundError):
+            raise result
+    return into

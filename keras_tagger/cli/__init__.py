@@ -1,1 +1,5 @@
-"""The command line: a file for each command."""
+"""The command line, one file per command. `main` runs a command; the console script and the tests call it."""
+
+from keras_tagger.cli.app import main
+
+__all__ = ["main"]

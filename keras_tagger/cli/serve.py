@@ -1,25 +1,35 @@
-"""The sub-command `serve` of the command line."""
+"""The command `serve`."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
 
+from keras_tagger.cli.flags import Commands
 from keras_tagger.serving.flags import add_flags, flags_of
 
-
-def add_serve(add: Any) -> None:
-    """Add `serve`; `add` makes a sub-command from its name, function and help."""
-    serve = add("serve", _serve, "serve the versions below a directory over gRPC and REST, as TensorFlow Serving does")
-    serve.add_argument("directory", metavar="DIR", nargs="?", help="a folder with a numbered folder per version")
-    serve.add_argument("--embedded", action="store_true", help="not tensorflow_model_server, where that is on PATH")
-    add_flags(serve)
+_EXAMPLES = """\
+  keras-tagger serve exported/ --port 8500 --rest_api_port 8501
+  keras-tagger serve --model_config_file models.config --host 0.0.0.0
+"""
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def add(commands: Commands) -> None:
+    """Add the command."""
+    command = commands.add(
+        "serve", run, "serve the versions in a directory over gRPC and REST, as TensorFlow Serving does", _EXAMPLES
+    )
+    command.add_argument("directory", metavar="DIR", nargs="?", help="a folder with one numbered folder per version")
+    command.add_argument(
+        "--embedded", action="store_true", help="do not use tensorflow_model_server, even if it is on PATH"
+    )
+    add_flags(command)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
     flags, given = flags_of(arguments, arguments.directory)
-    # TensorFlow's own notes on refused requests quote what clients send, as it is.
+    # TensorFlow's own messages on refused requests quote what clients send.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from keras_tagger.serving.server import serve
 

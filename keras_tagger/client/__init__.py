@@ -1,6 +1,6 @@
 """Clients of any TensorFlow Serving server. gRPC and TensorFlow are imported when a client is made."""
 
-from keras_tagger.client.channel import Tls
+from keras_tagger.client.channel import ClientTls, Tls
 from keras_tagger.client.client import AsyncClient, Client
 
-__all__ = ["AsyncClient", "Client", "Tls"]
+__all__ = ["AsyncClient", "Client", "ClientTls", "Tls"]

@@ -1,11 +1,11 @@
-"""How a client reaches a server: TLS, message sizes, what is tried again, and errors in one sentence.
+"""How a client reaches a server: TLS, message sizes, gRPC's retries, and errors in one sentence.
 
 gRPC is imported when a channel is made, not before.
 """
 
 from __future__ import annotations
 
-import random
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,27 +15,61 @@ from keras_tagger.errors import ServingError
 if TYPE_CHECKING:
     import grpc
 
-# gRPC takes 4 MiB by default; one attention map is larger. Its own pauses between attempts to connect grow to two
-# minutes, in which a call fails at once: too long for a server that restarts.
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
+# gRPC never makes more than five attempts, the first one included (gRFC A6).
+MAX_RETRIES = 4
+
+
+def channel_options(retries: int, wait_for_ready: bool = False) -> tuple[tuple[str, Any], ...]:
+    """Return channel options for messages of any size and gRPC's own retries.
+
+    Args:
+        retries: How often gRPC repeats a call that fails with UNAVAILABLE, 0..`MAX_RETRIES`. The pauses double from
+            0.1 s, up to 2 s, and vary by a fifth so that many clients do not come back at once.
+        wait_for_ready: Whether a call waits for a connection until its deadline instead of failing without one.
+
+    Example:
+        >>> grpc.insecure_channel("localhost:8500", options=channel_options(retries=4))
+    """
+    method: dict[str, Any] = {"name": [{}], "waitForReady": wait_for_ready}
+    if retries:
+        method["retryPolicy"] = {
+            "maxAttempts": retries + 1,
+            "initialBackoff": "0.1s",
+            "maxBackoff": "2s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+    return (
+        # The default is 4 MiB; one attention map is larger.
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.enable_retries", 1),
+        ("grpc.service_config", json.dumps({"methodConfig": [method]})),
+        # The default is 256 KiB; gRPC does not repeat a call whose request is larger.
+        ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
+        # The pauses between attempts to connect grow to two minutes by default: too long for a server that restarts.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    )
 
 
 @dataclass(frozen=True)
-class Tls:
-    """An encrypted connection.
+class ClientTls:
+    """An encrypted connection of a client.
 
     Attributes:
-        root_certificates: PEM file of the authorities that may have signed the server's certificate; None for those
-            that gRPC brings.
-        certificate: PEM file of the client's own certificate, for a server that asks for one; needs `key`.
-        key: PEM file of its private key.
-        server_name: The name in the server's certificate where it is not the host of the address.
+        root_certificates: PEM file of the authorities that may have signed the server's certificate; None for the ones
+            that come with gRPC.
+        certificate: PEM file of the client's own certificate, if the server asks for one; needs `key`.
+        key: PEM file of the certificate's private key.
+        server_name: Name in the server's certificate, if it differs from the host in the address.
+
+    Raises:
+        ServingError: If only one of `certificate` and `key` is given.
+
+    Example:
+        >>> Client("tagger.example:8500", tls=Tls(root_certificates="ca.pem"))
     """
 
     root_certificates: str | Path | None = None
@@ -47,11 +81,15 @@ class Tls:
         if (self.certificate is None) != (self.key is None):
             given, missing = ("certificate", "key") if self.key is None else ("key", "certificate")
             raise ServingError(
-                f"tls: expected a client's certificate together with its key. Received: {given} without {missing}."
+                f"tls: expected a client certificate together with its key. Received: {given} without {missing}."
             )
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """gRPC's form of it; ServingError for files that cannot be read."""
+        """Return the credentials for gRPC.
+
+        Raises:
+            ServingError: If a file cannot be read or is not PEM.
+        """
         import grpc
 
         return grpc.ssl_channel_credentials(
@@ -61,8 +99,12 @@ class Tls:
         )
 
     def options(self) -> tuple[tuple[str, Any], ...]:
-        """Further channel options."""
+        """Return the channel options that the connection needs in addition."""
         return () if self.server_name is None else (("grpc.ssl_target_name_override", self.server_name),)
+
+
+# The public name. `ClientTls` tells it from the server's settings of the same name.
+Tls = ClientTls
 
 
 def _pem(path: str | Path | None, name: str) -> bytes | None:
@@ -72,49 +114,22 @@ def _pem(path: str | Path | None, name: str) -> bytes | None:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ServingError(f"tls: expected a PEM file as {name}. Received: {path} ({error.strerror}).") from None
-    # gRPC itself says nothing about such a file and fails at the first request, without a reason.
+    # gRPC accepts any file here and fails at the first request, without a reason.
     if b"-----BEGIN " not in data:
-        raise ServingError(f"tls: expected a PEM file as {name}. Received: {path}, which is none.")
+        raise ServingError(f"tls: expected a PEM file as {name}. Received: {path}, which is not PEM.")
     return data
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """Pauses before a request is sent again to a server that is unavailable: doubled each time, and random.
-
-    Attributes:
-        retries: How often at most; 0 for never.
-        first_seconds: The first pause is between half of this and all of it.
-        most_seconds: No pause is longer.
-    """
-
-    retries: int = 4
-    first_seconds: float = 0.1
-    most_seconds: float = 2.0
-
-    def pause(self, attempt: int) -> float | None:
-        """Seconds to wait after failed attempt number `attempt` (from 0); None to give up."""
-        if attempt >= self.retries:
-            return None
-        # Random, so that the clients of a server that restarts do not come back all at once.
-        return min(self.first_seconds * 2.0**attempt, self.most_seconds) * random.uniform(0.5, 1.0)
-
-
-def is_unavailable(error: grpc.RpcError) -> bool:
-    """Whether the server could not be reached or had no room: the same request may succeed a moment later."""
-    import grpc
-
-    return error.code() is grpc.StatusCode.UNAVAILABLE
-
-
 def as_serving_error(error: grpc.RpcError, address: str, timeout_seconds: float) -> ServingError:
-    """A failed call in one sentence, with the name of its status as `code`."""
+    """Return a failed call as one sentence, with the name of its status as `code`."""
     code = error.code().name
     details = " ".join((error.details() or "").split())
     if code == "UNAVAILABLE":
         text = f"expected a server at {address}. Received: UNAVAILABLE ({details})"
     elif code == "DEADLINE_EXCEEDED":
-        text = f"expected an answer of {address} within {timeout_seconds:g} s. Received: DEADLINE_EXCEEDED ({details})"
+        text = (
+            f"expected an answer from {address} within {timeout_seconds:g} s. Received: DEADLINE_EXCEEDED ({details})"
+        )
     else:
         text = f"server at {address} answered {code}: {details}"
     return ServingError(text, code)

@@ -1,6 +1,6 @@
 """Clients of any TensorFlow Serving server: tags and maps of audio of any length over gRPC.
 
-    from keras_tagger.serving import Client
+    from keras_tagger.client import Client
 
     with Client("localhost:8500") as client:
         client.tag("song.mp3", top=5)
@@ -12,30 +12,32 @@ gRPC, TensorFlow and the stubs of `tensorflow-serving-api` are imported when a c
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource
 from keras_tagger.client import messages
-from keras_tagger.client.channel import CHANNEL_OPTIONS, Backoff, Tls, as_serving_error, is_unavailable
+from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options
 from keras_tagger.client.messages import Signature
-from keras_tagger.client.plans import Conversation, Questions
-from keras_tagger.client.probe import Plan, Question
+from keras_tagger.client.plans import PlanRun, ServedModel
+from keras_tagger.client.probe import Plan, Request
 from keras_tagger.errors import ServingError
-from keras_tagger.heatmap import Heatmap
+from keras_tagger.heatmap import Attention, Heatmap
+from keras_tagger.tags import Tags
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 SAMPLE_RATE = 16_000
-MAP_SECONDS = 30.0
 
 
 class _Connection:
-    """What both clients are made with, and the plans of their questions."""
+    """The settings of a client, checked, and what both clients make of them."""
 
     def __init__(
         self,
@@ -47,17 +49,21 @@ class _Connection:
         version: int | None = None,
         version_label: str | None = None,
         sample_rate: int = SAMPLE_RATE,
-        retries: int = 4,
-        tls: Tls | None = None,
+        retries: int = MAX_RETRIES,
+        wait_for_ready: bool = False,
+        tls: ClientTls | None = None,
     ) -> None:
         if window_seconds is not None and not window_seconds * sample_rate >= 1:
-            raise ServingError(f"expected a window_seconds above 0. Received: {window_seconds}")
+            raise ServingError(f"window_seconds: expected a time above 0. Received: {window_seconds}.")
         if not timeout_seconds > 0:
-            raise ServingError(f"expected a timeout_seconds above 0. Received: {timeout_seconds}")
-        if retries < 0:
-            raise ServingError(f"expected retries of 0 or more. Received: {retries}")
+            raise ServingError(f"timeout_seconds: expected a time above 0. Received: {timeout_seconds}.")
+        if not 0 <= retries <= MAX_RETRIES:
+            raise ServingError(
+                f"retries: expected 0 to {MAX_RETRIES}, gRPC's limit (to wait longer for a server that starts, pass "
+                f"wait_for_ready=True). Received: {retries}."
+            )
         if version is not None and version_label is not None:
-            raise ServingError(f"expected a version or a label. Received: both, {version} and {version_label!r}")
+            raise ServingError(f"expected a version or a label. Received: both, {version} and {version_label!r}.")
         self.address = address
         self.model_name = model_name
         self.timeout_seconds = timeout_seconds
@@ -66,48 +72,68 @@ class _Connection:
         self.version_label = version_label
         self.sample_rate = sample_rate
         self.tls = tls
-        self.backoff = Backoff(retries)
-        self._questions = Questions(sample_rate, window_seconds)
+        self._options = channel_options(retries, wait_for_ready)
+        self._model = ServedModel(sample_rate, window_seconds)
 
     def _open(self, module: Any) -> Any:
-        """A channel of `grpc` or `grpc.aio`."""
+        """Return a channel of `grpc` or `grpc.aio`."""
         if self.tls is None:
-            return module.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        options = (*CHANNEL_OPTIONS, *self.tls.options())
+            return module.insecure_channel(self.address, options=self._options)
+        options = (*self._options, *self.tls.options())
         return module.secure_channel(self.address, self.tls.credentials(), options=options)
 
-    def _conversation(self, plan: Callable[[Questions], Plan[Result]]) -> Conversation[Result]:
-        return Conversation(plan, self._questions)
+    def _message(self, request: Request) -> Any:
+        return messages.predict_request(self._spec(request.signature), request)
 
-    def _message(self, question: Question) -> Any:
-        spec = messages.model_spec(self.model_name, question.signature, self.version, self.version_label)
-        return messages.predict_request(spec, question)
+    def _spec(self, signature: str) -> Any:
+        return messages.model_spec(self.model_name, signature, self.version, self.version_label)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what gRPC raises into one sentence."""
+        import grpc
+
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise as_serving_error(error, self.address, self.timeout_seconds) from None
+        except (ValueError, grpc.aio.UsageError) as error:
+            raise messages.unsendable(error) from None
 
 
 class Client(_Connection):
     """A connection to a served model; also a context manager. Threads may share one.
 
-    Audio is a path, encoded bytes or `(array, sample_rate)`, and is decoded, made mono and resampled here. A clip of up
-    to five minutes (or `window_seconds`) is one request; the model cuts it into its windows. A longer one is cut here,
-    read and sent in constant memory, a few windows a request. With the model's own window, which is measured once if
-    `window_seconds` does not say it, every result is that of `Tagger`. All requests of a clip are answered by one
-    version of the model: when the server changes over on the way, the clip is asked anew.
+    Audio is a path, encoded bytes or `(array, sample_rate)`; it is decoded, made mono and resampled by the client. A
+    clip of up to five minutes (or `window_seconds`) is one request, which the model cuts into its windows. A longer
+    clip is cut by the client, which reads and sends it in constant memory, a few windows per request. The results equal
+    those of `Tagger`. One version of the model answers all requests about a clip: if the server switches versions
+    meanwhile, the client starts the clip again.
 
     Args:
-        address: HOST:PORT of the server's gRPC.
-        model_name: The name the server serves the model under.
-        timeout_seconds: How long one request may take, new attempts included.
-        window_seconds: Longest piece of audio that the model is asked about at a time, in seconds: the model's
-            `audio.window_seconds`, or None as above. A model without the signatures `attention` and `contributions`
-            cannot be measured, and is sent pieces of five minutes.
-        version: The version to ask; None for the newest, or the one of `version_label`.
-        version_label: The label of the version to ask ("stable").
-        sample_rate: The model's, in Hz.
-        retries: How often a request is sent again to a server that is unavailable, after pauses that double.
-        tls: Encryption and its certificates; None for a plain connection.
+        address: HOST:PORT of the server's gRPC endpoint.
+        model_name: Name under which the server serves the model.
+        timeout_seconds: Deadline of one request, retries included.
+        window_seconds: Length of the model's windows (`audio.window_seconds` of its configuration), and the longest
+            piece of audio in one request. None measures the windows once, when they are needed. A model without the
+            signatures `attention` and `contributions` cannot be measured; it gets pieces of five minutes.
+        version: Version of the model; None for the newest, or for that of `version_label`.
+        version_label: Label of the version, e.g. "stable".
+        sample_rate: The model's sample rate in Hz.
+        retries: How often gRPC repeats a request if the server is unavailable, 0..4, after pauses that double from
+            0.1 s.
+        wait_for_ready: Whether a request waits until its deadline for a server that does not accept connections yet,
+            instead of failing after the retries.
+        tls: Certificates of an encrypted connection (`keras_tagger.client.Tls`); None for a plain connection.
 
-    Every method raises `ServingError`, with the server's status in its text and as its `code`, when the server refuses
-    the request or cannot be reached; those that take audio raise what `keras_tagger.audio.load` raises.
+    Raises:
+        ServingError: If an argument is out of range. Every method raises it, with the server's status in its text and
+            as its `code`, if the server refuses the request or cannot be reached. Methods that take audio also raise
+            what `keras_tagger.audio.load` raises.
+
+    Example:
+        >>> with Client("localhost:8500") as client:
+        ...     print(client.tag("song.mp3", top=5))
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -118,7 +144,7 @@ class Client(_Connection):
         self._stub = messages.prediction_stub(self._channel)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._channel.close()
 
     def __enter__(self) -> Client:
@@ -129,53 +155,107 @@ class Client(_Connection):
     ) -> None:
         self.close()
 
+    # `AsyncClient` takes over the methods from here on: each is one call of `_run` or `_call`.
+
     def predict(
         self,
         inputs: Mapping[str, npt.NDArray[Any]],
         signature: str = "serving_default",
         outputs: Sequence[str] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Runs one signature on arrays; `outputs` names those wanted (default: all)."""
-        question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
-        return messages.predict_reply(self._ask(self._stub.Predict, self._message(question)))
+        """Run one signature on arrays.
+
+        Args:
+            inputs: The signature's inputs by name.
+            signature: Name of the signature.
+            outputs: Names of the outputs wanted; None for all.
+
+        Returns:
+            The outputs by name.
+
+        Example:
+            >>> client.predict({"waveform": waveform[np.newaxis]}, "attention")["heatmap"]
+        """
+        request = Request(signature, dict(inputs), None if outputs is None else tuple(outputs))
+        return self._call("Predict", self._message(request), messages.predict_reply)
 
     def metadata(self) -> dict[str, Signature]:
-        """The served signatures: name -> {"inputs" and "outputs": {name: (dtype, shape)}}.
+        """Return the served signatures: name to {"inputs" and "outputs": {name: (dtype, shape)}}.
 
-        A size that may vary is None in the shape; a shape of unknown rank is None.
+        A dimension of variable size is None in the shape; a shape of unknown rank is None.
+
+        Example:
+            >>> client.metadata()["serving_default"]["outputs"]
+            {'tags': ('float32', [None, 50])}
         """
-        spec = messages.model_spec(self.model_name, "", self.version, self.version_label)
-        return messages.metadata_reply(self._ask(self._stub.GetModelMetadata, messages.metadata_request(spec)))
+        return self._call("GetModelMetadata", messages.metadata_request(self._spec("")), messages.metadata_reply)
 
-    def tag(self, audio: AudioSource, top: int | None = 10, tags: Sequence[str] | None = None) -> dict[str, float]:
-        """The `top` highest scores of a clip by tag (None: all), highest first.
+    def tag(
+        self,
+        audio: AudioSource,
+        top: int | None = 10,
+        tags: Sequence[str] | None = None,
+        merge_synonyms: bool = False,
+    ) -> Tags:
+        """Return the most probable tags of a clip, as `Tagger.tag` does.
 
-        The scores of a long clip are the mean over its windows, weighted by the samples that are new in each. The names
-        come from the model's signature `classify`; for a model without it give `tags`, the names in the order of the
-        output `tags` of `serving_default`.
+        The thresholds (`Tags.present`) and the evidence (`Tags.heard`) come from the model's signature `tag_info`; for
+        a model without it both are None.
+
+        Args:
+            audio: See `Client`.
+            top: How many tags; None for all.
+            tags: Names of the outputs of `serving_default`, in order, for a model without the signature `classify`.
+            merge_synonyms: Whether to merge tags that mean the same (`keras_tagger.tags.SYNONYMS`) into one entry.
+
+        Example:
+            >>> print(client.tag("song.mp3", top=3))
+            guitar 0.91, rock 0.74, drums 0.55
         """
-        return self._run(lambda ask: ask.tag(audio, top, tags))
+        return self._run(lambda model: model.tag(audio, top, tags, merge_synonyms))
 
-    def classify(self, audio: AudioSource) -> dict[str, float]:
-        """All scores of a clip by tag, highest first, by the signature `classify`."""
-        return self._run(lambda ask: ask.classify(audio))
+    def classify(self, audio: AudioSource) -> Tags:
+        """Return all tags of a clip, best first, by the signature `classify`.
 
-    def attention(
-        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, npt.NDArray[Any]]:
-        """The outputs of the signature `attention` for `seconds` of a clip from `start_seconds`.
-
-        The weights in the reply grow with the square of `seconds`. With None it is all the rest of the clip, and
-        without the weights: `tags` [1, n], `heatmap` [1, T] and `times` [1, T]. `times` (seconds) count from the start
-        of the clip.
+        Example:
+            >>> client.classify("song.mp3")["guitar"].score
         """
-        return self._run(lambda ask: ask.maps("attention", audio, start_seconds, seconds))
+        return self._run(lambda model: model.classify(audio))
+
+    def attention(self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = None) -> Attention:
+        """Return the attention weights of a clip or an excerpt, as `Tagger.attention` does.
+
+        The weights grow with the length of the clip; `heatmap(audio, "attention")` takes constant memory.
+
+        Args:
+            audio: See `Client`.
+            start_seconds: Start of the excerpt. Times count from the start of the clip.
+            seconds: Length of the excerpt; None for the rest of the clip.
+
+        Example:
+            >>> client.attention("song.mp3", seconds=30).heatmap("all").save("attention.png")
+        """
+        return self._run(lambda model: model.attention(audio, start_seconds, seconds))
 
     def contributions(
-        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, npt.NDArray[Any]]:
-        """The outputs of the signature `contributions` for a stretch of a clip; with None, all the rest of it."""
-        return self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
+        self,
+        audio: AudioSource,
+        tags: Sequence[str] | None = None,
+        start_seconds: float = 0.0,
+        seconds: float | None = None,
+    ) -> Heatmap:
+        """Return each tag's contributions over time, as `Tagger.contributions` does.
+
+        Args:
+            audio: See `Client`.
+            tags: Rows wanted, in order; None for all.
+            start_seconds: Start of the excerpt. Times count from the start of the clip.
+            seconds: Length of the excerpt; None for the rest of the clip.
+
+        Example:
+            >>> client.contributions("song.mp3", ["guitar"]).save("guitar.png")
+        """
+        return self.heatmap(audio, "contributions", tags, start_seconds, seconds)
 
     def heatmap(
         self,
@@ -185,64 +265,81 @@ class Client(_Connection):
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
-        """A map of a clip, or a stretch of it, as `Tagger` has it: to draw, crop and save.
+        """Return a map of a clip or an excerpt, in constant memory besides the map.
 
         Args:
-            audio: see `Client`.
-            kind: "contributions", a row a tag, or "attention", one row: that of [CLS] in the last layer, its heads
-                summed.
-            tags: rows wanted, in order; None for all.
-            start_seconds: where it begins.
-            seconds: how long it is; None for all the rest.
+            audio: See `Client`.
+            kind: "contributions", one row per tag, or "attention", one row: that of [CLS] in the last layer, summed
+                over heads.
+            tags: Rows wanted, in order; None for all. Must be None for attention.
+            start_seconds: Start of the excerpt. Times count from the start of the clip.
+            seconds: Length of the excerpt; None for the rest of the clip.
+
+        Example:
+            >>> client.heatmap("song.mp3", "attention").save("attention.png")
         """
-        return self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
+        return self._run(lambda model: model.heatmap(kind, audio, tags, start_seconds, seconds))
 
     def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
-        """The signature `embedding` of a clip, float32 [D]: the mean over its windows."""
-        return self._run(lambda ask: ask.embed(audio))
+        """Return the embedding of a clip, float32 `[D]`: the mean over its windows, by the signature `embedding`.
+
+        Example:
+            >>> client.embed("song.mp3").shape
+            (192,)
+        """
+        return self._run(lambda model: model.embed(audio))
 
     def tag_names(self) -> tuple[str, ...]:
-        """The names of the tags in the order of the outputs, found out from `classify` and `serving_default`."""
-        return self._run(lambda ask: ask.tag_names())
+        """Return the names of the tags in the order of the outputs, found out from `classify` and `serving_default`.
 
-    def _run(self, plan: Callable[[Questions], Plan[Result]]) -> Result:
-        conversation = self._conversation(plan)
+        Example:
+            >>> client.tag_names()[:2]
+            ('guitar', 'classical')
+        """
+        return self._run(lambda model: model.tag_names())
+
+    def _run(self, plan: Callable[[ServedModel], Plan[Result]]) -> Result:
+        run = PlanRun(plan, self._model)
         try:
-            conversation.start()
-            while (question := conversation.question) is not None:
+            run.start()
+            while (request := run.request) is not None:
                 try:
-                    response = self._ask(self._stub.Predict, self._message(question))
+                    reply, version = self._call("Predict", self._message(request), messages.versioned_reply)
                 except ServingError as error:
-                    conversation.fail(error)
+                    run.fail(error)
                 else:
-                    conversation.answer(messages.predict_reply(response), response.model_spec.version.value)
+                    run.answer(reply, version)
         finally:
-            conversation.close()
-        return conversation.result  # type: ignore[return-value]
+            run.close()
+        return cast(Result, run.result)
 
-    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
-        import grpc
+    def _call(self, method: str, message: Any, decode: Callable[[Any], Result]) -> Result:
+        with self._errors():
+            response = getattr(self._stub, method)(message, timeout=self.timeout_seconds)
+        return decode(response)
 
-        end = time.monotonic() + self.timeout_seconds
-        attempt = 0
-        while True:
-            try:
-                return method(request, timeout=max(end - time.monotonic(), 0.001))
-            except grpc.RpcError as error:
-                pause = self.backoff.pause(attempt) if is_unavailable(error) else None
-                if pause is None or time.monotonic() + pause >= end:
-                    raise as_serving_error(error, self.address, self.timeout_seconds) from None
-            except ValueError as error:
-                raise messages.unsendable(error) from None
-            time.sleep(pause)
-            attempt += 1
+
+def _awaited(
+    method: Callable[Concatenate[Client, Parameters], Result],
+) -> Callable[Concatenate[AsyncClient, Parameters], Coroutine[Any, Any, Result]]:
+    """Return a method of `Client` for `AsyncClient`, whose `_run` and `_call` are coroutines."""
+
+    @functools.wraps(method)
+    async def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await cast(Any, method)(self, *args, **kwargs)
+
+    return cast(Any, awaited)
 
 
 class AsyncClient(_Connection):
     """`Client` for asyncio: the same arguments, methods and results, to be awaited; an asynchronous context manager.
 
-    Many questions may be under way at a time. Audio is decoded in threads, beside the event loop, in which the client
-    must be made.
+    Many requests may be in flight at a time. Audio is decoded in threads, beside the event loop in which the client is
+    made.
+
+    Example:
+        >>> async with AsyncClient("localhost:8500") as client:
+        ...     found = await asyncio.gather(*(client.tag(path) for path in paths))
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -253,7 +350,7 @@ class AsyncClient(_Connection):
         self._stub = messages.prediction_stub(self._channel)
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -264,91 +361,32 @@ class AsyncClient(_Connection):
     ) -> None:
         await self.close()
 
-    async def predict(
-        self,
-        inputs: Mapping[str, npt.NDArray[Any]],
-        signature: str = "serving_default",
-        outputs: Sequence[str] | None = None,
-    ) -> dict[str, npt.NDArray[Any]]:
-        """As `Client.predict`."""
-        question = Question(signature, dict(inputs), None if outputs is None else tuple(outputs))
-        return messages.predict_reply(await self._ask(self._stub.Predict, self._message(question)))
+    predict = _awaited(Client.predict)
+    metadata = _awaited(Client.metadata)
+    tag = _awaited(Client.tag)
+    classify = _awaited(Client.classify)
+    attention = _awaited(Client.attention)
+    contributions = _awaited(Client.contributions)
+    heatmap = _awaited(Client.heatmap)
+    embed = _awaited(Client.embed)
+    tag_names = _awaited(Client.tag_names)
 
-    async def metadata(self) -> dict[str, Signature]:
-        """As `Client.metadata`."""
-        spec = messages.model_spec(self.model_name, "", self.version, self.version_label)
-        return messages.metadata_reply(await self._ask(self._stub.GetModelMetadata, messages.metadata_request(spec)))
-
-    async def tag(
-        self, audio: AudioSource, top: int | None = 10, tags: Sequence[str] | None = None
-    ) -> dict[str, float]:
-        """As `Client.tag`."""
-        return await self._run(lambda ask: ask.tag(audio, top, tags))
-
-    async def classify(self, audio: AudioSource) -> dict[str, float]:
-        """As `Client.classify`."""
-        return await self._run(lambda ask: ask.classify(audio))
-
-    async def attention(
-        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, npt.NDArray[Any]]:
-        """As `Client.attention`."""
-        return await self._run(lambda ask: ask.maps("attention", audio, start_seconds, seconds))
-
-    async def contributions(
-        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = MAP_SECONDS
-    ) -> dict[str, npt.NDArray[Any]]:
-        """As `Client.contributions`."""
-        return await self._run(lambda ask: ask.maps("contributions", audio, start_seconds, seconds))
-
-    async def heatmap(
-        self,
-        audio: AudioSource,
-        kind: str = "contributions",
-        tags: Sequence[str] | None = None,
-        start_seconds: float = 0.0,
-        seconds: float | None = None,
-    ) -> Heatmap:
-        """As `Client.heatmap`."""
-        return await self._run(lambda ask: ask.heatmap(kind, audio, tags, start_seconds, seconds))
-
-    async def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
-        """As `Client.embed`."""
-        return await self._run(lambda ask: ask.embed(audio))
-
-    async def tag_names(self) -> tuple[str, ...]:
-        """As `Client.tag_names`."""
-        return await self._run(lambda ask: ask.tag_names())
-
-    async def _run(self, plan: Callable[[Questions], Plan[Result]]) -> Result:
-        conversation = self._conversation(plan)
+    async def _run(self, plan: Callable[[ServedModel], Plan[Result]]) -> Result:
+        run = PlanRun(plan, self._model)
         try:
-            await asyncio.to_thread(conversation.start)
-            while (question := conversation.question) is not None:
+            await asyncio.to_thread(run.start)
+            while (request := run.request) is not None:
                 try:
-                    response = await self._ask(self._stub.Predict, self._message(question))
+                    reply, version = await self._call("Predict", self._message(request), messages.versioned_reply)
                 except ServingError as error:
-                    await asyncio.to_thread(conversation.fail, error)
+                    await asyncio.to_thread(run.fail, error)
                 else:
-                    reply = messages.predict_reply(response)
-                    await asyncio.to_thread(conversation.answer, reply, response.model_spec.version.value)
+                    await asyncio.to_thread(run.answer, reply, version)
         finally:
-            conversation.close()
-        return conversation.result  # type: ignore[return-value]
+            run.close()
+        return cast(Result, run.result)
 
-    async def _ask(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:
-        import grpc
-
-        end = time.monotonic() + self.timeout_seconds
-        attempt = 0
-        while True:
-            try:
-                return await method(request, timeout=max(end - time.monotonic(), 0.001))
-            except grpc.RpcError as error:
-                pause = self.backoff.pause(attempt) if is_unavailable(error) else None
-                if pause is None or time.monotonic() + pause >= end:
-                    raise as_serving_error(error, self.address, self.timeout_seconds) from None
-            except ValueError as error:
-                raise messages.unsendable(error) from None
-            await asyncio.sleep(pause)
-            attempt += 1
+    async def _call(self, method: str, message: Any, decode: Callable[[Any], Result]) -> Result:
+        with self._errors():
+            response = await getattr(self._stub, method)(message, timeout=self.timeout_seconds)
+        return decode(response)

@@ -1,15 +1,15 @@
-"""What a client asks a served model to learn about audio of any length, apart from how it is sent.
+"""What a client asks a served model about audio of any length, independent of how requests are sent.
 
-Each method of `Questions` is a plan: a generator that yields a `Question`, is sent the reply's arrays, and returns its
-result, so that `Client` and `AsyncClient` share it. A plan reads audio while it runs, in constant memory.
+Each public method of `ServedModel` is a plan: a generator that yields `Request`s, is sent the arrays of the replies,
+and returns its result. `Client` and `AsyncClient` share the plans; `PlanRun` runs one. A plan reads audio while it
+runs, in constant memory.
 
-TensorFlow Serving tells a client the signatures of a model and nothing else. What a plan needs besides, it finds out by
-asking (`keras_tagger.client.probe`) and remembers for as long as the same version answers.
+TensorFlow Serving reports the signatures of a model and nothing else. What a plan needs beyond that it finds out by
+asking (`keras_tagger.client.probe`) and remembers (`ModelFacts`) for as long as the same version answers.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -17,112 +17,112 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger import audio as audio_files
 from keras_tagger.audio import AudioSource, Window, Windowing
+from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, batches, stacked
 from keras_tagger.client import probe
-from keras_tagger.client.probe import Plan, Question, Reply
+from keras_tagger.client.probe import Plan, Reply, Request
 from keras_tagger.errors import ServingError
-from keras_tagger.heatmap import Heatmap
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.tags import TagInfo, Tags, make_tags
 
 Result = TypeVar("Result")
 
 # A request of this length is 19 MB at 16 kHz; the model cuts it into its windows itself.
 MAX_REQUEST_SECONDS = 300.0
-MAX_WINDOWS_PER_REQUEST = 8
 _MAX_RESTARTS = 3
-MAPS = {"attention": "heatmap", "contributions": "contributions"}
+# Signature and name of each map.
+_MAPS = {"attention": "heatmap", "contributions": "contributions"}
 
 
 @dataclass
-class Knowledge:
+class ModelFacts:
     """What was found out about one version of a model.
 
     Attributes:
-        version: its number; None before it has answered.
-        token_samples: samples from one token to the next, 1 where the model does not tell.
-        window_samples: the model's window; 0 where it cannot be measured.
-        tags: names of the outputs, in order.
+        version: Its number; None before it has answered.
+        token_samples: Samples per token; 1 if the model does not tell.
+        window_samples: Length of the model's window; 0 if it cannot be measured.
+        tags: Names of the outputs, in order.
+        info: For each set of tags asked about, what is known about each; None if the model does not tell.
     """
 
     version: int | None = None
     token_samples: int | None = None
     window_samples: int | None = None
     tags: tuple[str, ...] | None = None
+    info: dict[frozenset[str], Mapping[str, TagInfo] | None] = field(default_factory=dict)
 
 
 @dataclass
-class Questions:
-    """Plans about audio, for a model of one sample rate.
+class ServedModel:
+    """Plans for a served model.
 
     Attributes:
-        sample_rate: of the model, in Hz.
-        window_seconds: the model's window, or None to have it measured when it is needed.
-        knowledge: what is known of the served version.
+        sample_rate: The model's sample rate in Hz.
+        window_seconds: The model's window; None to measure it when it is needed.
+        facts: What is known about the served version.
     """
 
     sample_rate: int
     window_seconds: float | None
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    facts: ModelFacts = field(default_factory=ModelFacts)
 
-    def tag(self, audio: AudioSource, top: int | None, tags: Sequence[str] | None) -> Plan[dict[str, float]]:
-        """Scores by tag, best first."""
+    def tag(
+        self, audio: AudioSource, top: int | None, tags: Sequence[str] | None, merge_synonyms: bool = False
+    ) -> Plan[Tags]:
+        """Return the best tags of a clip."""
         if top is not None and top < 1:
             raise ServingError(f"top: expected at least 1. Received: {top}.")
         if tags is None:
             try:
-                scores = yield from self.classify(audio)
+                names, scores = yield from self._classes(audio)
             except ServingError as error:
                 if 'signature key "classify" not found' not in str(error):
                     raise
                 raise ServingError(
-                    f"expected a model with the signature classify, or the names of its tags as `tags`. "
+                    "expected a model with the signature classify, or the names of its tags as `tags`. "
                     f"Received: {error}",
                     error.code,
                 ) from None
         else:
-            mean = yield from self._mean(audio, "serving_default", "tags")
-            if len(tags) != len(mean):
-                raise ServingError(f"expected {len(mean)} names, one for each tag served. Received: {len(tags)}")
-            order = np.argsort(-mean, kind="stable")
-            scores = {tags[index]: float(mean[index]) for index in order}
-        return dict(itertools.islice(scores.items(), top))
+            names, scores = tuple(tags), (yield from self._mean(audio, "serving_default", "tags"))
+            if len(names) != len(scores):
+                raise ServingError(f"tags: expected {len(scores)} names, one per output. Received: {len(names)}.")
+        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms)
 
-    def classify(self, audio: AudioSource) -> Plan[dict[str, float]]:
-        """All scores by tag, best first, by the signature `classify`."""
-        totals: dict[str, float] = {}
-        n_samples = 0
-        for windows in (yield from self._windows(audio)).batches:
-            inputs = probe.examples([window.waveform for window in windows])
-            reply = yield Question("classify", {"inputs": inputs}, ("classes", "scores"))
-            for window, names, scores in zip(windows, reply["classes"], reply["scores"], strict=True):
-                for name, score in zip(names, scores, strict=True):
-                    totals[name.decode()] = totals.get(name.decode(), 0.0) + float(score) * window.new_samples
-                n_samples += window.new_samples
-        return {name: totals[name] / n_samples for name in sorted(totals, key=lambda name: -totals[name])}
+    def classify(self, audio: AudioSource) -> Plan[Tags]:
+        """Return all tags of a clip, by the signature `classify`."""
+        names, scores = yield from self._classes(audio)
+        return make_tags(names, scores, (yield from self._info(names)), None, False)
 
     def embed(self, audio: AudioSource) -> Plan[npt.NDArray[Any]]:
-        """The embedding of a clip, float32 [D]."""
+        """Return the embedding of a clip, float32 `[D]`."""
         return (yield from self._mean(audio, "embedding", "embedding")).astype(np.float32)
 
-    def maps(self, signature: str, audio: AudioSource, start_seconds: float, seconds: float | None) -> Plan[Reply]:
-        """The outputs of `attention` or `contributions` for a stretch of a clip, or from there to its end."""
-        end_seconds = None if seconds is None else start_seconds + seconds
-        if signature == "attention" and seconds is not None:
-            # The weights can only be had from one request; the model sees to its windows.
-            waveform = audio_files.load(audio, self.sample_rate, start_seconds, end_seconds)
-            reply = yield Question(signature, {"waveform": waveform[np.newaxis]})
-            return _shifted(reply, start_seconds)
-        outputs = ("tags", "heatmap", "times") if signature == "attention" else None
-        return (yield from self._map(signature, audio, start_seconds, end_seconds, outputs))
+    def attention(self, audio: AudioSource, start_seconds: float, seconds: float | None) -> Plan[Attention]:
+        """Return the attention weights of a clip or an excerpt of it, window by window."""
+        # One window per request: weights grow with the square of the length, and a server limits their number.
+        windowing, windows = yield from self._cut_as_model(audio, start_seconds, seconds)
+        parts = []
+        hop_seconds = 0.0
+        for window in windows:
+            reply = yield Request("attention", {"waveform": stacked([window])}, ("attention", "times"))
+            times = reply["times"][0].astype(np.float64)
+            hop_seconds = 2.0 * float(times[0])
+            all_new = window.new_samples == len(window.waveform)
+            n_new = len(times) if all_new else int(windowing.is_new(window, times).sum())
+            start = start_seconds + window.start_sample / self.sample_rate
+            parts.append(AttentionWindow(start, reply["attention"][0], n_new))
+        return Attention(tuple(parts), hop_seconds)
 
     def heatmap(
         self, kind: str, audio: AudioSource, tags: Sequence[str] | None, start_seconds: float, seconds: float | None
     ) -> Plan[Heatmap]:
-        """A map of a stretch of a clip, or from there to its end, as a `Heatmap`."""
-        if kind not in MAPS:
-            raise ServingError(f"kind: expected one of {', '.join(MAPS)}. Received: {kind!r}.")
+        """Return a map of a clip or an excerpt of it."""
+        if kind not in _MAPS:
+            raise ServingError(f"kind: expected one of {', '.join(_MAPS)}. Received: {kind!r}.")
         if kind == "attention" and tags is not None:
-            raise ServingError(f"tags: expected none for attention, which has no tags. Received: {', '.join(tags)}.")
+            raise ServingError(f"tags: expected None for attention, which has no tags. Received: {', '.join(tags)}.")
         names: tuple[str, ...] = ("attention",)
         rows = [0]
         if kind == "contributions":
@@ -131,155 +131,161 @@ class Questions:
             if unknown:
                 raise ServingError(f"tags: expected some of {', '.join(names)}. Received: {unknown[0]!r}.")
             rows = [names.index(tag) for tag in (names if tags is None else tags)]
-        end_seconds = None if seconds is None else start_seconds + seconds
-        outputs = ("tags", MAPS[kind], "times")
-        found = yield from self._map(kind, audio, start_seconds, end_seconds, outputs)
-        values = np.atleast_2d(found[MAPS[kind]][0])[rows]
-        scores = found["tags"][0][rows] if kind == "contributions" else None
-        return Heatmap(values, tuple(names[row] for row in rows), found["times"][0], kind, scores=scores)
+        values, times, mean = yield from self._map(kind, audio, start_seconds, seconds)
+        scores = None if mean is None else mean[rows]
+        return Heatmap(np.atleast_2d(values)[rows], tuple(names[row] for row in rows), times, kind, scores=scores)
 
     def tag_names(self) -> Plan[tuple[str, ...]]:
-        """The names of the tags in the order of the outputs."""
-        if self.knowledge.tags is None:
-            self.knowledge.tags = yield from probe.tag_names(self.sample_rate)
-        return self.knowledge.tags
+        """Return the names of the tags in the order of the outputs."""
+        if self.facts.tags is None:
+            self.facts.tags = yield from probe.tag_names(self.sample_rate)
+        return self.facts.tags
 
     def _map(
-        self,
-        signature: str,
-        audio: AudioSource,
-        start_seconds: float,
-        end_seconds: float | None,
-        outputs: tuple[str, ...] | None,
-    ) -> Plan[Reply]:
-        cut = yield from self._windows(audio, start_seconds, end_seconds)
-        if cut.whole:
-            (window,) = next(cut.batches)
-            reply = yield Question(signature, {"waveform": window.waveform[np.newaxis]}, outputs)
-            return _shifted(reply, start_seconds)
-        columns: list[npt.NDArray[Any]] = []
-        totals: dict[str, Any] = {}
-        n_samples = 0
-        for windows in cut.batches:
-            reply = yield Question(signature, {"waveform": _stacked(windows)}, outputs)
+        self, kind: str, audio: AudioSource, start_seconds: float, seconds: float | None
+    ) -> Plan[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]]:
+        """Return a map's values `[..., T]` and times `[T]`, and of contributions the scores `[n_tags]`."""
+        has_scores = kind == "contributions"
+        outputs = (_MAPS[kind], "times", *(["tags"] if has_scores else []))
+        windowing, groups = yield from self._windows(audio, start_seconds, seconds)
+        stitcher = None if windowing is None else Stitcher(windowing)
+        mean = WindowMean()
+        for windows in groups:
+            reply = yield Request(kind, {"waveform": stacked(windows)}, outputs)
             for index, window in enumerate(windows):
-                # A window that was moved back brings only its end.
-                n_new = -(-window.new_samples // cut.token_samples)
-                columns.append(reply[MAPS[signature]][index][..., -n_new:])
-                if "tags" in reply:
-                    share = reply["tags"][index].astype(np.float64) * window.new_samples
-                    totals["tags"] = totals.get("tags", 0.0) + share
-                n_samples += window.new_samples
-        found = {name: (total / n_samples).astype(np.float32)[np.newaxis] for name, total in totals.items()}
-        stitched = np.concatenate(columns, axis=-1)
-        found[MAPS[signature]] = stitched[np.newaxis]
-        hop_seconds = cut.token_samples / self.sample_rate
-        times = start_seconds + (np.arange(stitched.shape[-1]) + 0.5) * hop_seconds
-        return {**found, "times": times.astype(np.float32)[np.newaxis]}
+                values, times = reply[_MAPS[kind]][index], reply["times"][index].astype(np.float64)
+                if has_scores:
+                    mean.add(window, reply["tags"][index])
+                if stitcher is not None:
+                    stitcher.add(window, values, times)
+        if stitcher is not None:
+            values, times = stitcher.values, stitcher.times
+        return values, start_seconds + times, mean.value if has_scores else None
+
+    def _classes(self, audio: AudioSource) -> Plan[tuple[tuple[str, ...], npt.NDArray[Any]]]:
+        """Return names and mean scores by the signature `classify`."""
+        mean = WindowMean()
+        names: list[bytes] = []
+        for windows in (yield from self._windows(audio))[1]:
+            inputs = probe.examples([window.waveform for window in windows])
+            reply = yield Request("classify", {"inputs": inputs}, ("classes", "scores"))
+            for window, classes, scores in zip(windows, reply["classes"], reply["scores"], strict=True):
+                # Each window has its own ranking; the first one's order is kept.
+                names = names or list(classes)
+                score = dict(zip(classes, scores, strict=True))
+                mean.add(window, np.array([score[name] for name in names]))
+        return tuple(name.decode() for name in names), mean.value
 
     def _mean(self, audio: AudioSource, signature: str, output: str) -> Plan[npt.NDArray[Any]]:
-        """The mean of an output over the windows, each second counting once, float64 [size]."""
-        total: Any = 0.0
-        n_samples = 0
-        for windows in (yield from self._windows(audio)).batches:
-            reply = yield Question(signature, {"waveform": _stacked(windows)}, (output,))
+        """Return the mean of an output over the windows, float64 `[size]`."""
+        mean = WindowMean()
+        for windows in (yield from self._windows(audio))[1]:
+            reply = yield Request(signature, {"waveform": stacked(windows)}, (output,))
             for window, values in zip(windows, reply[output], strict=True):
-                total = total + values.astype(np.float64) * window.new_samples
-                n_samples += window.new_samples
-        return total / n_samples
+                mean.add(window, values)
+        return mean.value
 
-    def _windows(self, audio: AudioSource, start_seconds: float = 0.0, end_seconds: float | None = None) -> Plan[_Cut]:
-        """Audio as it is sent: whole where one request may hold it, else as `Tagger` cuts it."""
-        limit = max(1, round((self.window_seconds or MAX_REQUEST_SECONDS) * self.sample_rate))
-        parts = Windowing(self.sample_rate, limit).cut(audio, start_seconds, end_seconds)
+    def _info(self, names: tuple[str, ...]) -> Plan[Mapping[str, TagInfo] | None]:
+        """Return what the signature `tag_info` says about tags; None for a model without it or without these tags."""
+        known, key = self.facts.info, frozenset(names)
+        if key not in known:
+            inputs = {"tags": np.array([name.encode() for name in names], object)}
+            try:
+                reply = yield Request("tag_info", inputs, ("threshold", "heard"))
+            except ServingError as error:
+                if error.code not in probe.REFUSED:
+                    raise
+                known[key] = None
+            else:
+                thresholds = reply["threshold"]
+                found = zip(names, thresholds, reply["heard"], strict=True)
+                # The threshold of a name that the model does not have is NaN.
+                usable = bool(((thresholds >= 0) & (thresholds <= 1)).all())
+                known[key] = {name: TagInfo(float(t), bool(heard)) for name, t, heard in found} if usable else None
+        return known[key]
+
+    @property
+    def _limit(self) -> int:
+        """The samples of audio that one request may hold."""
+        return max(1, round((self.window_seconds or MAX_REQUEST_SECONDS) * self.sample_rate))
+
+    def _windows(
+        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = None
+    ) -> Plan[tuple[Windowing | None, Iterator[list[Window]]]]:
+        """Return audio as it is sent: whole and without a `Windowing` if one request may hold it, else in windows."""
+        parts = Windowing(self.sample_rate, self._limit).cut(audio, start_seconds, _end(start_seconds, seconds))
         first = next(parts)
         if next(parts, None) is None:
-            return _Cut(iter([[first]]), 1, True)
-        token = yield from self._token_samples()
-        window = max(limit // token, 1) * token
+            return None, iter([[first]])
+        windowing, windows = yield from self._cut_as_model(audio, start_seconds, seconds)
+        size = min(max(self._limit // windowing.window_samples, 1), WINDOWS_PER_BATCH)
+        return windowing, batches(windows, size)
+
+    def _cut_as_model(
+        self, audio: AudioSource, start_seconds: float, seconds: float | None
+    ) -> Plan[tuple[Windowing, Iterator[Window]]]:
+        """Return the model's own windows of a clip, as `Tagger` cuts them."""
+        facts = self.facts
+        if facts.token_samples is None:
+            facts.token_samples = yield from probe.token_samples(self.sample_rate)
+        token = facts.token_samples
+        size = max(self._limit // token, 1) * token
         if self.window_seconds is None:
-            window = (yield from self._window_samples(token)) or window
-        size = min(max(limit // window, 1), MAX_WINDOWS_PER_REQUEST)
-        parts = Windowing(self.sample_rate, window, token).cut(audio, start_seconds, end_seconds)
-        return _Cut(_batches(parts, size), token, False)
-
-    def _token_samples(self) -> Plan[int]:
-        if self.knowledge.token_samples is None:
-            self.knowledge.token_samples = yield from probe.token_samples(self.sample_rate)
-        return self.knowledge.token_samples
-
-    def _window_samples(self, token_samples: int) -> Plan[int]:
-        if self.knowledge.window_samples is None:
-            self.knowledge.window_samples = yield from probe.window_samples(self.sample_rate, token_samples)
-        return self.knowledge.window_samples
+            if facts.window_samples is None:
+                facts.window_samples = yield from probe.window_samples(self.sample_rate, token)
+            size = facts.window_samples or size
+        windowing = Windowing(self.sample_rate, size, token)
+        return windowing, windowing.cut(audio, start_seconds, _end(start_seconds, seconds))
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """Windows in batches of one length, samples a token, and whether it is all of the audio as one window."""
-
-    batches: Iterator[list[Window]]
-    token_samples: int
-    whole: bool
+def _end(start_seconds: float, seconds: float | None) -> float | None:
+    return None if seconds is None else start_seconds + seconds
 
 
-def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
-    while batch := list(itertools.islice(windows, size)):
-        yield batch
+class PlanRun(Generic[Result]):
+    """A running plan. If replies come from different versions of the model, the plan starts again.
 
-
-def _stacked(windows: Sequence[Window]) -> npt.NDArray[Any]:
-    return np.stack([window.waveform for window in windows])
-
-
-def _shifted(reply: Mapping[str, npt.NDArray[Any]], seconds: float) -> Reply:
-    """A reply whose times count from the start of the clip."""
-    found = dict(reply)
-    if "times" in found:
-        found["times"] = found["times"] + np.asarray(seconds, found["times"].dtype)
-    return found
-
-
-class Conversation(Generic[Result]):
-    """A plan on its way. All of its replies must be of one version of the model; else it begins again.
+    Every method runs a part of the plan, and raises what the plan raises.
 
     Args:
-        plan: makes the plan.
-        questions: the client's; they learn of a new version from this conversation.
+        plan: Makes the plan.
+        model: The client's; it learns about a new version from this run.
 
     Attributes:
-        question: what to ask next; None when `result` is there.
-        result: what the plan returned.
-
-    Every method runs a part of the plan, and raises what it raises.
+        request: The next request to send; None once `result` is there.
+        result: What the plan returned.
     """
 
-    def __init__(self, plan: Callable[[Questions], Plan[Result]], questions: Questions) -> None:
-        self.question: Question | None = None
+    def __init__(self, plan: Callable[[ServedModel], Plan[Result]], model: ServedModel) -> None:
+        self.request: Request | None = None
         self.result: Result | None = None
         self._plan = plan
-        self._questions = questions
-        self._knowledge = questions.knowledge
+        self._model = model
+        self._facts = model.facts
         self._running: Plan[Result] | None = None
         self._versions: list[int] = []
 
     def start(self) -> None:
-        """Go to the first question."""
-        # Other conversations may learn of another version meanwhile; this one keeps what it goes by.
-        self._knowledge = self._questions.knowledge
-        running = self._running = self._plan(replace(self._questions, knowledge=self._knowledge))
+        """Advance to the first request."""
+        # Other runs may meet another version meanwhile; this run keeps the facts that it started with.
+        self._facts = self._model.facts
+        running = self._running = self._plan(replace(self._model, facts=self._facts))
         self._advance(lambda: next(running))
 
     def answer(self, reply: Reply, version: int) -> None:
-        """Go on with a reply, given by a version of the model."""
-        if self._knowledge.version is None:
-            self._knowledge.version = version
-        if self._knowledge.version == version:
+        """Advance with a reply and the version of the model that gave it.
+
+        Raises:
+            ServingError: If the version changes again and again.
+        """
+        if self._facts.version is None:
+            self._facts.version = version
+        if self._facts.version == version:
             self._advance(lambda: self._started.send(reply))
             return
-        if self._questions.knowledge.version != version:
-            self._questions.knowledge = Knowledge(version)
-        self._versions.append(self._knowledge.version)
+        if self._model.facts.version != version:
+            self._model.facts = ModelFacts(version)
+        self._versions.append(self._facts.version)
         if len(self._versions) > _MAX_RESTARTS:
             seen = ", ".join(map(str, [*self._versions, version]))
             raise ServingError(f"expected one version of the model to answer for a whole clip. Received: {seen}.")
@@ -287,22 +293,22 @@ class Conversation(Generic[Result]):
         self.start()
 
     def fail(self, error: ServingError) -> None:
-        """Go on, if the plan can, where a request was refused."""
+        """Tell the plan that its request was refused; it may continue."""
         self._advance(lambda: self._started.throw(error))
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close files that the plan reads."""
         if self._running is not None:
             self._running.close()
 
     @property
     def _started(self) -> Plan[Result]:
         if self._running is None:
-            raise RuntimeError("a conversation that has not started")
+            raise RuntimeError("expected a run that has started")
         return self._running
 
-    def _advance(self, step: Callable[[], Question]) -> None:
+    def _advance(self, step: Callable[[], Request]) -> None:
         try:
-            self.question = step()
+            self.request = step()
         except StopIteration as stop:
-            self.question, self.result = None, stop.value
+            self.request, self.result = None, stop.value

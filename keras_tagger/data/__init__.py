@@ -1,16 +1,17 @@
 """Labelled audio: manifests, splits, prepared PCM and the `tf.data` input of training.
 
-    manifest.py   what is labelled: clips, tags, splits, groups; CSV, JSON lines and folder-per-tag readers
-    splits.py     which clip is for training, validation, test
-    prepare.py    decode once: audio files to sharded TFRecords of PCM
-    prepared.py   the folder that `prepare` leaves, and how to read it
-    pipeline.py   prepared PCM to batches of random crops (imports TensorFlow)
-    check.py      what is wrong with a manifest before hours are spent on it
-    exclusive.py  whether every clip has exactly one tag
-    tables.py     rows as text
-    datasets/     public data sets by name
+    manifest.py       clips with tags, splits and groups; readers for CSV, JSON lines and a folder per tag
+    manifest_rows.py  the rows and cells of CSV and JSON manifests
+    dense.py          labels of stretches of a clip
+    splits.py         training, validation and test
+    check.py          find mistakes in labelled audio before training
+    prepare.py        decode audio files once, to TFRecords of PCM
+    prepared.py       the folder that `prepare` makes
+    sources.py        open any of these by its path
+    pipeline.py       batches of random crops (imports TensorFlow)
+    datasets/         public data sets by name
 
-`prepare`, `check` and `pipeline` are used as modules: `from keras_tagger.data.prepare import prepare`.
+Import `prepare`, `check` and `pipeline` from their modules: `from keras_tagger.data.prepare import prepare`.
 """
 
 from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest

@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, before hours are spent on it: every file is decoded. Without TensorFlow."""
+"""Check labelled audio before training: decode every file and count. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from keras_tagger import audio
-from keras_tagger.data.manifest import SPLITS, Clip, Manifest
-from keras_tagger.errors import KerasTaggerError
-from keras_tagger.text import columns
+from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
+from keras_tagger.data.prepared import PreparedClip
+from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.progress import progress_bar
+from keras_tagger.tables import text_table
 
-# A soft label counts for a tag from here on.
+# The smallest soft label that counts as the tag.
 POSITIVE = 0.5
 NO_SPLIT = "(none)"
 
@@ -26,10 +27,18 @@ NO_SPLIT = "(none)"
 class DataCheck:
     """The findings of `check`.
 
-    `seconds` are those of the readable clips by split (`(none)`: no split); `tag_counts` counts, by tag and
-    split, the readable clips with a label of at least 0.5. `rare_tags` have fewer than `min_clips` of them
-    over all splits. `duplicates` are lists of clip ids with exactly the same samples; `leaks` are those
-    whose clips are in different splits.
+    Attributes:
+        name: The name of the manifest.
+        n_clips: The number of clips.
+        n_tracks: The number of files.
+        seconds: Lengths of the readable clips by split ("(none)" for clips without a split).
+        tag_counts: By tag and split, the number of readable clips with a label of at least 0.5.
+        min_clips: As given to `check`.
+        rare_tags: The tags that fewer than `min_clips` clips have in all splits together.
+        untagged: Ids of clips without tags.
+        unreadable: `id`, `path` and `reason` of clips that cannot be decoded.
+        duplicates: Ids of clips with exactly the same samples.
+        leaks: Those of `duplicates` that are in different splits.
     """
 
     name: str
@@ -46,11 +55,11 @@ class DataCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether everything can be read and no audio is in two splits."""
+        """Whether every clip can be decoded and no audio is in two splits."""
         return not self.unreadable and not self.leaks
 
     def to_dict(self) -> dict[str, Any]:
-        """All findings as JSON types; durations as hours, and minimum, median and maximum in seconds."""
+        """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
         return {
             "name": self.name,
             "ok": self.ok,
@@ -66,7 +75,7 @@ class DataCheck:
         }
 
     def table(self) -> str:
-        """The findings as text for a terminal."""
+        """Return the findings as text for a terminal."""
         splits = list(self.seconds)
         rows = [["split", "clips", "hours", "shortest s", "median s", "longest s"]]
         for split, seconds in self.seconds.items():
@@ -80,8 +89,8 @@ class DataCheck:
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
             f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
-            columns(rows),
-            columns(tag_rows),
+            text_table(rows),
+            text_table(tag_rows),
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
@@ -95,17 +104,25 @@ class DataCheck:
 
 
 def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate: int = 16000) -> DataCheck:
-    """Decode every clip and report what there is.
+    """Decode every clip and report lengths, tag counts, unreadable files and duplicates.
 
-    Files are decoded at `sample_rate` (Hz) with `workers` threads (0: one per CPU).
-    Clips are the same audio if their 16-bit samples are equal. A clip without audio between its start and
-    its end is unreadable. Never raises for a bad file.
+    Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
+    unreadable. A bad file is reported, not raised.
+
+    Args:
+        manifest: The clips to check.
+        workers: The number of threads; 0 for one per CPU.
+        min_clips: Tags that fewer clips have are listed as rare.
+        sample_rate: The rate to decode at, in Hz.
+
+    Example:
+        >>> print(check(read_manifest("music.csv")).table())
     """
     labels = manifest.labels() >= POSITIVE
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
     try:
         results = list(
-            tqdm(
+            progress_bar(
                 pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
                 total=len(manifest),
                 desc="check",
@@ -146,12 +163,30 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     )
 
 
+def check_single_label(clips: Sequence[Clip | PreparedClip], tags: Sequence[str]) -> None:
+    """Check that every clip has exactly one tag, or soft labels that sum to 1.
+
+    Raises:
+        ManifestError: If a clip does not; the message names the first one.
+    """
+    labels = label_matrix((clip.tags for clip in clips), tags)
+    # Unknown labels are NaN, which is not close to 1.
+    wrong = np.flatnonzero(~np.isclose(labels.sum(axis=1), 1.0, atol=1e-3))
+    if len(wrong):
+        clip = clips[int(wrong[0])]
+        found = ", ".join(f"{tag}:{clip.tags[tag]:g}" for tag in tags if clip.tags.get(tag, 0.0) != 0.0) or "none"
+        raise ManifestError(
+            "model.head.activation: expected exactly one tag per clip for softmax (sigmoid allows any number). "
+            f"Received: {found} of '{clip.path}', and {len(wrong) - 1} more clips like it."
+        )
+
+
 def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(clip.clip_id for clip in clips)
 
 
 def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
-    """Seconds and a digest of the samples, or the reason why there are none."""
+    """Return the length and a digest of the samples, or the reason why the clip cannot be decoded."""
     digest = hashlib.sha256()
     samples = 0
     try:

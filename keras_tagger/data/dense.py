@@ -1,17 +1,16 @@
-"""Dense labels: what is heard when in a clip, not only whether. Without TensorFlow.
+"""Dense labels: when a tag is heard in a clip. Does not import TensorFlow.
 
-A clip's dense labels are a file beside it, named in the manifest's column `labels`, in one of two formats:
+The column `labels` of a manifest names a clip's file of dense labels, which has one of two formats:
 
-- `.npz`: `values` [n_stretches, n_tags], labels in 0..1 of stretches of one length that follow each other by one hop
-  (they may overlap), NaN where nothing is known; `tags` [n_tags]; `hop_seconds`; `length_seconds`; `pool`, "mean" or
-  "max", the way from stretches to a label of them all. This is how a tagger that hears short patches labels a clip
-  ("mean").
+- `.npz`: `values` `[n_stretches, n_tags]`, labels in 0..1 (NaN if unknown) of stretches of equal length and constant
+  hop, which may overlap; `tags` `[n_tags]`; `hop_seconds`; `length_seconds`; and `pool`, "mean" or "max", which turns
+  the labels of stretches into a label of the clip. A tagger of short patches labels a clip like this, with "mean".
 - `.json`: `{"seconds": 30.0, "stretch_seconds": 0.5, "tags": {"piano": [[0.0, 1.25], [2.0, 9.5]], "cello": []}}`, the
-  times in seconds at which a tag is heard, as a score knows them; they may overlap, as notes do. They become stretches
-  of `stretch_seconds`: 1 where the tag is heard for at least half of it, 0 where it is not heard at all, unknown
-  between; the pool is "max".
+  intervals in seconds in which a tag is heard, such as those of a score; they may overlap. They become stretches of
+  `stretch_seconds` with the label 1 if the tag is heard for at least half of the stretch, 0 if it is not heard at all,
+  and unknown otherwise; the pool is "max".
 
-A tag that a file does not name is unknown for the clip.
+A tag that the file does not name is unknown for the clip.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 POOLS = ("mean", "max")
 UNKNOWN = float("nan")
-# Of hops and lengths; beyond them a file is a mistake, and its stretches would fill the memory.
+# Limits of hops and lengths. A file outside them is a mistake, and its stretches could fill the memory.
 MIN_SECONDS, MAX_SECONDS = 0.001, 1e5
 
 
@@ -41,10 +40,11 @@ class DenseLabels:
     """Labels of stretches of a clip.
 
     Attributes:
-        tags: names of the columns.
-        values: float32 [n_stretches, n_tags] in 0..1, NaN where unknown; stretch i is
+        tags: The names of the columns.
+        values: Labels in 0..1, float32 `[n_stretches, n_tags]`, NaN if unknown; stretch i is
             `[i * hop_seconds, i * hop_seconds + length_seconds)` of the clip.
-        hop_seconds, length_seconds: of the stretches.
+        hop_seconds: The time from the start of a stretch to that of the next.
+        length_seconds: The length of a stretch.
         pool: "mean" or "max".
     """
 
@@ -55,9 +55,9 @@ class DenseLabels:
     pool: str
 
     def clip_tags(self) -> dict[str, float]:
-        """Label of the whole clip by tag; NaN where unknown.
+        """Return a label of the whole clip per tag; NaN if unknown.
 
-        The mean over stretches, or with "max" 1 where one stretch has the tag, 0 where none can have it.
+        The label is the mean over stretches or, with "max", 1 if a stretch has the tag and 0 if none can have it.
         """
         if self.pool == "mean":
             pooled = self.values.mean(axis=0)
@@ -68,7 +68,7 @@ class DenseLabels:
         return dict(zip(self.tags, (float(value) for value in pooled), strict=True))
 
     def columns(self, tags: tuple[str, ...]) -> npt.NDArray[Any]:
-        """Values float32 [n_stretches, len(tags)] of a vocabulary; NaN for tags that are not here."""
+        """Return the values for a vocabulary, float32 `[n_stretches, len(tags)]`; NaN for tags without labels."""
         found = np.full((len(self.values), len(tags)), UNKNOWN, np.float32)
         place = {tag: index for index, tag in enumerate(self.tags)}
         shared = [(index, place[tag]) for index, tag in enumerate(tags) if tag in place]
@@ -82,18 +82,16 @@ def read_dense(path: str | os.PathLike[str]) -> DenseLabels:
     """Read a file of dense labels.
 
     Raises:
-        ManifestNotFoundError: nothing is at the path.
-        ManifestError: it is not such a file, or a value is impossible.
+        ManifestNotFoundError: If the file does not exist.
+        ManifestError: If it is not a file of dense labels, or a value is not allowed.
     """
     path = Path(path)
     if not path.exists():
-        raise ManifestNotFoundError(
-            f"expected a file of dense labels. Received a path where there is nothing: '{path}'"
-        )
+        raise ManifestNotFoundError(f"expected a file of dense labels. Received: '{path}', which does not exist.")
     try:
         labels = _of_intervals(json.loads(path.read_text("utf-8"))) if path.suffix == ".json" else _of_arrays(path)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ManifestError(f"{path}: expected dense labels (.npz or .json). Received: {error}") from None
+        raise ManifestError(f"{path}: expected dense labels (.npz or .json). Received: {error}.") from None
     for ok, expected, received in (
         (
             labels.values.ndim == 2 and labels.values.shape[1] == len(labels.tags),
@@ -101,17 +99,17 @@ def read_dense(path: str | os.PathLike[str]) -> DenseLabels:
             labels.values.shape,
         ),
         (labels.values.size > 0, "at least one stretch and tag", labels.values.shape),
-        (len(set(labels.tags)) == len(labels.tags), "every tag once", list(labels.tags)),
-        (not (labels.values < 0).any() and not (labels.values > 1).any(), "values in 0..1 or NaN", "others"),
+        (len(set(labels.tags)) == len(labels.tags), "no duplicate tags", list(labels.tags)),
+        (not (labels.values < 0).any() and not (labels.values > 1).any(), "values in 0..1 or NaN", "other values"),
         (
             all(MIN_SECONDS <= seconds <= MAX_SECONDS for seconds in (labels.hop_seconds, labels.length_seconds)),
-            f"a positive hop and length, of {MIN_SECONDS:g} to {MAX_SECONDS:g} seconds",
+            f"a hop and length of {MIN_SECONDS:g} to {MAX_SECONDS:g} seconds",
             f"{labels.hop_seconds:g} and {labels.length_seconds:g}",
         ),
-        (labels.pool in POOLS, f"a pool among {', '.join(POOLS)}", labels.pool),
+        (labels.pool in POOLS, f"one of the pools {', '.join(POOLS)}", labels.pool),
     ):
         if not ok:
-            raise ManifestError(f"{path}: expected dense labels with {expected}. Received: {received}")
+            raise ManifestError(f"{path}: expected dense labels with {expected}. Received: {received}.")
     return labels
 
 
@@ -145,7 +143,7 @@ def _of_intervals(content: Mapping[str, Any]) -> DenseLabels:
 
 
 def _disjoint(intervals: Any, tag: str) -> list[tuple[float, float]]:
-    """The intervals in order, without the parts that an earlier one has; raises `ValueError` for what is no time."""
+    """Sort intervals and remove overlaps; raise `ValueError` for times that are not finite or in reverse order."""
     kept: list[tuple[float, float]] = []
     reached = -math.inf
     for start, end in sorted((float(start), float(end)) for start, end in intervals):

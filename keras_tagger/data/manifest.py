@@ -1,11 +1,10 @@
-"""Manifests: which stretch of which file has which tags. Without TensorFlow."""
+"""Manifests: labelled clips of audio files. Does not import TensorFlow."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import filecmp
-import json
 import math
 import os
 import re
@@ -18,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.data.dense import UNKNOWN, read_dense
-from keras_tagger.data.records import as_seconds, as_tags, as_text, read_records, tags_cell
+from keras_tagger.data.manifest_rows import as_seconds, as_tags, as_text, read_rows, tags_cell
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
+from keras_tagger.files import json_text, replacing
 
 SPLITS = ("train", "valid", "test")
 
-# What lies beside music and is not music. Everything else is a candidate: audio may have no extension.
+# Files that lie beside music and are not audio. All others are candidates, because audio may have no extension.
 NOT_AUDIO = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".doc", ".nfo", ".log", ".html", ".htm", ".xml", ".py", ".ipynb"}
     | {".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".cfg", ".toml", ".npy", ".npz", ".db"}
@@ -36,15 +36,22 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A labelled excerpt of one file.
+    """A labelled excerpt of an audio file.
 
-    `path` is local or has a scheme (`gs://...`). `tags` maps a tag to its label in 0..1, 1.0 for a hard tag, NaN for
-    one that is not known; what is not there is 0. `labels` is a file of dense labels (`keras_tagger.data.dense`), of
-    which `tags` are then the clip's. `start_seconds` and `end_seconds` (None: to the end of the file) bound it.
-    `split` is train, valid, test or None. Clips of one `group` (an artist, an album, versions of a piece)
-    stay on one side of every split.
+    Attributes:
+        path: A local path or one with a scheme (`gs://...`).
+        tags: Labels in 0..1 by tag: 1.0 for a hard tag, NaN for an unknown label. A tag that is left out is 0.
+        start_seconds: The start of the excerpt.
+        end_seconds: The end of the excerpt, or None for the end of the file.
+        split: "train", "valid", "test" or None.
+        group: An artist, an album or a piece. All clips of a group go to the same split.
+        labels: A file of dense labels (`keras_tagger.data.dense`), from which `tags` were computed, or None.
 
-    Raises `ManifestError` if a value is impossible.
+    Raises:
+        ManifestError: If a value is not allowed.
+
+    Example:
+        >>> Clip("song.mp3", {"guitar": 1.0, "rock": 0.8}, start_seconds=30.0, end_seconds=60.0, split="train")
     """
 
     path: str
@@ -58,16 +65,16 @@ class Clip:
     def __post_init__(self) -> None:
         problem = _problem(**{name: value for name, value in vars(self).items() if name != "labels"})
         if problem:
-            raise ManifestError(f"clip {self.path!r}, {problem}")
+            raise ManifestError(f"clip {self.path!r}, {problem}.")
 
     @property
     def track(self) -> str:
-        """The file itself: the path without links and relative parts."""
+        """The absolute path of the file, with links resolved."""
         return self.path if _SCHEME.match(self.path) else os.path.realpath(self.path)
 
     @property
     def clip_id(self) -> str:
-        """The path, and `#t=START,END` in seconds (a media fragment) if the clip is not the whole file."""
+        """The path, followed by the media fragment `#t=START,END` in seconds if the clip is not the whole file."""
         if self.start_seconds == 0.0 and self.end_seconds is None:
             return self.path
         end = "" if self.end_seconds is None else f",{self.end_seconds:.10g}"
@@ -76,7 +83,19 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Clips and the ordered vocabulary `tags` of their labels; `root` is the folder they were read from."""
+    """Labelled clips and their vocabulary.
+
+    Attributes:
+        clips: The clips, in the order of the rows.
+        tags: The vocabulary, in the order of a model's outputs.
+        name: A name for messages.
+        root: The folder that the clips were read from.
+
+    Example:
+        >>> manifest = read_manifest("music.csv")
+        >>> len(manifest.select("train")), manifest.tags
+        (120, ('guitar', 'piano'))
+    """
 
     clips: tuple[Clip, ...]
     tags: tuple[str, ...]
@@ -87,40 +106,47 @@ class Manifest:
         return len(self.clips)
 
     def select(self, split: str) -> Manifest:
-        """The clips of one split, with the same vocabulary; raises `ManifestError` for an unknown split."""
+        """Return the clips of one split, with the same vocabulary.
+
+        Raises:
+            ManifestError: If the split is not "train", "valid" or "test".
+        """
         if split not in SPLITS:
-            raise ManifestError(f"expected a split among {', '.join(SPLITS)}. Received: {split!r}")
+            raise ManifestError(f"expected one of the splits {', '.join(SPLITS)}. Received: {split!r}.")
         return dataclasses.replace(self, clips=tuple(clip for clip in self.clips if clip.split == split))
 
     def labels(self) -> npt.NDArray[Any]:
-        """Labels as float32 [n_clips, n_tags], in the order of `clips` and `tags`; NaN where not known."""
+        """Return the labels, float32 `[n_clips, n_tags]`, in the order of `clips` and `tags`; NaN if unknown."""
         return label_matrix((clip.tags for clip in self.clips), self.tags)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write CSV, or JSON lines if the name ends in `.jsonl` or `.json`.
 
         Paths below the manifest's folder become relative, so that the folder can be moved.
-        Raises `ManifestError` for a tag that a CSV cell cannot hold (one with `;`).
+
+        Raises:
+            ManifestError: If a tag contains ';', which a CSV cell cannot hold.
         """
         path = Path(path)
         folder = os.path.abspath(path.parent)
         rows = [_row(clip, folder) for clip in self.clips]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        with (
+            replacing(path) as temporary,
+            # The name of a file may be any bytes.
+            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
             if path.suffix in (".jsonl", ".json"):
-                file.writelines(json.dumps(_with_nulls(row), ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(json_text(_with_nulls(row)) for row in rows)
             else:
                 columns = ("path", "tags", "start", "end", "split", "group", "labels")
                 used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
                 writer = csv.DictWriter(file, used, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows({**row, "tags": tags_cell(row["tags"])} for row in rows)
-        os.replace(temporary, path)
 
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> npt.NDArray[Any]:
-    """Labels as float32 [n_clips, n_tags] from one mapping of tag to label per clip; NaN where not known."""
+    """Build labels, float32 `[n_clips, n_tags]`, from a mapping of tags to labels per clip; NaN if unknown."""
     return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
         -1, len(tags)
     )
@@ -129,61 +155,78 @@ def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[st
 def read_manifest(
     path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
 ) -> Manifest:
-    """Read a CSV file with a header, or JSON lines (`.jsonl`, `.json`; a JSON array is taken too).
+    """Read a CSV file with a header, or JSON lines (`.jsonl`, `.json`; also a JSON array).
 
-    Columns or keys: `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group`, `labels`; others
-    are ignored. A CSV cell of tags is `guitar;rock` or, with labels in 0..1, `guitar:0.8;rock:0.1`, and
-    `guitar:?` where it is not known; in JSON it is a list, or an object of labels and null. `labels` names a
-    file of dense labels (`keras_tagger.data.dense`), from which the clip's tags follow; all that it does not
-    name is then unknown. Relative paths are relative to the manifest's folder. The audio itself is not opened.
+    Columns or keys are `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group` and `labels`; others
+    are ignored. A CSV cell of tags is `guitar;rock` or, with labels in 0..1, `guitar:0.8;rock:0.1`; `guitar:?` means an
+    unknown label. In JSON, tags are a list, or an object of labels and nulls. `labels` names a file of dense labels
+    (`keras_tagger.data.dense`), which replaces `tags`; tags that it does not name are unknown. Relative paths are
+    relative to the manifest's folder. The audio files are not opened.
 
-    The vocabulary is `tags` in the order given, or every tag that at least `min_clips_per_tag` clips have,
-    sorted. Other tags are dropped.
+    Args:
+        path: The manifest file.
+        tags: The vocabulary, in order; other tags are dropped. None takes all tags of the manifest, sorted.
+        min_clips_per_tag: Without `tags`, drop tags that fewer clips have.
 
-    Raises `ManifestNotFoundError`, or `ManifestError` naming file, line and column.
+    Raises:
+        ManifestNotFoundError: If the file does not exist.
+        ManifestError: If the file is not a valid manifest; the message names file, line and column.
+
+    Example:
+        >>> read_manifest("music.csv", min_clips_per_tag=10).tags
+        ('guitar', 'piano')
     """
     path = Path(path)
     if not path.exists():
-        raise ManifestNotFoundError(f"expected a manifest file. Received a path where there is nothing: '{path}'")
+        raise ManifestNotFoundError(f"expected a manifest file. Received: '{path}', which does not exist.")
     if path.is_dir():
-        raise ManifestError(f"expected a manifest file. Received a folder: '{path}'")
+        raise ManifestError(f"expected a manifest file. Received: '{path}', which is a folder.")
     root = os.path.abspath(path.parent)
     clips: list[Clip] = []
     first_seen: dict[tuple[str, float, float | None], str] = {}
-    for where, record in read_records(path):
-        clip = _clip(record, root, f"{path}, {where}")
+    for where, row in read_rows(path):
+        clip = _clip(row, root, f"{path}, {where}")
         key = (clip.track, clip.start_seconds, clip.end_seconds)
         if key in first_seen:
             raise ManifestError(
-                f"{path}, {where}: expected every clip once. Received again the path, start and end of "
-                f"{first_seen[key]}: '{clip.clip_id}'"
+                f"{path}, {where}: expected no duplicate clips. Received: '{clip.clip_id}', which is also in "
+                f"{first_seen[key]}."
             )
         first_seen[key] = where
         clips.append(clip)
     if not clips:
-        raise ManifestError(f"{path}: expected at least one clip. Received a manifest without rows")
+        raise ManifestError(f"{path}: expected at least one clip. Received: a manifest without rows.")
     return _manifest(clips, tags, min_clips_per_tag, name=path.stem, root=root, source=str(path))
 
 
 def read_folders(
     root: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
 ) -> Manifest:
-    """Read a folder-per-tag layout, `root/TAG/**/audio`: every file below TAG is a clip with that tag.
+    """Read a folder per tag, `root/TAG/**/audio`: every file below TAG is a clip with that tag.
 
-    Hidden files and extensions that are never audio (`NOT_AUDIO`) are skipped, and so are files directly in
-    `root`. A link that leads nowhere is a clip, which decoding will report like any file that is gone. One file
-    under several tags is one clip with several tags: the same file by links, or equal files of the same name below
-    their tag folders. The order is that of the paths. `tags` and `min_clips_per_tag` as in `read_manifest`.
+    Hidden files, files with an extension that is never audio (`NOT_AUDIO`) and files directly in `root` are skipped. A
+    broken link is a clip, which decoding will report like any other missing file. A file under several tags is one clip
+    with several tags; it may be the same file by links, or equal files of the same name below their tag folders. Clips
+    are sorted by path.
 
-    Raises `ManifestNotFoundError`, or `ManifestError` if there is no tag folder with files.
+    Args:
+        root: The folder of tag folders.
+        tags: As in `read_manifest`.
+        min_clips_per_tag: As in `read_manifest`.
+
+    Raises:
+        ManifestNotFoundError: If the folder does not exist.
+        ManifestError: If it is a file, or no tag folder contains files.
+
+    Example:
+        >>> read_folders("my_music/").tags  # my_music/guitar/, my_music/piano/
+        ('guitar', 'piano')
     """
     root = Path(root)
     if not root.exists():
-        raise ManifestNotFoundError(
-            f"expected a folder of tag folders. Received a path where there is nothing: '{root}'"
-        )
+        raise ManifestNotFoundError(f"expected a folder of tag folders. Received: '{root}', which does not exist.")
     if not root.is_dir():
-        raise ManifestError(f"expected a folder of tag folders. Received a file: '{root}'")
+        raise ManifestError(f"expected a folder of tag folders. Received: '{root}', which is a file.")
     base = os.path.abspath(root)
     paths: list[str] = []
     tags_of: list[dict[str, float]] = []
@@ -191,7 +234,7 @@ def read_folders(
     by_name: dict[str, list[int]] = {}
     for tag in sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith(".")):
         for path in sorted(_files_below(os.path.join(base, tag))):
-            # Of a link that leads nowhere, the link's own.
+            # A broken link has no target to ask.
             status = os.stat(path) if os.path.exists(path) else os.lstat(path)
             identity = (status.st_dev, status.st_ino)
             name = os.path.relpath(path, os.path.join(base, tag))
@@ -208,7 +251,7 @@ def read_folders(
             tags_of[clip][tag] = 1.0
     if not paths:
         raise ManifestError(
-            f"{root}: expected audio in folders named after tags (TAG/track.ogg). Received a folder without"
+            f"{root}: expected audio in folders named after tags (TAG/track.ogg). Received: a folder without any."
         )
     clips = [
         Clip(path, of_clip) for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
@@ -231,20 +274,20 @@ def _manifest(
             most = max(counts.values(), default=0)
             raise ManifestError(
                 f"{source}: expected a tag with at least {max(1, min_clips_per_tag)} clips. "
-                f"Received tags with at most {most}"
+                f"Received: tags with at most {most}."
             )
     else:
         vocabulary = tuple(tags)
         if len(set(vocabulary)) != len(vocabulary):
-            raise ManifestError(f"{source}: expected every tag of the vocabulary once. Received: {list(tags)}")
+            raise ManifestError(f"{source}: expected a vocabulary without duplicates. Received: {list(tags)}.")
         if not counts.keys() & set(vocabulary):
             known = ", ".join(sorted(counts)[:10]) or "none"
-            raise ManifestError(f"{source}: expected clips with a tag among {list(tags)[:10]}. Received tags: {known}")
+            raise ManifestError(f"{source}: expected clips with a tag of {list(tags)[:10]}. Received: tags {known}.")
     known_tags = set(vocabulary)
     kept = tuple(
         dataclasses.replace(
             clip,
-            # Dense labels are silent about the tags that they do not name; a list of tags says that others are absent.
+            # A tag that dense labels do not name is unknown, while one that a list of tags leaves out is absent.
             tags={tag: clip.tags.get(tag, UNKNOWN) for tag in vocabulary}
             if clip.labels
             else {tag: label for tag, label in clip.tags.items() if tag in known_tags},
@@ -262,45 +305,45 @@ def _problem(
     split: str | None,
     group: str | None,
 ) -> str | None:
-    """The column and what is wrong with it, or None."""
+    """Describe what is wrong with a value and name its column, or return None."""
     if not path or not path.strip():
         return f"column path: expected a path. Received: {path!r}"
     for tag, label in tags.items():
         if not tag:
-            return "column tags: expected tags. Received an empty one"
+            return "column tags: expected names of tags. Received: an empty name"
         if not (0.0 <= label <= 1.0 or math.isnan(label)):
-            return f"column tags: expected the weight of {tag!r} in 0..1. Received: {label:g}"
+            return f"column tags: expected a label of {tag!r} in 0..1. Received: {label:g}"
     if not (math.isfinite(start_seconds) and start_seconds >= 0.0):
         return f"column start: expected seconds of at least 0. Received: {start_seconds:g}"
     if end_seconds is not None and not (math.isfinite(end_seconds) and end_seconds > start_seconds):
-        return f"column end: expected seconds after the start, {start_seconds:g}. Received: {end_seconds:g}"
+        return f"column end: expected seconds after the start at {start_seconds:g}. Received: {end_seconds:g}"
     if split is not None and split not in SPLITS:
         return f"column split: expected one of {', '.join(SPLITS)}. Received: {split!r}"
     return None
 
 
-def _clip(record: Mapping[str, Any], root: str, where: str) -> Clip:
-    """A clip of one row; all cells of a CSV are text, values of JSON have their types."""
-    path = record.get("path")
+def _clip(row: Mapping[str, Any], root: str, where: str) -> Clip:
+    """Make a clip of one row. Cells of a CSV are text; values of JSON have types."""
+    path = row.get("path")
     if not isinstance(path, str) or not path.strip():
-        raise ManifestError(f"{where}, column path: expected a path. Received: {path!r}")
+        raise ManifestError(f"{where}, column path: expected a path. Received: {path!r}.")
     values: dict[str, Any] = {
         "path": path if _SCHEME.match(path) else os.path.normpath(os.path.join(root, path)),
-        "tags": as_tags(record.get("tags"), where),
-        "start_seconds": as_seconds(record.get("start"), where, "start") or 0.0,
-        "end_seconds": as_seconds(record.get("end"), where, "end"),
-        "split": as_text(record.get("split")),
-        "group": as_text(record.get("group")),
+        "tags": as_tags(row.get("tags"), where),
+        "start_seconds": as_seconds(row.get("start"), where, "start") or 0.0,
+        "end_seconds": as_seconds(row.get("end"), where, "end"),
+        "split": as_text(row.get("split")),
+        "group": as_text(row.get("group")),
     }
     problem = _problem(**values)
     if problem:
-        raise ManifestError(f"{where}, {problem}")
-    labels = as_text(record.get("labels"))
+        raise ManifestError(f"{where}, {problem}.")
+    labels = as_text(row.get("labels"))
     if labels is None:
         return Clip(**values)
     if values["tags"]:
         raise ManifestError(
-            f"{where}: expected tags or labels. Received both: {list(values['tags'])[:3]} and {labels!r}"
+            f"{where}: expected either tags or labels. Received: both, {list(values['tags'])[:3]} and {labels!r}."
         )
     labels = os.path.normpath(os.path.join(root, labels))
     try:
@@ -336,7 +379,7 @@ def _stored_path(path: str, folder: str) -> str:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Candidates for audio at any depth; links to folders are followed once, and not upwards."""
+    """Find candidates for audio at any depth. Links to folders are followed once, and never upwards."""
     seen = set(map(str, Path(os.path.realpath(folder)).parents))
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)

@@ -1,4 +1,4 @@
-"""Training input: a prepared folder to batches of random crops. Imports TensorFlow; import it when needed."""
+"""Turn a prepared folder into batches of random crops for training. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from keras_tagger.data.dense import POOLS
 from keras_tagger.data.prepared import PCM_SCALE, Prepared
 from keras_tagger.errors import ManifestError
 
-# Shards read at the same time: a segment's neighbours in the stream are then of other clips, so a smaller
-# shuffle buffer will do.
+# Shards that are read at the same time. Neighbours in the stream are then from different clips, so a smaller shuffle
+# buffer is enough.
 _OPEN_SHARDS = 32
 _READ_BYTES = 1 << 20
 
@@ -25,23 +25,34 @@ def training_dataset(
     shuffle_crops: int = 512,
     with_stretches: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of one epoch of random crops.
+    """Make the batches of random crops of one epoch.
 
-    Waveform is float32 [batch_size, window_samples] in -1..1, labels are float32 [batch_size, n_tags], NaN where not
-    known. The labels of a crop of a clip with dense labels are those of the stretches inside the crop: their mean, or
-    with the pool "max" 1 where one of them has the tag, 0 where nothing that touches the crop can have it, unknown
-    between. `with_stretches` adds those stretches: values float32 [batch_size, K, n_tags] and bounds int32
-    [batch_size, K, 2], first sample and end within the crop; K is `n_stretches`, and what a crop has not is NaN and
-    0, 0.
+    A segment gives as many crops as windows fit into it (rounded), each at a random place in its own equal share of the
+    segment. A segment shorter than the window is padded with zeros at its end. All batches are full: the rest of the
+    epoch is dropped, or crops are repeated if there are fewer than one batch. The order and places of the crops depend
+    only on `seed` and `epoch`, not on the global seed, so `.skip(n)` resumes an epoch exactly.
 
-    A segment gives as many crops as windows fit it (rounded), each at a random place of its own equal share
-    of the segment; one shorter than the window is padded with zeros at its end. Crops are shuffled in a
-    buffer of `shuffle_crops` (as int16). All batches are full: the rest of the epoch is dropped, or the
-    crops are repeated if they are fewer than one batch. The order of shards and crops and the places of the
-    crops are a function of (`seed`, `epoch`) only, whatever the global seed, so `.skip(n)` resumes an epoch
-    exactly.
+    For a clip with dense labels, the labels of a crop are those of the stretches inside it: their mean or, with the
+    pool "max", 1 if a stretch has the tag, 0 if no stretch that overlaps the crop can have it, and unknown otherwise.
 
-    Raises `ManifestError` for a split without clips or sizes that are not positive.
+    Args:
+        prepared: The prepared folder.
+        split: "train", "valid" or "test".
+        window_samples: The length of a crop.
+        batch_size: The number of crops in a batch.
+        seed: The seed of the run.
+        epoch: The number of the epoch.
+        shuffle_crops: The number of crops in the shuffle buffer, which holds int16.
+        with_stretches: Also return the stretches inside each crop.
+
+    Returns:
+        A dataset of `(waveform, labels)` or `(waveform, labels, values, bounds)`. `waveform` is float32
+        `[batch_size, window_samples]` in -1..1; `labels` float32 `[batch_size, n_tags]`, NaN if unknown; `values`
+        float32 `[batch_size, K, n_tags]`, the labels of stretches, padded with NaN; `bounds` int32
+        `[batch_size, K, 2]`, their first sample and end within the crop, padded with zeros. K is `n_stretches`.
+
+    Raises:
+        ManifestError: If the split has no clips or a size is not positive.
     """
     batches = n_batches(prepared, split, window_samples, batch_size)
     n_tags = len(prepared.tags)
@@ -64,7 +75,7 @@ def training_dataset(
             },
         )
         pcm = tf.io.decode_raw(features["pcm"], tf.int16, little_endian=True)
-        # Unlike a stateful generator, a seed made of the record's own number gives the same crop wherever
+        # With a seed made of the record's own number, unlike a stateful generator, the crop does not depend on where
         # reading began.
         place = tf.stack([tf.constant(crop_seed, tf.int64), features["clip"] * 2**20 + features["segment"]])
         samples = tf.shape(pcm, out_type=tf.int64)[0]
@@ -120,14 +131,16 @@ def training_dataset(
 
 
 def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:
-    """Batches in one epoch of `training_dataset`, from the index alone; at least 1."""
+    """Count the batches of an epoch of `training_dataset`, at least 1, without reading audio."""
     if window_samples < 1 or batch_size < 1:
-        raise ManifestError(f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}")
+        raise ManifestError(
+            f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}."
+        )
     return max(1, count_crops(prepared, split, window_samples) // batch_size)
 
 
 def n_stretches(prepared: Prepared, split: str, window_samples: int) -> int:
-    """Most stretches of dense labels that lie inside a crop; at least 1."""
+    """Return the largest number of stretches of dense labels inside a crop, at least 1."""
     grids = {clip.grid for clip in prepared.select(split) if clip.grid}
     return max([1, *((window_samples - length) // hop + 1 for hop, length in grids)])
 
@@ -135,21 +148,21 @@ def n_stretches(prepared: Prepared, split: str, window_samples: int) -> int:
 def _pooled(
     values: tf.Tensor, grid: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, window_samples: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Labels of a crop, which stretches are inside it, and where each begins in it."""
+    """Return the labels of a crop, which stretches are inside it, and where each begins in it."""
     first, hop, length, pool = tf.unstack(grid)
     begins = first + tf.range(tf.shape(values, out_type=tf.int64)[0]) * hop - start
     inside = (begins >= 0) & (begins + length <= window_samples)
     touching = tf.boolean_mask(values, (begins < window_samples) & (begins + length > 0))
     within = tf.boolean_mask(values, inside)
-    has = tf.reduce_any(within >= 0.5, axis=0)  # NaN is not
-    may_have = tf.reduce_any(~(touching == 0.0), axis=0)  # NaN may
+    has = tf.reduce_any(within >= 0.5, axis=0)  # not for NaN
+    may_have = tf.reduce_any(~(touching == 0.0), axis=0)  # also for NaN
     highest = tf.where(has, 1.0, tf.where(may_have, float("nan"), 0.0))
     pooled = tf.where(pool == POOLS.index("max"), highest, tf.reduce_mean(within, axis=0))
     return tf.where(tf.reduce_any(inside), pooled, labels), inside, begins
 
 
 def count_crops(prepared: Prepared, split: str, window_samples: int) -> int:
-    """Crops in one epoch of a split."""
+    """Count the crops in an epoch of a split."""
     return sum(
         max(1, (2 * samples + window_samples) // (2 * window_samples))
         for clip in prepared.select(split)
@@ -158,12 +171,12 @@ def count_crops(prepared: Prepared, split: str, window_samples: int) -> int:
 
 
 def _n_crops(samples: tf.Tensor, window_samples: int) -> tf.Tensor:
-    """Windows that fit a segment, rounded half up, at least 1: the same arithmetic as `count_crops`."""
+    """Return how many windows fit into a segment, rounded half up, at least 1, as `count_crops` does."""
     return tf.maximum((2 * samples + window_samples) // (2 * window_samples), 1)
 
 
 def _shuffle(dataset: tf.data.Dataset, size: int, seed: int, seed2: int) -> tf.data.Dataset:
-    """`Dataset.shuffle` with both seeds given; the method takes one of them from `tf.random.set_seed`."""
+    """Shuffle as `Dataset.shuffle`, with both seeds given; the method takes one of them from `tf.random.set_seed`."""
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=tf.constant(size, tf.int64),

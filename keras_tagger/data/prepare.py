@@ -1,4 +1,4 @@
-"""Decode once: the files of a manifest to sharded TFRecords of PCM. TensorFlow is imported when called."""
+"""Decode the files of a manifest once, to sharded TFRecords of PCM. Imports TensorFlow when called."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.dense import POOLS, read_dense
 from keras_tagger.data.manifest import SPLITS, Manifest
-from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared, write_json
+from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared
 from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.files import replacing, write_json
+from keras_tagger.progress import progress_bar
 
-# A last segment under this share of a segment is joined to the one before it.
+# A last segment shorter than this share of a segment is joined to the one before it.
 SHORTEST_SEGMENT = 1 / 3
 
-_OURS = re.compile(rf"^({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.(tfrecord|json)(\..*tmp)?$")
+# Shards, their outcomes and what a killed run left of them.
+_OURS = re.compile(rf"^\.?({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.(\d+\.)?(tfrecord|json|clip)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class _Shard:
 
     @property
     def outcome(self) -> str:
-        """The sidecar that says that the shard is done and what is in it."""
+        """The name of the file that says that the shard is finished and what it contains."""
         return self.name.replace(".tfrecord", ".json")
 
 
@@ -50,25 +53,36 @@ def prepare(
     workers: int = 0,
     shard_clips: int = 0,
 ) -> Prepared:
-    """Decode every clip to mono 16-bit PCM at `sample_rate` (Hz), in records of about `segment_seconds`.
+    """Decode every clip to mono 16-bit PCM, in records of about `segment_seconds`.
 
-    `workers` threads (0: one per CPU) make a shard of `shard_clips` clips each (0: chosen by the size of the
-    split). Clips of a split are spread over its shards in a fixed random order. Files that cannot be decoded
-    are logged as a table, listed in `Prepared.failed` and left out. An interrupted run resumes at the first
-    shard that is not done; a folder made from other clips, files (by size and time of change) or settings is
-    made anew; a finished one is returned at once.
+    The clips of a split are spread over its shards in a fixed random order. Files that cannot be decoded are logged,
+    listed in `Prepared.failed` and left out. An interrupted run resumes at the first unfinished shard. A folder that
+    was made from other clips, files (by size and modification time) or settings is made again, and a finished one is
+    returned at once.
 
-    Raises `ManifestError` if a clip has no split (see `assign_splits`), or if no clip can be decoded.
+    Args:
+        manifest: Clips that all have a split (see `assign_splits`).
+        out_dir: The folder to write.
+        sample_rate: The rate of the PCM in Hz.
+        segment_seconds: The length of a record.
+        workers: The number of threads; 0 for one per CPU.
+        shard_clips: The number of clips in a shard; 0 chooses it by the size of the split.
+
+    Raises:
+        ManifestError: If a clip has no split, or no clip can be decoded.
+
+    Example:
+        >>> prepared = prepare(assign_splits(read_manifest("music.csv")), "prepared/")
     """
     if sample_rate <= 0 or segment_seconds <= 0 or workers < 0 or shard_clips < 0:
         raise ManifestError(
-            "expected positive sample_rate and segment_seconds, workers and shard_clips of at least 0. "
-            f"Received: {sample_rate}, {segment_seconds:g}, {workers}, {shard_clips}"
+            "expected positive sample_rate and segment_seconds, and workers and shard_clips of at least 0. "
+            f"Received: {sample_rate}, {segment_seconds:g}, {workers}, {shard_clips}."
         )
     without = next((clip for clip in manifest.clips if clip.split is None), None)
     if without is not None:
         raise ManifestError(
-            f"expected a split for every clip (assign_splits gives them). Received none for '{without.clip_id}'"
+            f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without one."
         )
     out_dir = os.path.abspath(out_dir)
     os.makedirs(out_dir, exist_ok=True)
@@ -83,7 +97,7 @@ def prepare(
     _clear(out_dir, {name for shard in shards if outcomes[shard] for name in (shard.name, shard.outcome)})
     writer = _Writer(manifest, out_dir, sample_rate, segment_seconds, fingerprint)
     workers = workers or os.cpu_count() or 1
-    with tqdm(total=len(manifest), desc="prepare", unit="clip") as progress:
+    with progress_bar(total=len(manifest), desc="prepare", unit="clip") as progress:
         progress.update(len(manifest) - sum(len(shard.indices) for shard in missing))
         pool = ThreadPoolExecutor(max_workers=workers)
         try:
@@ -91,7 +105,7 @@ def prepare(
             for done in as_completed(waiting):
                 outcomes[waiting[done]] = done.result()
         finally:
-            # On Ctrl-C or a full disk the threads stop at their next block; shards that are done stay.
+            # After Ctrl-C or on a full disk the threads stop at their next block; finished shards stay.
             writer.stop.set()
             pool.shutdown(cancel_futures=True)
     return _finish(manifest, out_dir, sample_rate, segment_seconds, fingerprint, outcomes)
@@ -100,7 +114,7 @@ def prepare(
 def segments_of(blocks: Iterator[npt.NDArray[Any]], segment_samples: int) -> Iterator[npt.NDArray[Any]]:
     """Regroup blocks of float32 samples of any length into segments of `segment_samples`.
 
-    The last one may be shorter, but if it is under `SHORTEST_SEGMENT` of a segment it is joined to the one
+    The last segment may be shorter. If it is shorter than `SHORTEST_SEGMENT` of a segment, it is joined to the one
     before.
     """
     shortest = int(segment_samples * SHORTEST_SEGMENT)
@@ -115,12 +129,12 @@ def segments_of(blocks: Iterator[npt.NDArray[Any]], segment_samples: int) -> Ite
 
 
 def to_pcm(waveform: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Float samples to little-endian int16: clipped to -1..1, scaled by 32767, rounded."""
+    """Convert float samples to little-endian int16: clip to -1..1, scale by 32767, round."""
     return np.rint(np.clip(waveform, -1.0, 1.0) * PCM_SCALE).astype("<i2")
 
 
 class _Writer:
-    """What the threads share: the settings, and the event that stops them."""
+    """What the threads share: the settings and the event that stops them."""
 
     def __init__(
         self, manifest: Manifest, out_dir: str, sample_rate: int, segment_seconds: float, fingerprint: str
@@ -134,33 +148,31 @@ class _Writer:
         self.stop = threading.Event()
 
     def write(self, shard: _Shard, progress: tqdm[Any]) -> dict[str, Any]:
-        """Write one shard and its sidecar; the sidecar comes last."""
-        path = os.path.join(self.out_dir, shard.name)
-        shard_tmp, clip_tmp = f"{path}.{os.getpid()}.tmp", f"{path}.{os.getpid()}.clip.tmp"
+        """Write one shard and then its outcome."""
         clips: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
-        with open(shard_tmp, "wb") as out:
-            for index in shard.indices:
-                try:
-                    written = self._write_clip(index, clip_tmp)
-                except KerasTaggerError as error:
-                    failed.append({"index": index, "path": self.manifest.clips[index].path, "reason": str(error)})
-                else:
-                    # TFRecord files can be joined end to end, so a clip that fails half way leaves nothing
-                    # in the shard.
-                    with open(clip_tmp, "rb") as file:
-                        shutil.copyfileobj(file, out, 1 << 20)
-                    clips.append({"index": index, **written})
-                progress.update()
-        if os.path.exists(clip_tmp):
-            os.remove(clip_tmp)
-        os.replace(shard_tmp, path)
+        with replacing(os.path.join(self.out_dir, shard.name)) as temporary, open(temporary, "wb") as out:
+            one_clip = temporary.with_suffix(".clip")
+            try:
+                for index in shard.indices:
+                    try:
+                        written = self._write_clip(index, str(one_clip))
+                    except KerasTaggerError as error:
+                        failed.append({"index": index, "path": self.manifest.clips[index].path, "reason": str(error)})
+                    else:
+                        # TFRecord files can be concatenated, so a clip that fails halfway leaves nothing in the shard.
+                        with open(one_clip, "rb") as file:
+                            shutil.copyfileobj(file, out, 1 << 20)
+                        clips.append({"index": index, **written})
+                    progress.update()
+            finally:
+                one_clip.unlink(missing_ok=True)
         outcome = {"fingerprint": self.fingerprint, "clips": clips, "failed": failed}
         write_json(os.path.join(self.out_dir, shard.outcome), outcome)
         return outcome
 
     def _write_clip(self, index: int, path: str) -> dict[str, Any]:
-        """Write the records of one clip; return the samples in each, and the grid of its dense labels."""
+        """Write the records of one clip; return the samples of each, and the grid of its dense labels."""
         import tensorflow as tf
 
         clip = self.manifest.clips[index]
@@ -205,7 +217,7 @@ class _Stretches:
         self.pool = POOLS.index(labels.pool)
 
     def touching(self, start: int, n_samples: int) -> tuple[npt.NDArray[Any], list[int]]:
-        """Values and grid, as a record holds them, of the stretches that touch a segment that begins at `start`."""
+        """Return the values and grid, as in a record, of the stretches that overlap a segment."""
         first = max((start - self.length) // self.hop + 1, 0)
         last = -(-(start + n_samples) // self.hop)
         return self.values[first:last], [first * self.hop - start, self.hop, self.length, self.pool]
@@ -215,8 +227,7 @@ def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
     shards = []
     for split in SPLITS:
         indices = np.array([i for i, clip in enumerate(manifest.clips) if clip.split == split], dtype=int)
-        # Manifests are often sorted by tag; readers go through a few shards at a time, so each shard should
-        # have of everything.
+        # Manifests are often sorted by tag. Readers open a few shards at a time, so every shard should be a mixture.
         indices = np.random.default_rng(0).permutation(indices)
         size = shard_clips or min(256, max(4, -(-len(indices) // 64)))
         count = -(-len(indices) // size)
@@ -229,7 +240,7 @@ def _plan(manifest: Manifest, shard_clips: int) -> list[_Shard]:
 def fingerprint_of(
     manifest: Manifest, sample_rate: int = 16000, segment_seconds: float = 30.0, shard_clips: int = 0
 ) -> str:
-    """A hash of everything that the contents of the folder depend on; files by their size and time of change."""
+    """Hash everything that the prepared folder depends on; files count by size and modification time."""
     clips = [
         [
             clip.path,
@@ -261,7 +272,7 @@ def _finished(out_dir: str, fingerprint: str) -> Prepared | None:
     try:
         prepared = open_prepared(out_dir)
     except ManifestError as error:
-        logging.warning("Preparing %s again: %s.", out_dir, error)
+        logging.warning("Preparing %s again: %s", out_dir, error)
         return None
     if prepared.fingerprint == fingerprint:
         return prepared
@@ -270,7 +281,7 @@ def _finished(out_dir: str, fingerprint: str) -> Prepared | None:
 
 
 def _outcome(out_dir: str, shard: _Shard, fingerprint: str) -> dict[str, Any] | None:
-    """What an earlier run left in its sidecar, if it was for the same data."""
+    """Read the outcome of an earlier run, if it was for the same data."""
     try:
         with open(os.path.join(out_dir, shard.outcome), encoding="utf-8") as file:
             outcome: dict[str, Any] = json.load(file)
@@ -281,10 +292,10 @@ def _outcome(out_dir: str, shard: _Shard, fingerprint: str) -> dict[str, Any] | 
 
 
 def _clear(out_dir: str, keep: set[str]) -> None:
-    """Remove what this run will not use; the index first, so that no reader meets half a folder."""
+    """Remove files that this run will not use; the index first, so that no reader sees an incomplete folder."""
     for name in [INDEX, *sorted(os.listdir(out_dir))]:
         path = os.path.join(out_dir, name)
-        if (name.startswith(INDEX) or (_OURS.match(name) and name not in keep)) and os.path.exists(path):
+        if (name.startswith((INDEX, ".index.")) or (_OURS.match(name) and name not in keep)) and os.path.exists(path):
             os.remove(path)
 
 
@@ -322,7 +333,7 @@ def _finish(
     if not entries:
         first = f" First: {failed[0]['reason']}" if failed else ""
         raise ManifestError(
-            f"expected at least one clip that can be decoded. Received {len(failed)} that cannot.{first}"
+            f"expected at least one clip that can be decoded. Received: {len(failed)} that cannot.{first}"
         )
     index = {
         "format_version": FORMAT_VERSION,

@@ -1,13 +1,13 @@
-"""A prepared folder: audio decoded once, as TFRecords of PCM beside an index. Light to import.
+"""A prepared folder: audio decoded once, as TFRecords of PCM with an index. Does not import TensorFlow.
 
-    index.json                       everything but the samples; written last
-    train-00000-of-00007.tfrecord    a few clips each; one record is one segment of one clip
+    index.json                       everything except the samples; written last
+    train-00000-of-00007.tfrecord    a few clips; one record is one segment of one clip
 
-A record is a `tf.train.Example`: `pcm` (int16, little-endian, one byte string), `labels` (float [n_tags], NaN where
-not known), `clip` (its index) and `segment` (0, 1, ... within the clip). A clip's segments are consecutive. With dense
-labels also `stretches` (float16, little-endian, [n_stretches, n_tags] as one byte string: those that the segment
-touches) and `grid` (four integers: where the first of them begins, counted from the segment's first sample, hop and
-length in samples, and the index of the pool in `keras_tagger.data.dense.POOLS`).
+A record is a `tf.train.Example` with `pcm` (int16, little-endian, one byte string), `labels` (float `[n_tags]`, NaN if
+unknown), `clip` (its index) and `segment` (0, 1, ... within the clip). The segments of a clip are consecutive. With
+dense labels there are also `stretches` (float16, little-endian, `[n_stretches, n_tags]` as one byte string: those that
+overlap the segment) and `grid` (four integers: the start of the first stretch relative to the segment's first sample,
+hop and length in samples, and the index of the pool in `keras_tagger.data.dense.POOLS`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,17 @@ PCM_SCALE = 32767.0
 class PreparedClip:
     """A clip of a prepared folder.
 
-    `index` is its position in the manifest it was made from, `id` and `path` name its source, `tags` are its
-    labels (NaN: not known), `seconds` its length, `segments` the samples in each of its records, `shard` the file that
-    has them; `grid` is hop and length, in samples, of the stretches of its dense labels.
+    Attributes:
+        index: Its position in the manifest.
+        id: `Clip.clip_id` of its source.
+        path: The path of its source.
+        split: "train", "valid" or "test".
+        group: As in `Clip`.
+        tags: Labels by tag; NaN if unknown.
+        seconds: Its length.
+        segments: The number of samples in each of its records.
+        shard: The file that contains its records.
+        grid: Hop and length of the stretches of its dense labels, in samples, or None.
     """
 
     index: int
@@ -53,7 +61,22 @@ class PreparedClip:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What `prepare` made: `clips` in the order of the shards, `failed` files with `path` and `reason`."""
+    """A prepared folder.
+
+    Attributes:
+        dir: The folder.
+        sample_rate: The rate of the PCM in Hz.
+        segment_seconds: The length of a record.
+        tags: The vocabulary.
+        clips: The clips in the order of the shards.
+        failed: `path` and `reason` of each file that could not be decoded.
+        fingerprint: A hash of everything that the folder was made from.
+
+    Example:
+        >>> prepared = open_prepared("prepared/")
+        >>> prepared.n_clips("train"), prepared.seconds("train")
+        (120, 3600.0)
+    """
 
     dir: str
     sample_rate: int
@@ -70,30 +93,36 @@ class Prepared:
         return tuple(split for split in SPLITS if split in present)
 
     def select(self, split: str) -> tuple[PreparedClip, ...]:
-        """The clips of a split, in the order of `labels` and `iter_clips`; `ManifestError` if none."""
+        """Return the clips of a split, in the order of `labels` and `iter_clips`.
+
+        Raises:
+            ManifestError: If the split has no clips.
+        """
         clips = tuple(clip for clip in self.clips if clip.split == split)
         if not clips:
-            raise ManifestError(f"{self.dir}: expected a split among {', '.join(self.splits)}. Received: {split!r}")
+            raise ManifestError(
+                f"{self.dir}: expected one of the splits {', '.join(self.splits)}. Received: {split!r}."
+            )
         return clips
 
     def shards(self, split: str) -> tuple[str, ...]:
-        """Paths of the TFRecord files of a split."""
+        """Return the paths of the TFRecord files of a split."""
         return tuple(dict.fromkeys(os.path.join(self.dir, clip.shard) for clip in self.select(split)))
 
     def labels(self, split: str) -> npt.NDArray[Any]:
-        """Labels as float32 [n_clips, n_tags]; NaN where not known."""
+        """Return the labels of a split, float32 `[n_clips, n_tags]`; NaN if unknown."""
         return label_matrix((clip.tags for clip in self.select(split)), self.tags)
 
     def n_clips(self, split: str) -> int:
-        """Number of clips of a split."""
+        """Return the number of clips in a split."""
         return len(self.select(split))
 
     def seconds(self, split: str) -> float:
-        """Seconds of audio in a split."""
+        """Return the seconds of audio in a split."""
         return float(sum(clip.seconds for clip in self.select(split)))
 
     def iter_clips(self, split: str) -> Iterator[tuple[PreparedClip, npt.NDArray[Any]]]:
-        """Every clip of a split with its waveform, float32 [samples] in -1..1, one in memory at a time."""
+        """Iterate over the clips of a split with their waveforms, float32 `[samples]` in -1..1, one at a time."""
         import tensorflow as tf
 
         clips = self.select(split)
@@ -110,28 +139,29 @@ class Prepared:
                 )
                 if found != (clip.index, segment, samples):
                     raise ManifestError(
-                        f"{self.dir}/{clip.shard}: expected clip, segment and samples as the index says, "
-                        f"{(clip.index, segment, samples)}. Received: {found}"
+                        f"{self.dir}/{clip.shard}: expected the clip, segment and samples of the index, "
+                        f"{(clip.index, segment, samples)}. Received: {found}."
                     )
                 pieces.append(pcm)
             yield clip, np.concatenate(pieces).astype(np.float32) / np.float32(PCM_SCALE)
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:
-    """Open a folder made by `prepare`; it may have been moved.
+    """Open a folder made by `prepare`; it may have been moved since.
 
-    Raises `ManifestNotFoundError` if there is no index, or `ManifestError` if it is broken, of another
-    version or lacks shards.
+    Raises:
+        ManifestNotFoundError: If the folder has no index.
+        ManifestError: If the index is damaged or of another version, or a shard is missing.
     """
     index = Path(path) / INDEX
     if not index.exists():
-        raise ManifestNotFoundError(f"expected a prepared folder with {INDEX}. Received a folder without it: '{path}'")
+        raise ManifestNotFoundError(f"expected a prepared folder with {INDEX}. Received: '{path}', which has none.")
     try:
         content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         version = content["format_version"]
         if version != FORMAT_VERSION:
             raise ManifestError(
-                f"{index}: expected format_version {FORMAT_VERSION} (prepare the data again). Received: {version!r}"
+                f"{index}: expected format_version {FORMAT_VERSION} (prepare the data again). Received: {version!r}."
             )
         prepared = Prepared(
             dir=os.fspath(path),
@@ -145,12 +175,10 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ManifestError):
             raise
-        raise ManifestError(
-            f"{index}: expected an index of prepared data. Received text that is not: {error}"
-        ) from None
+        raise ManifestError(f"{index}: expected an index of prepared data. Received: {error!r}.") from None
     for shard in dict.fromkeys(clip.shard for clip in prepared.clips):
         if not os.path.exists(os.path.join(path, shard)):
-            raise ManifestError(f"{path}: expected every shard of {INDEX}. Received a folder without '{shard}'")
+            raise ManifestError(f"{path}: expected every shard of {INDEX}. Received: a folder without '{shard}'.")
     return prepared
 
 
@@ -160,12 +188,3 @@ def _clip(stored: Mapping[str, Any]) -> PreparedClip:
     return PreparedClip(
         **{**stored, "tags": tags, "segments": tuple(stored["segments"]), "grid": tuple(grid) if grid else None}
     )
-
-
-def write_json(path: str, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False)
-        file.write("\n")
-    os.replace(temporary, path)

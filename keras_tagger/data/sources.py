@@ -1,4 +1,4 @@
-"""What a path to labelled audio stands for: a manifest, a folder per tag, a prepared folder, or the demo clips."""
+"""Open labelled audio of any kind: a manifest, a folder per tag, a prepared folder, or the demo clips."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ from keras_tagger.errors import ManifestError, ManifestNotFoundError
 def open_source(
     path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
 ) -> Manifest | Prepared:
-    """Open what `path` is: a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
+    """Open a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
 
-    "demo" is the manifest of the clips that are shipped with keras_tagger.
+    Args:
+        path: The folder or file, or "demo" for the clips that come with keras_tagger.
+        tags: The vocabulary, as in `read_manifest`. A prepared folder keeps its own.
+        min_clips_per_tag: As in `read_manifest`.
 
-    `tags` and `min_clips_per_tag` choose the vocabulary as in `read_manifest`; a prepared folder keeps its
-    own. Raises `ManifestNotFoundError` or `ManifestError`.
+    Raises:
+        ManifestNotFoundError: If nothing is at the path.
+        ManifestError: If it is not labelled audio.
+
+    Example:
+        >>> len(open_source("demo"))
+        24
     """
     path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
     if not path.exists():
-        raise ManifestNotFoundError(
-            f"expected a manifest or a folder. Received a path where there is nothing: '{path}'"
-        )
+        raise ManifestNotFoundError(f"expected a manifest or a folder. Received: '{path}', which does not exist.")
     if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
         raise ManifestError(
-            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'"
+            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'."
         )
     return read_manifest(path, tags, min_clips_per_tag)

@@ -18,7 +18,7 @@ from keras_tagger.evaluation.bootstrap import LEVEL, interval, resample
 from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.report import Report, load_report, score
 from keras_tagger.metrics import macro_mean
-from keras_tagger.text import columns
+from keras_tagger.tables import text_table
 
 _TITLES = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
 _HEAD = ["A", "B", "B - A", f"{LEVEL:.0%} interval", "p"]
@@ -104,8 +104,8 @@ class Comparison:
         return "\n\n".join(
             [
                 f"A: {self.names[0]}\nB: {self.names[1]}\n{self._clips()}",
-                columns([["", *_HEAD], *self._rows()]),
-                columns([["tag (PR-AUC)", *_HEAD], *tag_rows]),
+                text_table([["", *_HEAD], *self._rows()]),
+                text_table([["tag (PR-AUC)", *_HEAD], *tag_rows]),
                 f"{self._method()} The p-values of tags are not corrected for the number of tags.",
             ]
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.audio.windows import Window, evenly_spaced
@@ -19,6 +18,7 @@ from keras_tagger.errors import ManifestError, ModelError
 from keras_tagger.evaluation.bootstrap import bootstrap_intervals
 from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.report import Report, counted_tags, macro, score
+from keras_tagger.progress import progress_bar
 
 if TYPE_CHECKING:
     from keras_tagger.tagger import Tagger
@@ -162,7 +162,7 @@ def score_clips(
     order: list[int] = []
 
     def windows_of_clips() -> Iterator[Iterator[Window]]:
-        with tqdm(total=len(clips), desc="evaluate", unit="clip", disable=not progress, leave=False) as bar:
+        with progress_bar(total=len(clips), desc="evaluate", unit="clip", hidden=not progress, leave=False) as bar:
             if isinstance(data, Prepared):
                 place = {clip.index: index for index, clip in enumerate(clips)}
                 for split in dict.fromkeys(clip.split for clip in clips):

@@ -17,7 +17,7 @@ from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.files import replacing, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
-from keras_tagger.text import columns
+from keras_tagger.tables import text_table
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
@@ -55,7 +55,7 @@ class TagTable:
         return f"<TagTable: {len(self)} tags>"
 
     def __str__(self) -> str:
-        return columns(self._cells())
+        return text_table(self._cells())
 
     def _repr_html_(self) -> str:
         from keras_tagger.views.pages import table

@@ -1,29 +1,27 @@
-"""Explanations that are measured: why this tag, and how far to trust the map.
+"""Explanations of a tag: which moments, or which cells of the spectrogram, the model's answer rests on.
 
     from keras_tagger.explain import METHODS, explain, listen
 
-    heat = explain(tagger, "song.mp3", "integrated_gradients", ["guitar"])  # also tagger.explain(...)
+    heat = explain(tagger, "song.mp3", "integrated_gradients", ["guitar"])  # or tagger.explain(...)
     listen(heat, "song.mp3").save("guitar.wav")
 
-    methods.py         the methods by name and their options
-    explaining.py      any of them on audio of any length
-    token_maps.py      attention, rollout, contributions, from one pass
-    relevance.py       gradient x attention
-    gradients.py       gradient x input, integrated gradients, SmoothGrad
-    grad_cam.py        Grad-CAM on the front-end's feature maps
-    occlusion.py       patches taken away
-    chance.py          a map that knows nothing
-    inputs.py, maps.py what methods share
-    listen.py          the explained part as audio
-    writing.py, page.py pictures, numbers, a page with players
-    faithfulness.py    does a map say what the model does
-    localization.py    does a map point where a tag is heard
+    methods.py       the table of methods and their options
+    api.py           explain and taggram: a method, on audio of any length
+    token_maps.py    attention, rollout, contributions, random: maps over time
+    gradients.py     gradient x input, integrated gradients, SmoothGrad, Grad-CAM, gradient x attention
+    occlusion.py     patches of the spectrogram replaced
+    inputs.py        the model as a function of its spectrogram, for gradients and occlusion
+    maps.py          what a method returns
+    listen.py        the explained part of a clip as audio
+    faithfulness.py  does a map say what the model does?
+    localization.py  does a map point to where a tag is heard?
 
-docs/explanations.md has what each method is worth, measured with the shipped weights.
+Everything here takes a model, or a `TrainedModel` and audio. docs/explanations.md compares the methods on the shipped
+weights.
 """
 
+from keras_tagger.explain.api import explain, taggram
 from keras_tagger.explain.listen import Heard, listen
 from keras_tagger.explain.methods import DEFAULT_METHOD, METHODS, Method, Option
-from keras_tagger.explain.run_method import explain
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "Heard", "Method", "Option", "explain", "listen"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "Heard", "Method", "Option", "explain", "listen", "taggram"]

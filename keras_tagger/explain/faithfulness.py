@@ -1,7 +1,7 @@
-"""Whether a map says what the model does: take away what it calls important, and look at the score.
+"""Whether a map is faithful to the model: replace the cells that it calls important, and measure the score.
 
-Everything here is of one clip and one tag. A map is an array of any shape; `Perturbed` gives the model's score when
-some of its cells are replaced. Curves, areas and the other measures are numpy; only `Perturbed` knows the model.
+All measures are for one clip and one tag. A map is an array of any shape; `Perturbed` computes the model's score with
+some of its cells replaced. Only `Perturbed` and `cascading_randomisation` use a model; the rest is numpy.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from keras_tagger.explain.localization import ranks
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
 
-# Scores of masked inputs: bool [n, *shape of the map], True where a cell is replaced -> float [n].
+# Scores masked inputs: bool [n, *shape of the map], True if a cell is replaced -> float [n].
 Score = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 STEPS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A score while cells are replaced or put back, from most to least important.
+    """A score as cells are removed or inserted, from most to least important.
 
     Attributes:
-        shares: float64 [steps + 1], share of the cells that are changed, 0 to 1.
-        scores: float64 [steps + 1].
+        shares: Share of the cells changed so far, 0 to 1, float64 `[steps + 1]`.
+        scores: The score at each share, float64 `[steps + 1]`.
     """
 
     shares: npt.NDArray[Any]
@@ -38,32 +38,32 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """Area under the curve, by trapezoids: the mean score on the way."""
+        """Area under the curve by the trapezoidal rule."""
         widths = np.diff(self.shares)
         return float(np.sum(widths * (self.scores[1:] + self.scores[:-1]) / 2))
 
 
 def deletion(values: npt.NDArray[Any], score: Score, steps: int = STEPS) -> Curve:
-    """The score while the most important cells are replaced (Petsiuk et al. 2018); a small area is good.
+    """Measure the score as the most important cells are replaced (Petsiuk et al. 2018); a small area is good.
 
     Args:
-        values: the map.
-        score: of masked inputs.
-        steps: in how many equal parts the cells are replaced. Cells of equal value go by their place.
+        values: The map.
+        score: Scores masked inputs.
+        steps: Number of equal parts in which the cells are replaced. Cells of equal value are ordered by position.
     """
     return _curve(values, score, steps, insert=False)
 
 
 def insertion(values: npt.NDArray[Any], score: Score, steps: int = STEPS) -> Curve:
-    """The score while the most important cells are put back into an input of nothing; a large area is good."""
+    """Measure the score as the most important cells are inserted into a neutral input; a large area is good."""
     return _curve(values, score, steps, insert=True)
 
 
 def faithfulness_on_removal(values: npt.NDArray[Any], score: Score, parts: int = STEPS) -> float:
-    """Correlation of what parts of the map add up to with the drop of the score when each part alone is removed.
+    """Correlate the sums of parts of a map with the drops of the score when each part alone is removed.
 
-    Pearson's, -1..1 (faithfulness of Alvarez-Melis and Jaakkola 2018, by groups of cells): cells are ordered by value
-    and cut into `parts` groups of one size. 0 where either does not vary.
+    The faithfulness of Alvarez-Melis and Jaakkola 2018 by groups of cells: cells are sorted by value and split into
+    `parts` groups of equal size. Returns Pearson's correlation, -1..1, or 0 if one of the two is constant.
     """
     groups = np.array_split(np.argsort(values, axis=None, kind="stable"), min(parts, values.size))
     masks = np.zeros((len(groups) + 1, values.size), bool)
@@ -76,12 +76,12 @@ def faithfulness_on_removal(values: npt.NDArray[Any], score: Score, parts: int =
 
 @dataclass(frozen=True)
 class Averages:
-    """Means over clips of what happens when only the explained part is left (0..1 each).
+    """Means over clips of how the score changes when only the explained part is left, each in 0..1.
 
     Attributes:
-        drop: how much of the score is lost, relative to it, where it falls (Chattopadhay et al. 2018); small is good.
-        increase: the share of clips whose score rises; large is good.
-        gain: how much of the way to 1 the score rises, where it does (Zhang et al. 2023); large is good.
+        drop: Relative loss of the score, 0 for clips whose score rises (Chattopadhay et al. 2018); small is good.
+        increase: Share of clips whose score rises; large is good.
+        gain: Rise relative to the distance to 1, 0 for clips whose score falls (Zhang et al. 2023); large is good.
     """
 
     drop: float
@@ -90,27 +90,27 @@ class Averages:
 
 
 def averages(scores: Sequence[float], explained: Sequence[float]) -> Averages:
-    """Average drop, increase and gain.
+    """Compute the average drop, increase and gain.
 
     Args:
-        scores: probabilities of the whole clips.
-        explained: probabilities of the clips with only the explained part left.
+        scores: Probabilities of the whole clips.
+        explained: Probabilities of the clips with only the explained part left.
 
     Raises:
-        ModelError: no clips, or not as many of one as of the other, or values outside 0..1.
+        ModelError: If there are no clips, the lengths differ, or a value is outside 0..1.
     """
     whole, part = np.asarray(scores, np.float64), np.asarray(explained, np.float64)
     if whole.ndim != 1 or whole.shape != part.shape or not whole.size:
-        raise ModelError(f"expected a score with and without for each clip. Received: {whole.shape} and {part.shape}.")
+        raise ModelError(f"expected two scores for each clip. Received: shapes {whole.shape} and {part.shape}.")
     if not all(((values >= 0) & (values <= 1)).all() for values in (whole, part)):
-        raise ModelError("expected scores in 0..1. Received: others.")
+        raise ModelError("expected scores in 0..1. Received: a score outside.")
     drop = np.maximum(whole - part, 0) / np.where(whole > 0, whole, 1)
     gain = np.maximum(part - whole, 0) / np.where(whole < 1, 1 - whole, 1)
     return Averages(float(drop.mean()), float((part > whole).mean()), float(gain.mean()))
 
 
 def sparseness(values: npt.NDArray[Any]) -> float:
-    """Gini index of the magnitudes (Chalasani et al. 2020): 0 for a constant map, 1 - 1/n for a single cell."""
+    """Compute the Gini index of the magnitudes (Chalasani et al. 2020): 0 if constant, 1 - 1/n for a single cell."""
     sizes = np.sort(np.abs(np.asarray(values, np.float64)), axis=None)
     n = sizes.size
     if not sizes.any():
@@ -119,7 +119,7 @@ def sparseness(values: npt.NDArray[Any]) -> float:
 
 
 def complexity(values: npt.NDArray[Any]) -> float:
-    """Entropy of the magnitudes' shares in nats (Bhatt et al. 2020): 0 for a single cell, log(n) for a constant map."""
+    """Compute the entropy of the magnitudes in nats (Bhatt et al. 2020): 0 for a single cell, log(n) if constant."""
     sizes = np.abs(np.asarray(values, np.float64)).reshape(-1)
     if not sizes.any():
         return float(np.log(sizes.size))
@@ -128,24 +128,24 @@ def complexity(values: npt.NDArray[Any]) -> float:
 
 
 def rank_correlation(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    """Spearman's of two maps of one shape, -1..1; 0 where one is constant."""
+    """Compute Spearman's correlation of two maps of equal shape, -1..1; 0 if one is constant."""
     return _correlation(ranks(one), ranks(other))
 
 
 class Perturbed:
-    """A window of audio whose spectrogram loses cells: the score of a tag as a function of a mask.
+    """The score of a tag as a function of a mask on the spectrogram of a window.
 
-    A mask has the shape of a map: [T] (all bands of a moment) or [F, T'], of any grid over the window's frames and
-    bands, which are read off by what each cell covers.
+    A mask has the shape of a map, `[T]` (all bands of a moment) or `[F, T]`, on any grid: each cell covers an equal
+    share of the window's frames and bands.
 
     Args:
-        model: the tagger's model; one with a spectrogram.
-        waveform: float32 [samples].
-        row: the tag's number.
-        fill: what cells are replaced by: "mean" (each band's mean over the window), "silence", or a number.
+        model: A model with a spectrogram.
+        waveform: float32 `[samples]`.
+        row: Index of the tag.
+        fill: Replacement of masked cells: "mean" (the mean of each band over the window), "silence", or a number.
 
     Raises:
-        ModelError: a model that hears the raw waveform.
+        ModelError: If the model takes the raw waveform.
     """
 
     def __init__(self, model: MusicTagger, waveform: npt.NDArray[Any], row: int, fill: str | float = "mean") -> None:
@@ -153,13 +153,13 @@ class Perturbed:
 
         found = front_end_input(model, waveform[np.newaxis])
         if found.ndim != 3:
-            raise ModelError("expected a model with a spectrogram. Received: one that hears the raw waveform.")
+            raise ModelError("expected a model with a spectrogram. Received: a model that takes the raw waveform.")
         self._model, self._row = model, row
         self._spectrogram = found[0]
         self._fill = filling(model, found, fill)[0]
 
     def __call__(self, masks: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Probability of the tag for each mask, float32 [n]."""
+        """Compute the probability of the tag for each mask, float32 `[n]`."""
         from keras_tagger.explain.inputs import probabilities
 
         frames, bands = self._spectrogram.shape
@@ -174,18 +174,18 @@ class Perturbed:
 def cascading_randomisation(
     model: MusicTagger, maps: Callable[[MusicTagger], Iterable[npt.NDArray[Any]]], seed: int = 0
 ) -> dict[str, float]:
-    """How alike maps stay while the model's parts lose their weights, from the tags downwards (Adebayo et al. 2018).
+    """Measure how similar maps stay as the model's weights are randomised from the head down (Adebayo et al. 2018).
 
-    A method whose maps stay alike explains the input and not the model.
+    If the maps of a method stay similar, it explains the input rather than the model.
 
     Args:
-        model: left as it is; a copy is randomised.
-        maps: a model to maps, the same ones for every model.
-        seed: of the random weights.
+        model: The trained model, which stays unchanged; a copy is randomised.
+        maps: Computes maps with a model.
+        seed: Seed of the permutations.
 
     Returns:
-        Part (head, each block of the encoder from the last, front-end; each with all before it) to the mean Spearman
-        correlation with the maps of the trained model.
+        The mean Spearman correlation with the maps of the trained model, by part: head, each block of the encoder from
+        the last, front-end. Each part is randomised in addition to those before it.
     """
     from keras_tagger.models.music_tagger import MusicTagger
 
@@ -200,7 +200,7 @@ def cascading_randomisation(
     for name, part in parts.items():
         for weight in part.trainable_weights:
             values = weight.numpy()
-            # The values of a trained weight in another order keep their distribution.
+            # A permutation keeps the distribution of the trained values.
             weight.assign(rng.permutation(values.reshape(-1)).reshape(values.shape))
         after = list(maps(copy))
         found[name] = float(np.mean([rank_correlation(one, other) for one, other in zip(before, after, strict=True)]))

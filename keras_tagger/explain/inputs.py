@@ -1,7 +1,7 @@
-"""The model as a function of what its front-end sees: logits, gradients, and what stands for nothing.
+"""The model as a function of its front-end's input: logits, gradients, and neutral values to compare with.
 
-What a front-end sees is a spectrogram [B, frames, n_mels], or of a front-end that takes the waveform [B, samples].
-Functions are traced once per model.
+The input of a front-end is a spectrogram `[B, frames, n_mels]`, or the waveform `[B, samples]` if the front-end takes
+waveforms. TensorFlow functions are traced once per model.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import tensorflow as tf
 from keras_tagger.errors import ModelError
 from keras_tagger.models.music_tagger import MusicTagger
 
-# Rows of one call: a batch of spectrograms of 10 s and their activations stay within some hundred MB.
+# Largest batch of one call: 16 spectrograms of 10 s and their activations take a few hundred MB.
 BATCH = 16
-# Half precision's smallest numbers are larger than many a gradient.
+# Many gradients are smaller than the smallest number of float16.
 _HALF_SCALE = 256.0
 
 _traced: weakref.WeakKeyDictionary[MusicTagger, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
 def traced(model: MusicTagger, function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
-    """`function` of (model, *tensors) as a `tf.function` of the tensors, traced once per model."""
+    """Return `function(model, *tensors)` as a `tf.function` of the tensors, traced once per model."""
     functions = _traced.setdefault(model, {})
     if function.__name__ not in functions:
-        # The function must not keep its model, which is the key, alive.
+        # The function must not keep the model, its key, alive.
         weak = weakref.ref(model)
 
         def call(*tensors: tf.Tensor) -> Any:
@@ -40,37 +40,37 @@ def traced(model: MusicTagger, function: Callable[..., Any], *signature: tf.Tens
 
 
 def spec(model: MusicTagger) -> tf.TensorSpec:
-    """Shape of what the front-end sees."""
+    """Return the shape and dtype of the front-end's input."""
     bands = [] if model.front_end.takes_waveform else [model.model.spectrogram.n_mels]
     return tf.TensorSpec([None, None, *bands], tf.float32)
 
 
 def front_end_input(model: MusicTagger, waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What the front-end sees of waveforms [B, samples], float32."""
+    """Return the front-end's input for waveforms `[B, samples]`, float32."""
     see = traced(model, _see, tf.TensorSpec([None, None], tf.float32))
     return see(tf.convert_to_tensor(waveforms, tf.float32)).numpy()
 
 
 def logits(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Logits float32 [B, n_tags], in batches."""
+    """Compute logits, float32 `[B, n_tags]`, in batches."""
     call = traced(model, _logits, spec(model))
     return np.concatenate([call(tf.constant(part)).numpy() for part in _parts(np.asarray(seen, np.float32))])
 
 
 def probabilities(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Probabilities float32 [B, n_tags], in batches."""
+    """Compute probabilities, float32 `[B, n_tags]`, in batches."""
     return model.probabilities(tf.constant(logits(model, seen))).numpy()
 
 
 def gradients(model: MusicTagger, seen: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
-    """Gradient of a tag's logit with respect to what the front-end sees, float32 of its shape, in batches."""
+    """Compute the gradient of a tag's logit with respect to the front-end's input, float32, in batches."""
     call = traced(model, _gradients, spec(model), tf.TensorSpec([], tf.int32))
     target = tf.constant(row, tf.int32)
     return np.concatenate([call(tf.constant(part), target).numpy() for part in _parts(np.asarray(seen, np.float32))])
 
 
 def silence(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What the front-end sees of silence, of the shape of `seen`."""
+    """Return the front-end's input for silence, in the shape of `seen`."""
     if model.front_end.takes_waveform:
         return np.zeros_like(seen)
     level = front_end_input(model, np.zeros((1, model.token_samples), np.float32))[0, 0]
@@ -78,7 +78,7 @@ def silence(model: MusicTagger, seen: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def filling(model: MusicTagger, seen: npt.NDArray[Any], fill: str | float) -> npt.NDArray[Any]:
-    """What stands for nothing, of the shape of `seen`: "mean" (of each band over time), "silence", or a number."""
+    """Return neutral values in the shape of `seen`: "mean" (of each band over time), "silence", or a number."""
     if fill == "silence":
         return silence(model, seen)
     if fill == "mean":
@@ -87,19 +87,19 @@ def filling(model: MusicTagger, seen: npt.NDArray[Any], fill: str | float) -> np
 
 
 def scale(model: MusicTagger) -> float:
-    """What a logit is multiplied by before its gradient is taken, and the gradient divided by."""
+    """Return the loss scale: logits are multiplied by it before differentiation, and gradients divided by it."""
     return _HALF_SCALE if model.compute_dtype == "float16" else 1.0
 
 
 def connected(gradient: Any, what: str) -> Any:
-    """A gradient, or a ModelError where the model's output does not depend on what it is of."""
+    """Return the gradient; raise `ModelError` if there is none because the output does not depend on `what`."""
     if gradient is None:
-        raise ModelError(f"expected a model whose tags are computed from {what}. Received: one without a gradient.")
+        raise ModelError(f"expected a model whose tags depend on its {what}. Received: a model without that gradient.")
     return gradient
 
 
 def pick(values: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """A tag's column of [B, n_tags]: [B]."""
+    """Return a tag's column `[B]` of values `[B, n_tags]`."""
     return tf.gather(values, row, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""The explained part of a clip as audio, and what is left."""
+"""The explained part of a clip as audio, and the rest."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _BLOCK_SECONDS = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What a map keeps of a clip, and what it leaves out; their sum is the clip.
+    """The part of a clip that a map keeps, and the part that it removes; their sum is the clip.
 
     Attributes:
-        kept, removed: float32 [samples].
-        sample_rate: Hz.
+        kept: float32 `[samples]`.
+        removed: float32 `[samples]`.
+        sample_rate: Sample rate in Hz.
     """
 
     kept: npt.NDArray[Any]
@@ -36,16 +37,26 @@ class Heard:
     sample_rate: int
 
     def save(self, path: str | os.PathLike[str], part: str = "kept") -> Path:
-        """Write a part as a 16-bit wav file, whole or not at all; louder than full scale is clipped.
+        """Write a part as a 16-bit WAV file, atomically; samples beyond full scale are clipped.
+
+        Args:
+            path: Path that ends in .wav.
+            part: "kept" or "removed".
+
+        Returns:
+            The path.
 
         Raises:
-            ModelError: a path that does not end in .wav, or a part that is neither "kept" nor "removed".
+            ModelError: If the path does not end in .wav, or `part` is something else.
+
+        Example:
+            >>> listen(heat, "song.mp3", "guitar").save("guitar.wav")
         """
         import soundfile
 
         target = Path(path)
         if target.suffix.lower() != ".wav":
-            raise ModelError(f"expected a path that ends in .wav for audio. Received: {str(target)!r}.")
+            raise ModelError(f"expected a path that ends in .wav. Received: {str(target)!r}.")
         if part not in ("kept", "removed"):
             raise ModelError(f"part: expected kept or removed. Received: {part!r}.")
         with replacing(target) as temporary:
@@ -56,22 +67,27 @@ class Heard:
 def listen(
     heatmap: Heatmap, audio: AudioSource, tag: str | None = None, share: float = 0.25, sample_rate: int = 16000
 ) -> Heard:
-    """Hear what a map says was decisive: the linear STFT is masked by it and inverted with the original phase.
+    """Extract the part of the audio that a map marks as decisive.
 
-    The mask is 1 in the highest `share` of the map's cells that are above zero and 0 elsewhere, read off at each STFT
-    bin (a map over time keeps all bins of its moments). Mask and complement add up to 1, so the two parts add up to
-    the clip.
+    The linear STFT is masked by the map and inverted with the original phase. The mask is 1 in the highest `share` of
+    the map's cells, as far as they are above zero, and 0 elsewhere; a map over time keeps all frequencies of its
+    columns. Mask and complement add up to 1, so the two parts add up to the clip.
 
     Args:
-        heatmap: of that audio.
-        audio: as of `Tagger`.
-        tag: the row; None for a map of one row.
-        share: of the map's cells that are kept, above 0 to 1.
-        sample_rate: of the result, Hz.
+        heatmap: A map of that audio.
+        audio: A path, the bytes of an encoded file, or `(array, sample_rate)`.
+        tag: Row of the map; may be None if the map has only one.
+        share: Share of the map's cells to keep, above 0 and at most 1.
+        sample_rate: Sample rate of the result in Hz.
 
     Raises:
-        ModelError: a row that is not there, no row where there are several, or a share outside its range.
-        AudioError, AudioNotFoundError: audio that cannot be used.
+        ModelError: If the map has no such row, if it has several and `tag` is None, or if `share` is out of range.
+        AudioError: If the audio cannot be decoded.
+        AudioNotFoundError: If the file does not exist.
+
+    Example:
+        >>> heat = tagger.explain("song.mp3", tags=["guitar"])
+        >>> listen(heat, "song.mp3", share=0.1).save("guitar.wav")
     """
     if tag is None:
         if len(heatmap.tags) > 1:
@@ -81,12 +97,12 @@ def listen(
         raise ModelError(f"share: expected a number above 0 and up to 1. Received: {share!r}.")
     chosen = highest(heatmap.row(tag), share)
     waveform = audio_module.load(audio, sample_rate)
-    kept = np.concatenate([part for part in _masked(waveform, chosen, heatmap, sample_rate)])
+    kept = np.concatenate(list(_masked(waveform, chosen, heatmap, sample_rate)))
     return Heard(kept, waveform - kept, sample_rate)
 
 
 def highest(values: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
-    """The highest `share` of the cells, and only those above zero, bool of the same shape."""
+    """Return which cells are both above zero and in the highest `share`, bool of the same shape."""
     count = max(round(share * values.size), 1)
     border = np.partition(values, -count, axis=None)[-count]
     return (values >= border) & (values > 0)
@@ -95,14 +111,14 @@ def highest(values: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
 def _masked(
     waveform: npt.NDArray[Any], chosen: npt.NDArray[Any], heatmap: Heatmap, sample_rate: int
 ) -> Iterator[npt.NDArray[Any]]:
-    """The kept part, in blocks, so that the STFT of a long track is never there as a whole."""
+    """Yield the kept part in blocks, so that the STFT of a long track never is in memory as a whole."""
     grid = chosen[np.newaxis].astype(np.float64) if heatmap.frequencies is None else chosen.astype(np.float64)
     bins = np.zeros(N_FFT // 2 + 1, int)
     if heatmap.frequencies is not None:
         borders = column_edges(heatmap.frequencies)[1:-1]
         bins = np.searchsorted(borders, np.fft.rfftfreq(N_FFT, 1 / sample_rate))
     block = round(_BLOCK_SECONDS * sample_rate / HOP) * HOP
-    # Every sample lies under four frames; those over a block's ends come from its neighbours' samples, too.
+    # Every sample is covered by four frames; frames across a block's ends need samples of its neighbours.
     padded = np.pad(waveform, (N_FFT, N_FFT + HOP))
     for start in range(0, len(waveform), block):
         end = min(start + block, len(waveform))
@@ -111,7 +127,7 @@ def _masked(
         centres = (start - N_FFT + np.arange(n_frames) * HOP + N_FFT / 2) / sample_rate
         mask = np.stack([at_times(row, heatmap.times, centres) for row in grid])[bins]
         frames = np.lib.stride_tricks.sliding_window_view(piece, N_FFT)[::HOP][:n_frames]
-        # The square root of a Hann window, twice, adds up to 2 at a quarter's hop.
+        # Applied twice, the square root of a Hann window adds up to 2 at a hop of a quarter.
         window = np.sin(np.pi * (np.arange(N_FFT) + 0.5) / N_FFT)
         spectrum = np.fft.rfft(frames * window, axis=1) * mask.T
         back = np.fft.irfft(spectrum, N_FFT, axis=1) * window / 2

@@ -1,7 +1,7 @@
-"""Where a map points, against times that are known: pointing game, intersection over union, ROC-AUC.
+"""Whether a map points to the times at which a tag is heard: pointing game, intersection over union, ROC-AUC.
 
-All measures are of one curve over time, float [T], and the truth of its columns, bool [T]; they do not change when the
-curve is scaled or shifted, so that methods on unlike scales compare. numpy only.
+All measures compare a curve over time, float `[T]`, with the truth of its columns, bool `[T]`. They do not change if
+the curve is scaled or shifted, so that methods on different scales can be compared. numpy only.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from keras_tagger.heatmap import Heatmap, column_edges
 
 
 def time_curve(heatmap: Heatmap, tag: str) -> npt.NDArray[Any]:
-    """A row over time, float32 [T]: of a map over frequency, each column's sum over the bands."""
+    """Return a row over time, float32 `[T]`; a map over frequency is summed over its bands."""
     values = heatmap.row(tag)
     return values if values.ndim == 1 else values.sum(axis=0)
 
 
 def at_times(curve: npt.NDArray[Any], times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A curve on another grid, float64 [len(wanted)]: for each wanted column, the mean over what it covers.
+    """Resample a curve to another grid: each new column is the mean of the curve over what the column covers.
 
-    Each column of either grid spans from halfway to its left neighbour to halfway to its right one. A finer curve is
-    averaged, a coarser one repeated; beyond its ends it stays as it is there.
+    Columns end halfway between neighbouring centres. A finer curve is averaged, a coarser one repeated; beyond its ends
+    the curve keeps its first or last value.
 
     Args:
-        curve: float [T].
-        times: float [T], increasing centres in seconds.
-        wanted: float [n], increasing centres in seconds.
+        curve: float `[T]`.
+        times: Centres of its columns in seconds, increasing, float `[T]`.
+        wanted: Centres of the new columns in seconds, increasing, float `[n]`.
+
+    Returns:
+        float64 `[n]`.
     """
     edges, new = column_edges(np.asarray(times)), column_edges(np.asarray(wanted))
     curve = np.asarray(curve, np.float64)
@@ -43,7 +46,7 @@ def at_times(curve: npt.NDArray[Any], times: npt.NDArray[Any], wanted: npt.NDArr
     integral += curve[0] * np.clip(edges[0] - low, 0, high - low)
     integral += curve[-1] * np.clip(high - edges[-1], 0, high - low)
     mean = integral / (high - low)
-    # Within one column it is that column's value exactly, so that equal values stay equal.
+    # Within one column it is exactly that column's value, so that equal values stay equal.
     sliver = 1e-6 * (high - low)
     first = np.clip(np.searchsorted(edges, low + sliver, "right") - 1, 0, len(curve) - 1)
     last = np.clip(np.searchsorted(edges, high - sliver, "left") - 1, 0, len(curve) - 1)
@@ -51,7 +54,7 @@ def at_times(curve: npt.NDArray[Any], times: npt.NDArray[Any], wanted: npt.NDArr
 
 
 def inside(times: npt.NDArray[Any], intervals: Sequence[Sequence[float]]) -> npt.NDArray[Any]:
-    """Whether each time lies in one of the intervals [start, end) in seconds, bool [T]."""
+    """Return whether each time lies in one of the intervals [start, end) in seconds, bool `[T]`."""
     found = np.zeros(len(times), bool)
     for start, end in intervals:
         found |= (times >= start) & (times < end)
@@ -59,28 +62,28 @@ def inside(times: npt.NDArray[Any], intervals: Sequence[Sequence[float]]) -> npt
 
 
 def pointing_game(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
-    """1 where the largest value lies in the truth, else 0 (Zhang et al. 2018); equal largest values share it.
+    """Return 1 if the largest value lies within the truth, else 0 (Zhang et al. 2018).
 
-    A constant curve therefore gives the truth's share of the time, which is chance.
+    Several equal largest values are averaged, so a constant curve gives chance: the truth's share of the time.
     """
     curve, truth = _checked(curve, truth)
     return float(truth[curve == curve.max()].mean())
 
 
 def roc_auc(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
-    """How likely a column of the truth is above one that is not; ties count half. 0.5 is chance.
+    """Return the probability that a column within the truth is above one outside; ties count half, chance is 0.5.
 
     Raises:
-        ModelError: the truth is everywhere or nowhere.
+        ModelError: If the truth covers all columns or none.
     """
     curve, truth = _checked(curve, truth)
     return metrics.roc_auc(truth, curve)
 
 
 def time_iou(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
-    """Overlap of the truth with the curve's highest columns, as many as the truth has: intersection over union, 0..1.
+    """Return the intersection over union of the truth and the curve's highest columns, 0..1.
 
-    Equal values at the border are shared out evenly. No threshold is needed, so methods on unlike scales compare.
+    As many columns are taken as the truth has, so no threshold is needed. Ties at the border count in proportion.
     """
     curve, truth = _checked(curve, truth)
     n_true = int(truth.sum())
@@ -96,19 +99,19 @@ MEASURES = {"pointing": pointing_game, "iou": time_iou, "roc_auc": roc_auc}
 def localization(
     heatmap: Heatmap, tag: str, intervals: Sequence[Sequence[float]], times: npt.NDArray[Any]
 ) -> dict[str, float]:
-    """All measures of a map's row against the intervals in which the tag is heard.
+    """Compare a row of a map with the intervals in which the tag is heard, by all measures.
 
     Args:
-        heatmap: any map, of any grid.
-        tag: the row.
-        intervals: start and end in seconds, as a score or a joined clip knows them.
-        times: float [T], centres of the columns to measure on, the same for all methods that are compared.
+        heatmap: Any map, on any grid.
+        tag: The row.
+        intervals: Start and end of each interval in seconds.
+        times: Centres of the columns to measure on, the same for all methods that are compared, float `[T]`.
 
     Returns:
-        "pointing", "iou", "roc_auc".
+        The measures "pointing", "iou" and "roc_auc".
 
     Raises:
-        ModelError: a row that the map does not have, or intervals with every column or none inside.
+        ModelError: If the map has no such row, or the intervals contain all columns or none.
     """
     truth = inside(np.asarray(times), intervals)
     curve = at_times(time_curve(heatmap, tag), heatmap.times, times)
@@ -116,7 +119,7 @@ def localization(
 
 
 def ranks(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Ranks from 1 of all values, flat, float64; equal values have the mean of theirs."""
+    """Return the ranks of all values, from 1, float64 `[values.size]`; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
 
@@ -124,11 +127,11 @@ def ranks(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _checked(curve: npt.NDArray[Any], truth: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     curve, truth = np.asarray(curve, np.float64), np.asarray(truth, bool)
     if curve.ndim != 1 or curve.shape != truth.shape:
-        raise ModelError(f"expected a curve and a truth of one length. Received: {curve.shape} and {truth.shape}.")
+        raise ModelError(f"expected a curve and a truth of equal length. Received: {curve.shape} and {truth.shape}.")
     if not np.isfinite(curve).all():
-        raise ModelError("expected a curve of finite values. Received: others.")
+        raise ModelError("expected a curve of finite values. Received: NaN or infinity.")
     if truth.all() or not truth.any():
         raise ModelError(
-            f"expected a truth that is somewhere, not everywhere. Received: {int(truth.sum())} of {len(truth)} columns."
+            f"expected a truth of some columns, not of all. Received: {int(truth.sum())} of {len(truth)} columns."
         )
     return curve, truth

@@ -1,4 +1,4 @@
-"""What a method gives: values of a batch of windows on their grid of times and frequencies."""
+"""What a method returns: the maps of a batch of windows, on a grid of times and frequencies."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Maps of a batch of windows of one length.
+    """Maps of a batch of windows of equal length.
 
     Attributes:
-        values: float [B, n_rows, T], or [B, n_rows, F, T] where there are frequencies.
-        times: float64 [T], centres of the columns, seconds from the window's start.
-        frequencies: float64 [F], centres of the bands in Hz, or None.
+        values: float `[B, n_rows, T]`, or `[B, n_rows, F, T]` for maps over frequency.
+        times: Centres of the columns in seconds from the window's start, float64 `[T]`.
+        frequencies: Centres of the bands in Hz, float64 `[F]`, or None.
+        scores: Tag probabilities, float `[B, n_rows]`, if the method computes them anyway.
     """
 
     values: npt.NDArray[Any]
     times: npt.NDArray[Any]
     frequencies: npt.NDArray[Any] | None = None
+    scores: npt.NDArray[Any] | None = None
 
 
-def of_tokens(model: MusicTagger, values: npt.NDArray[Any]) -> Maps:
-    """Maps over tokens, from values [B, n_rows, T]."""
-    return Maps(values, model.token_times(values.shape[-1]))
+def of_tokens(model: MusicTagger, values: npt.NDArray[Any], scores: npt.NDArray[Any] | None = None) -> Maps:
+    """Return maps over tokens from values `[B, n_rows, T]`."""
+    return Maps(values, model.windowing.token_times(values.shape[-1]), scores=scores)
 
 
 def of_input(model: MusicTagger, values: npt.NDArray[Any]) -> Maps:
-    """Maps over what the front-end sees, from values [B, n_rows, frames, n_mels]; of samples, their sums by token."""
+    """Return maps over the front-end's input from values of shape `[B, n_rows, *shape of the input]`.
+
+    A spectrogram keeps its frames and bands. The samples of a waveform are summed by token.
+    """
     if not model.front_end.takes_waveform:
         times = model.spectrogram.frame_times(values.shape[2])
         return Maps(np.swapaxes(values, 2, 3), times, model.spectrogram.mel_frequencies())

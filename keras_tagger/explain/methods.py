@@ -1,6 +1,6 @@
-"""The methods by name, with their options: the one table that the API, the command line and the benchmark read.
+"""The table of methods and their options, for the API, the command line and the benchmark.
 
-Nothing heavy is imported here, so that a mistake is told before TensorFlow is loaded.
+Nothing heavy is imported here, so that mistakes are reported before TensorFlow is loaded.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import Any
 
 from keras_tagger.errors import ModelError
 
+TAGGRAM_SECONDS = 3.0
+
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a method.
+    """An option of a method.
 
     Attributes:
-        default: its value where none is given.
-        expected: what it has to be, in words.
-        check: whether a value is that.
+        default: Default value.
+        expected: Description of the values allowed, for error messages.
+        check: Returns whether a value is allowed.
     """
 
     default: Any
@@ -31,16 +33,20 @@ class Option:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to explain a tag.
+    """A method that explains a tag.
 
     Attributes:
-        name: what it is asked for by.
-        summary: what its map says, in a line.
-        module: of `keras_tagger.explain`, with a function of that name: (model, waveforms [B, samples], rows, options
-            as keywords) -> Maps. "" for `taggram`, which has windows of its own.
-        by_tag: whether the maps of two tags differ.
-        frequency: whether the map is over time and frequency, where the model has a spectrogram.
-        options: name to `Option`.
+        name: Name of the method, and of its function.
+        summary: What its map shows, in one line.
+        module: Module of `keras_tagger.explain` that has the function: (model, waveforms `[B, samples]`, rows, options
+            as keywords) -> Maps. Empty for `taggram`, which cuts its own windows.
+        by_tag: Whether the map depends on the tag.
+        frequency: Whether the map is over time and frequency, if the model has a spectrogram.
+        options: Name to `Option`.
+
+    Example:
+        >>> METHODS["occlusion"].options["patch_seconds"].default
+        0.64
     """
 
     name: str
@@ -52,7 +58,7 @@ class Method:
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function behind it."""
+        """The function that computes the maps; accessing it imports TensorFlow."""
         return getattr(importlib.import_module(f"keras_tagger.explain.{self.module}"), self.name)
 
 
@@ -83,41 +89,43 @@ METHODS = {
     for method in (
         Method(
             "attention",
-            "where [CLS] looks in a layer; the same for every tag",
+            "where [CLS] attends to in a layer; the same for every tag",
             "token_maps",
             by_tag=False,
             options={
-                "layer": Option(-1, "a layer's number, from 0, or negative from the end", _whole(-(10**6))),
-                "head": Option(None, "a head's number, or None for all", lambda x: x is None or _whole(-(10**6))(x)),
+                "layer": Option(-1, "the index of a layer, from 0, or negative from the end", _whole(-(10**6))),
+                "head": Option(
+                    None, "the index of a head, or None for all", lambda x: x is None or _whole(-(10**6))(x)
+                ),
             },
         ),
         Method(
-            "rollout", "attention multiplied through the layers; the same for every tag", "token_maps", by_tag=False
+            "rollout", "attention multiplied through all layers; the same for every tag", "token_maps", by_tag=False
         ),
-        Method("contributions", "a tag's probability if the last layer attended to one moment only", "token_maps"),
+        Method("contributions", "each tag's probability if the last layer attended to one moment only", "token_maps"),
         Method(
             "short_contributions",
-            "contributions from short contexts: what a moment says by itself",
+            "contributions from short contexts: what a moment says on its own",
             "token_maps",
             options={"context_seconds": Option(1.0, "a time above 0", _number(0, above=True))},
         ),
         Method(
             "two_scale_contributions",
-            "the window's score, its contributions and those of short contexts, joined",
+            "mean of the score, the contributions and the short contributions, as logits",
             "token_maps",
             options={"context_seconds": Option(1.0, "a time above 0", _number(0, above=True))},
         ),
-        Method("relevance", "gradient times attention, rolled out over the layers", "relevance"),
+        Method("relevance", "gradient times attention, propagated through the layers", "gradients"),
         Method(
             "gradient_input",
-            "gradient times input: a first-order guess of what a cell is worth",
+            "gradient times input: a first-order estimate of what each cell adds",
             "gradients",
             frequency=True,
             options={"baseline": _fill("silence")},
         ),
         Method(
             "integrated_gradients",
-            "gradients on the way from silence to the input; adds up to the logits' difference",
+            "gradients integrated from silence to the input; sums to the difference of the logits",
             "gradients",
             frequency=True,
             options={
@@ -127,7 +135,7 @@ METHODS = {
         ),
         Method(
             "smooth_grad",
-            "mean gradient over noisy copies, times input",
+            "mean gradient over noisy copies, times the input",
             "gradients",
             frequency=True,
             options={
@@ -137,10 +145,10 @@ METHODS = {
                 "seed": _SEED,
             },
         ),
-        Method("grad_cam", "feature maps of the front-end, weighted by their gradients", "grad_cam", frequency=True),
+        Method("grad_cam", "feature maps of the front-end, weighted by their gradients", "gradients", frequency=True),
         Method(
             "occlusion",
-            "what the logit loses when a patch is taken away",
+            "how much the logit drops when a patch is replaced",
             "occlusion",
             frequency=True,
             options={
@@ -151,21 +159,21 @@ METHODS = {
         ),
         Method(
             "taggram",
-            "a tag's probability in short windows, one after the other",
+            "each tag's probability in consecutive short windows",
             "",
-            options={"window_seconds": Option(3.0, "a time above 0", _number(0, above=True))},
+            options={"window_seconds": Option(TAGGRAM_SECONDS, "a time above 0", _number(0, above=True))},
         ),
-        Method("random", "chance, to compare with", "chance", options={"seed": _SEED}),
+        Method("random", "random numbers, to compare with", "token_maps", options={"seed": _SEED}),
     )
 }
 DEFAULT_METHOD = "two_scale_contributions"
 
 
 def find_method(name: str, options: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
-    """A method by name, and its options with defaults filled in.
+    """Look up a method, and fill in the defaults of its options.
 
     Raises:
-        ModelError: there is no such method or option, or a value is impossible.
+        ModelError: If the method or an option does not exist, or a value is not allowed.
     """
     if name not in METHODS:
         raise ModelError(f"method: expected one of {', '.join(METHODS)}. Received: {name!r}.")

@@ -1,4 +1,4 @@
-"""Occlusion: what the tag loses when a patch of time and frequency is taken away."""
+"""Occlusion: how much a tag loses when a patch of time and frequency is replaced."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ def occlusion(
     patch_bands: int,
     fill: str | float,
 ) -> Maps:
-    """Logit lost when a patch is replaced (Zeiler and Fergus 2014), as the value of each of its cells.
+    """Measure how much of a tag's logit is lost when a patch is replaced (Zeiler and Fergus 2014).
 
-    Patches tile the window; all tags come from the same passes.
+    Patches tile the window, and each cell of the map has the value of its patch. All tags share the same passes.
 
     Args:
-        patch_seconds: length of a patch, rounded to whole frames.
-        patch_bands: mel bands of a patch.
-        fill: what a patch is replaced by: "mean" (each band's mean over the window), "silence", or a number.
+        model: The model.
+        waveforms: float32 `[B, samples]`.
+        rows: Indices of the tags.
+        patch_seconds: Length of a patch, rounded to whole frames.
+        patch_bands: Height of a patch in mel bands.
+        fill: Replacement of a patch: "mean" (the mean of each band over the window), "silence", or a number.
     """
     seen = inputs.front_end_input(model, waveforms)
     fills = inputs.filling(model, seen, fill)
-    times = model.front_end.frames_per_token / model.hop_seconds  # frames, or samples, a second
+    times = model.front_end.frames_per_token / model.hop_seconds  # frames (or samples) per second
     columns = min(max(round(patch_seconds * times), 1), seen.shape[1])
     bands = seen.shape[2] if seen.ndim == 3 else 1
     patches: list[tuple[slice, ...]] = [

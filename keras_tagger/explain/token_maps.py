@@ -1,7 +1,8 @@
-"""Maps over tokens that one forward pass gives: attention, attention rollout, contributions."""
+"""Maps over tokens that need no gradients: attention, rollout, contributions, and a random map to compare with."""
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -15,45 +16,47 @@ from keras_tagger.models.music_tagger import MusicTagger
 def attention(
     model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, layer: int, head: int | None
 ) -> Maps:
-    """Where [CLS] looks (Won, Chun, Serra 2019, attention heat map); the same for every tag.
+    """Show where [CLS] attends to (Won, Chun, Serra 2019, attention heat map); the same for every tag.
 
-    In the last layer the row of the [CLS] query, in the others the sum of each column over all queries, as
-    `Attention.heatmap` has them.
+    As in `Attention.heatmap`: in the last layer the row of the [CLS] query, in the others the sum over all queries.
     """
-    weights = model.analyze(waveforms, ("attention",))["attention"].numpy()
+    weights, scores = _analyzed(model, waveforms, rows, "attention")
     maps = [
         Attention((AttentionWindow(0.0, found, found.shape[-1] - 1),), model.hop_seconds).heatmap(layer, head).values[0]
         for found in weights
     ]
-    return of_tokens(model, np.repeat(np.stack(maps)[:, np.newaxis], len(rows), axis=1))
+    return of_tokens(model, _for_every(rows, np.stack(maps)), scores)
 
 
 def rollout(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
-    """Attention rollout (Abnar and Zuidema 2020, equation 1): [CLS]'s row of the product of the layers' attention.
+    """Multiply attention through the layers (attention rollout, Abnar and Zuidema 2020, equation 1).
 
     Each layer's attention is averaged over heads and mixed half and half with the identity, which stands for the
-    residual. The same for every tag.
+    residual connection. The map is the row of [CLS] in the product, the same for every tag.
     """
-    weights = model.analyze(waveforms, ("attention",))["attention"].numpy().mean(axis=2)
-    joint = np.broadcast_to(np.eye(weights.shape[-1], dtype=np.float32), weights[:, 0].shape)
+    weights, scores = _analyzed(model, waveforms, rows, "attention")
+    weights = weights.mean(axis=2)
+    identity = np.eye(weights.shape[-1], dtype=np.float32)
+    joint = np.broadcast_to(identity, weights[:, 0].shape)
     for layer in range(weights.shape[1]):
-        joint = 0.5 * (weights[:, layer] + np.eye(weights.shape[-1], dtype=np.float32)) @ joint
-    return of_tokens(model, np.repeat(joint[:, np.newaxis, 0, 1:], len(rows), axis=1))
+        joint = 0.5 * (weights[:, layer] + identity) @ joint
+    return of_tokens(model, _for_every(rows, joint[:, 0, 1:]), scores)
 
 
 def contributions(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
-    """Each tag's probability if the last layer attended to that token only (Won et al. 2019, section 3.2)."""
-    return of_tokens(model, model.analyze(waveforms, ("contributions",))["contributions"].numpy()[:, rows])
+    """Compute each tag's probability if the last layer attended to one token only (Won et al. 2019, section 3.2)."""
+    found, scores = _analyzed(model, waveforms, rows, "contributions")
+    return of_tokens(model, found[:, rows], scores)
 
 
 def short_contributions(
     model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, context_seconds: float
 ) -> Maps:
-    """Contributions from short contexts: what a moment says for a tag when the model hears little else.
+    """Compute contributions from short contexts: what a moment says for a tag when the model hears little else.
 
-    A token of a long window has seen all the others by the last layer, so its contribution tells of its surroundings
-    too. Here the window is cut into contexts of `context_seconds` that overlap by half, each goes through the model by
-    itself, and a token's value is the mean of its logits over the contexts that hold it, as a probability.
+    By the last layer, a token of a long window has attended to all others, so that its contribution also reflects its
+    surroundings. Here the window is cut into contexts of `context_seconds` that overlap by half, and each goes through
+    the model alone. A token's value is the mean of its logits over the contexts that contain it, as a probability.
     """
     return of_tokens(model, _expit(_in_contexts(model, waveforms, rows, context_seconds)))
 
@@ -61,19 +64,42 @@ def short_contributions(
 def two_scale_contributions(
     model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, context_seconds: float
 ) -> Maps:
-    """What the window's score, its contributions and those of short contexts say together: the mean of their logits.
+    """Average the logits of the window's score, its contributions and the short contributions.
 
-    The whole window knows better whether a tag is there, which counts between windows, the short contexts know better
-    when. As a probability.
+    The whole window is better at whether a tag is present, which matters between windows; short contexts are better at
+    when. The mean is given as a probability.
     """
-    found = model.analyze(waveforms, ("tags", "contributions"))
-    score, window = (found[name].numpy()[:, rows] for name in ("tags", "contributions"))
+    window, scores = _analyzed(model, waveforms, rows, "contributions")
     short = _in_contexts(model, waveforms, rows, context_seconds)
-    return of_tokens(model, _expit((_logit(score)[..., np.newaxis] + _logit(window) + short) / 3))
+    logits = (_logit(scores)[..., np.newaxis] + _logit(window[:, rows]) + short) / 3
+    return of_tokens(model, _expit(logits), scores)
+
+
+def random(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, seed: int) -> Maps:
+    """Draw a number in 0..1 for each token, reproducibly for the same audio, tag and seed."""
+    tokens = model.n_tokens(waveforms.shape[1])
+    values = [
+        [np.random.default_rng([seed, zlib.crc32(wave.tobytes()), row]).random(tokens) for row in rows]
+        for wave in waveforms
+    ]
+    return of_tokens(model, np.array(values))
+
+
+def _analyzed(
+    model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], output: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return an output of the model, and the probabilities of the rows from the same pass."""
+    found = model.analyze(waveforms, ("tags", output))
+    return found[output].numpy(), found["tags"].numpy()[:, rows]
+
+
+def _for_every(rows: list[int], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Repeat a map [B, T] for every row, [B, n_rows, T]."""
+    return np.repeat(values[:, np.newaxis], len(rows), axis=1)
 
 
 def _in_contexts(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], seconds: float) -> npt.NDArray[Any]:
-    """Mean logits over the contexts that hold a token, float64 [B, n_rows, T]."""
+    """Return the mean logits over the contexts that contain a token, float64 [B, n_rows, T]."""
     tokens, length = model.n_tokens(waveforms.shape[1]), model.token_samples
     size = min(max(round(seconds / model.hop_seconds), 1), tokens)
     starts = [*range(0, tokens - size, max(size // 2, 1)), tokens - size]

@@ -1,8 +1,8 @@
-"""Whether a SavedModel is one that TensorFlow Serving serves: `keras-tagger export --check DIR`.
+"""Whether TensorFlow Serving can serve a SavedModel: `keras-tagger export --check DIR`.
 
-What is looked at: signatures reach TensorFlow's own ops alone, no Python, no forced XLA, no fixed device; inputs and
-outputs are dense and batch-major, outputs in full precision; it loads by the session loader where keras, kapre and
-tensorflow-io cannot be imported; and every signature answers its warm-up requests, by the names of feeds and fetches.
+The check verifies that signatures use only TensorFlow's own ops, without Python calls, forced XLA or a fixed device;
+that inputs and outputs are dense and batch-major, and outputs have full precision; that the SavedModel loads in a
+session where keras, kapre and tensorflow-io cannot be imported; and that every signature answers its warm-up requests.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_tagger.errors import ModelError
-from keras_tagger.export import inspection
+from keras_tagger.export import inspection, layout
 
 TIMEOUT_SECONDS = 600
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportCheck:
-    """What was found in a version: what each signature was run on, and what is wrong (nothing, if it is fit)."""
+    """The result of a check.
+
+    Attributes:
+        path: The version that was checked.
+        runs: For each signature, the shapes of inputs and outputs of every run.
+        problems: What prevents the version from being served; empty if nothing does.
+    """
 
     path: Path
     runs: dict[str, Sequence[str]]
@@ -32,7 +38,7 @@ class ExportCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the version can be served."""
         return not self.problems
 
     def __str__(self) -> str:
@@ -44,18 +50,32 @@ class ExportCheck:
 
 
 def check_export(directory: str | os.PathLike[str]) -> ExportCheck:
-    """Check a version, or the newest version below a directory, in an interpreter of its own.
+    """Check an exported model in a separate Python process.
+
+    Args:
+        directory: A version, or the directory of its versions, of which the newest is checked.
 
     Raises:
-        ModelError: there is no version.
+        ModelError: If there is no version.
+
+    Example:
+        >>> check_export("exported").ok
+        True
     """
-    path = _version(Path(directory))
+    path = newest_version(Path(directory))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     program = Path(inspection.__file__).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as elsewhere:
         try:
             run = subprocess.run(
-                [sys.executable, "-c", program, str(path.resolve())],
+                [
+                    sys.executable,
+                    "-c",
+                    program,
+                    str(path.resolve()),
+                    layout.WARMUP_REQUESTS,
+                    str(layout.MAX_WARMUP_RECORDS),
+                ],
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -64,7 +84,9 @@ def check_export(directory: str | os.PathLike[str]) -> ExportCheck:
                 timeout=TIMEOUT_SECONDS,
             )
         except subprocess.TimeoutExpired:
-            return ExportCheck(path, {}, [f"expected an answer within {TIMEOUT_SECONDS} s. Received: none."])
+            return ExportCheck(
+                path, {}, [f"expected the check to end within {TIMEOUT_SECONDS} s. Received: no result."]
+            )
     lines = run.stdout.splitlines()
     if run.returncode or not lines:
         last = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
@@ -73,11 +95,15 @@ def check_export(directory: str | os.PathLike[str]) -> ExportCheck:
     return ExportCheck(path, {entry["name"]: entry["runs"] for entry in found["signatures"]}, found["problems"])
 
 
-def _version(directory: Path) -> Path:
-    """The directory itself if it is a SavedModel, else the highest number below it."""
-    if (directory / "saved_model.pb").exists():
+def newest_version(directory: Path) -> Path:
+    """Return the directory itself if it is a SavedModel, else its newest version.
+
+    Raises:
+        ModelError: If there is no version.
+    """
+    if (directory / layout.SAVED_MODEL).exists():
         return directory
-    numbers = [entry for entry in directory.glob("*") if entry.name.isascii() and entry.name.isdigit()]
-    if not numbers:
+    found = layout.versions(directory)
+    if not found:
         raise ModelError(f"expected a SavedModel, or a folder with numbered versions of one. Received: {directory}.")
-    return max(numbers, key=lambda entry: int(entry.name))
+    return found[max(found)]

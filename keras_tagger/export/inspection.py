@@ -1,7 +1,11 @@
-"""The program behind `keras_tagger.export.check`: looks into a SavedModel and runs it as a server would.
+"""The program that `keras_tagger.export.check` runs: it inspects a SavedModel and runs it as a server would.
 
-It is run in an interpreter of its own, `python -c SOURCE PATH`, in which nothing but TensorFlow and the stubs of
-tensorflow-serving-api can be imported, and prints one JSON object: {"signatures": [...], "problems": [...]}.
+It runs in a Python process of its own, in which keras and keras_tagger cannot be imported, so everything it needs from
+this package comes as arguments:
+
+    python -c SOURCE PATH WARMUP_FILE MAX_WARMUP_RECORDS
+
+It prints one JSON object: {"signatures": [...], "problems": [...]}.
 """
 
 from __future__ import annotations
@@ -15,30 +19,28 @@ from typing import Any
 
 BLOCKED = ("keras", "tf_keras", "kapre", "tensorflow_io", "keras_tagger", "librosa")
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-MAX_WARMUP_RECORDS = 1000
-# What is made up for a signature without a warm-up request: as many values along each axis of unknown length.
+# The length of unknown axes in inputs that are made up for signatures without warm-up requests.
 MADE_UP_LENGTH = 16
 
 
 class Blocker:
-    """Finds the blocked modules, as TensorFlow probes for keras with find_spec, and refuses to load them."""
+    """An import hook that finds the blocked modules, as TensorFlow looks for keras, but refuses to load them."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """A spec with this as its loader, of the blocked modules."""
+        """Return a spec with this loader for the blocked modules."""
         loader: Any = self
         return importlib.machinery.ModuleSpec(name, loader) if name.split(".")[0] in BLOCKED else None
 
     def create_module(self, spec: Any) -> Any:
-        """Refuses."""
-        raise ImportError(f"{spec.name} is not where a SavedModel is served")
+        """Refuse to import the module."""
+        raise ImportError(f"{spec.name} is not available to a served SavedModel")
 
     def exec_module(self, module: Any) -> None:
-        """Is never reached."""
+        """Do nothing; it is never called."""
 
 
-def main(path: str) -> None:
-    """Print what is found in the SavedModel at `path`."""
+def main(path: str, warmup_file: str, max_warmup_records: int) -> None:
+    """Inspect the SavedModel at `path` and print the result."""
     sys.meta_path.insert(0, Blocker())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     signatures: list[dict[str, Any]] = []
@@ -52,27 +54,28 @@ def main(path: str) -> None:
         if not signatures:
             problems.append("expected at least one signature. Received: none.")
         if unknown := unknown_ops(graph):
-            # Also where no signature reaches them, nothing loads.
+            # The SavedModel does not load even if no signature uses them.
             untold = [op for op in unknown if not any(f"the op {op} " in problem for problem in problems)]
             if untold:
-                problems.append(f"expected TensorFlow's own ops alone, to be loaded. Received: {', '.join(untold)}.")
+                problems.append(f"expected a SavedModel with TensorFlow's own ops only. Received: {', '.join(untold)}.")
         else:
-            problems.extend(run_all(path, signatures))
+            requests, broken = warmup_requests(os.path.join(path, warmup_file), max_warmup_records)
+            problems.extend([*broken, *run_all(path, signatures, requests)])
     except Refused as error:
         problems.append(str(error))
     print(json.dumps({"signatures": signatures, "problems": problems}))
 
 
 class Refused(Exception):  # noqa: N818
-    """A SavedModel that cannot be looked into."""
+    """A SavedModel that cannot be inspected."""
 
 
 def read_graph(path: str) -> Any:
-    """The MetaGraphDef tagged "serve"."""
+    """Return the MetaGraphDef tagged "serve"."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
-    file = os.path.join(path, "saved_model.pb")
+    file = os.path.join(path, tf.compat.v1.saved_model.constants.SAVED_MODEL_FILENAME_PB)
     try:
         with tf.io.gfile.GFile(file, "rb") as stream:
             saved = saved_model_pb2.SavedModel.FromString(stream.read())
@@ -85,14 +88,14 @@ def read_graph(path: str) -> Any:
 
 
 def served_signatures(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Name and SignatureDef of those that a client can ask for."""
+    """Yield the name and the SignatureDef of each signature that a client can call."""
     for name in sorted(graph.signature_def):
         if not name.startswith("__saved_model"):
             yield name, graph.signature_def[name]
 
 
 def interface_problems(definition: Any) -> Iterator[str]:
-    """What of the inputs and outputs a server cannot take or give."""
+    """Yield what is wrong with the inputs and outputs of a signature."""
     from tensorflow.core.framework import types_pb2
 
     for side, infos in (("input", definition.inputs), ("output", definition.outputs)):
@@ -115,20 +118,18 @@ def interface_problems(definition: Any) -> Iterator[str]:
 
 
 def op_problems(graph: Any, definition: Any) -> Iterator[str]:
-    """What a signature reaches that a server does not have."""
+    """Yield what is wrong with the ops that a signature uses."""
     seen: set[str] = set()
     for node in reachable(graph, definition):
         kind = node.op
         where = f"Received: the op {node.op} (node {node.name})"
         if node.op in PYTHON_OPS:
-            text = (
-                f"expected no call of Python, which a server does not have. {where}, a py_function or numpy_function."
-            )
+            text = f"expected no call of Python, which a server cannot run. {where}, a py_function or numpy_function."
         elif not is_known(node.op, graph):
             owner = "is tensorflow-io's" if node.op.startswith("IO>") else "TensorFlow does not have"
-            text = f"expected TensorFlow's own ops alone. {where}, which {owner}."
+            text = f"expected TensorFlow's own ops only. {where}, which {owner}."
         elif node.attr["_XlaMustCompile"].b:
-            text = f"expected no jit_compile=True, which a server is not built with. {where} with it."
+            text = f"expected no jit_compile=True, which servers are built without. {where} with it."
         elif "GPU" in node.device.upper() or "TPU" in node.device.upper():
             kind = node.device
             text = f"expected no fixed device. {where} on {node.device}."
@@ -140,7 +141,7 @@ def op_problems(graph: Any, definition: Any) -> Iterator[str]:
 
 
 def reachable(graph: Any, definition: Any) -> Iterator[Any]:
-    """The nodes that a signature's outputs depend on, those in functions included."""
+    """Yield the nodes that a signature's outputs depend on, including those in functions."""
     nodes = {node.name: node for node in graph.graph_def.node}
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     waiting = [node_name(info.name) for info in definition.outputs.values() if info.name]
@@ -166,12 +167,12 @@ def reachable(graph: Any, definition: Any) -> Iterator[Any]:
 
 
 def node_name(tensor: str) -> str:
-    """The node of "node:0" or "^node"."""
+    """Return the name of the node in "node:0" or "^node"."""
     return tensor.lstrip("^").split(":")[0]
 
 
 def called(node: Any, functions: Any) -> Iterator[str]:
-    """Names of the functions that a node calls."""
+    """Yield the names of the functions that a node calls."""
     for value in node.attr.values():
         for name in (value.func.name, *(func.name for func in value.list.func)):
             if name in functions:
@@ -181,7 +182,7 @@ def called(node: Any, functions: Any) -> Iterator[str]:
 
 
 def is_known(op: str, graph: Any) -> bool:
-    """Whether an op is TensorFlow's, or a function of the graph."""
+    """Return whether an op is one of TensorFlow's, or a function of the graph."""
     from tensorflow.python.framework import op_def_registry
 
     return op_def_registry.get(op) is not None or any(
@@ -190,14 +191,20 @@ def is_known(op: str, graph: Any) -> bool:
 
 
 def unknown_ops(graph: Any) -> list[str]:
-    """The ops anywhere in the graph that TensorFlow does not know: with one of them nothing loads."""
+    """Return the ops in the graph that TensorFlow does not know; with any of them, the SavedModel does not load."""
     library = graph.graph_def.library.function
     nodes = [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
     return sorted({node.op for node in nodes if not is_known(node.op, graph)})
 
 
-def run_all(path: str, signatures: list[dict[str, Any]]) -> Iterator[str]:
-    """Load with a session, as the C++ server does, and run each signature by the names of feeds and fetches."""
+def run_all(path: str, signatures: list[dict[str, Any]], requests: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Load the SavedModel in a session, as the C++ server does, run each signature, and yield what goes wrong.
+
+    Args:
+        path: The SavedModel.
+        signatures: A dictionary with "name", "runnable" and "runs" for each signature; every run is added to "runs".
+        requests: Inputs by signature; inputs are made up for signatures without any.
+    """
     import tensorflow as tf
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -206,11 +213,9 @@ def run_all(path: str, signatures: list[dict[str, Any]]) -> Iterator[str]:
         except Exception as error:
             yield f"expected a SavedModel that loads. Received: {one_line(error)}"
             return
-        requests, problems = warmup_requests(path)
-        yield from problems
         for entry in signatures:
             definition = meta.signature_def[entry["name"]]
-            given = requests.pop(entry["name"], [])
+            given = requests.get(entry["name"], [])
             if not entry["runnable"]:
                 continue
             for feeds in given or [made_up(definition)]:
@@ -224,17 +229,16 @@ def run_all(path: str, signatures: list[dict[str, Any]]) -> Iterator[str]:
                             f"Received: {one_line(error)}"
                         )
                         break
-        for name in requests:
-            yield f"expected warm-up requests of signatures that exist. Received: one of {name}."
+        for name in requests.keys() - {entry["name"] for entry in signatures}:
+            yield f"expected warm-up requests for signatures that exist. Received: a request for {name}."
 
 
-def warmup_requests(path: str) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """The warm-up requests by signature, as arrays by input; and what is wrong with the file."""
+def warmup_requests(file: str, max_records: int) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Return the warm-up requests by signature, each as arrays by input, and what is wrong with the file."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
     found: dict[str, list[dict[str, Any]]] = {}
-    file = os.path.join(path, WARMUP_FILE)
     if not tf.io.gfile.exists(file):
         return found, []
     try:
@@ -247,12 +251,12 @@ def warmup_requests(path: str) -> tuple[dict[str, list[dict[str, Any]]], list[st
                 found.setdefault(request.model_spec.signature_name or "serving_default", []).append(arrays)
     except Exception as error:
         return found, [f"expected warm-up requests in {file}. Received: {one_line(error)}"]
-    too_many = f"expected at most {MAX_WARMUP_RECORDS} warm-up requests. Received: {len(records)}."
-    return found, [too_many] if len(records) > MAX_WARMUP_RECORDS else []
+    too_many = f"expected at most {max_records} warm-up requests. Received: {len(records)}."
+    return found, [too_many] if len(records) > max_records else []
 
 
 def made_up(definition: Any) -> dict[str, Any]:
-    """Zeros, or empty strings, for every input; a batch of one."""
+    """Return zeros, or empty strings, for every input, as a batch of one."""
     import numpy as np
     import tensorflow as tf
 
@@ -269,16 +273,14 @@ def made_up(definition: Any) -> dict[str, Any]:
 
 
 def run_once(session: Any, definition: Any, arrays: dict[str, Any], times: int) -> str:
-    """Run a signature on its inputs repeated along the batch; returns what went in and came out, as text."""
+    """Run a signature with its inputs repeated `times` along the batch; return the shapes of inputs and outputs."""
     import numpy as np
-    from tensorflow.core.protobuf import config_pb2
 
     inputs, outputs = sorted(definition.inputs), sorted(definition.outputs)
-    options = config_pb2.CallableOptions(
-        feed=[definition.inputs[key].name for key in inputs], fetch=[definition.outputs[key].name for key in outputs]
-    )
+    feeds = [definition.inputs[key].name for key in inputs]
+    fetches = [definition.outputs[key].name for key in outputs]
     fed = [np.concatenate([arrays[key]] * times) for key in inputs]
-    fetched = session._make_callable_from_options(options)(*fed)
+    fetched = session.make_callable(fetches, feeds)(*fed)
     batch = len(fed[0])
     for key, value in zip(outputs, fetched, strict=True):
         if np.ndim(value) == 0 or len(value) != batch:
@@ -291,9 +293,9 @@ def run_once(session: Any, definition: Any, arrays: dict[str, Any], times: int) 
 
 
 def one_line(error: Exception) -> str:
-    """The text of an error as one line."""
+    """Return the text of an error as one line."""
     return " ".join(str(getattr(error, "message", error)).split())[:300]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,6 +1,6 @@
-"""Resampling in the graph, from a rate that is known only when the graph runs: stock ops, for the SavedModel.
+"""Resampling in the graph, from a sample rate that is known only when the graph runs, with stock ops.
 
-Files are resampled by soxr (`keras_tagger.audio`); this is the same operation for a server without Python.
+`keras_tagger.audio` resamples files with soxr; this is the same operation for a server without Python.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-# Zero crossings of the sinc on each side of its centre, and the shape of the Kaiser window over them: the transition
-# band is about 0.1 of the lower rate's Nyquist frequency, and what is beyond it is 100 dB down.
+# Zero crossings of the sinc on each side of its centre, and the shape of the Kaiser window over them. The transition
+# band is about 0.1 of the lower rate's Nyquist frequency, and the stop band is attenuated by 100 dB.
 ZERO_CROSSINGS = 48
 KAISER_BETA = 10.0
 # The -6 dB point as a share of the lower Nyquist frequency: the transition band ends there and does not alias.
 ROLLOFF = 0.94
-# Steps of the table of the filter from one zero crossing to the next: between them it is a straight line, which is
-# off by less than 2e-6.
+# Steps of the filter's table from one zero crossing to the next. Linear interpolation between them has an error of less
+# than 2e-6.
 TABLE_STEPS = 1024
-# Outputs that one matrix product makes from each stretch of input: enough that stretches overlap little.
+# Outputs that one matrix product computes from a stretch of input: enough that stretches overlap little.
 GROUP = 256
 
 
 def resample(waveform: tf.Tensor, source_rate: tf.Tensor, target_rate: int) -> tf.Tensor:
-    """Band-limited resampling by a Kaiser-windowed sinc (Smith, Digital Audio Resampling, 2002), polyphase.
+    """Resample by a polyphase filter with a Kaiser-windowed sinc (Smith, Digital Audio Resampling, 2002).
 
-    Sample n of the result lies at n / target_rate seconds, and sample 0 of both coincide; beyond the ends is silence.
+    Sample n of the result is at n / target_rate seconds, and sample 0 of both coincide. The waveform is silent beyond
+    its ends.
 
     Args:
-        waveform: float32 [samples].
-        source_rate: whole scalar, Hz, above 0.
-        target_rate: Hz.
+        waveform: float32 `[samples]`.
+        source_rate: Sample rate of the waveform in Hz, a positive integer scalar.
+        target_rate: Sample rate of the result in Hz.
 
     Returns:
-        float32 [ceil(samples * target_rate / source_rate)]; the very waveform where the rates are equal.
+        float32 `[ceil(samples * target_rate / source_rate)]`; the waveform itself if the rates are equal.
     """
     source_rate = tf.cast(source_rate, tf.int64)
     return tf.cond(
@@ -47,7 +48,7 @@ def resample(waveform: tf.Tensor, source_rate: tf.Tensor, target_rate: int) -> t
 
 def _polyphase(waveform: tf.Tensor, source_rate: tf.Tensor, target_rate: tf.Tensor) -> tf.Tensor:
     common = _greatest_common_divisor(source_rate, target_rate)
-    # Every `up` outputs, which span `down` inputs, the filters repeat; a block is a whole number of such periods.
+    # The filters repeat every `up` outputs, which span `down` inputs; a block is a whole number of such periods.
     up, down = target_rate // common, source_rate // common
     periods = -(-GROUP // up)
     block_outputs, block_inputs = up * periods, down * periods
@@ -62,7 +63,7 @@ def _polyphase(waveform: tf.Tensor, source_rate: tf.Tensor, target_rate: tf.Tens
     block_starts = tf.range(n_blocks)[:, tf.newaxis] * block_inputs
 
     def group(first: tf.Tensor) -> tf.Tensor:
-        """The outputs [first, first + GROUP) of every block: [blocks, GROUP]."""
+        """Return the outputs [first, first + GROUP) of every block: [blocks, GROUP]."""
         start = first * down // up
         inputs = tf.gather(padded, block_starts + start + tf.range(span))
         places = tf.cast((first + tf.range(tf.constant(GROUP, tf.int64))) * down - start * up, tf.float64) / tf.cast(
@@ -73,13 +74,13 @@ def _polyphase(waveform: tf.Tensor, source_rate: tf.Tensor, target_rate: tf.Tens
 
     firsts = tf.range(0, block_outputs, GROUP, dtype=tf.int64)
     groups = tf.map_fn(group, firsts, fn_output_signature=tf.TensorSpec([None, GROUP], tf.float32))
-    # [groups, blocks, GROUP] -> blocks one after the other, without what the last group made too much.
+    # [groups, blocks, GROUP] -> consecutive blocks, without the surplus of the last group.
     blocks = tf.reshape(tf.transpose(groups, [1, 0, 2]), tf.stack([n_blocks, tf.size(firsts, tf.int64) * GROUP]))
     return tf.reshape(blocks[:, :block_outputs], [-1])[:n_outputs]
 
 
 def _filter(distance: tf.Tensor, cutoff: tf.Tensor) -> tf.Tensor:
-    """The low-pass filter at distances in input samples (float64); float32, same shape."""
+    """Return the low-pass filter at distances in input samples (float64), float32 of the same shape."""
     place = tf.minimum(tf.abs(distance) * (cutoff * TABLE_STEPS), float(ZERO_CROSSINGS * TABLE_STEPS))
     index = tf.cast(place, tf.int32)
     fraction = tf.cast(place - tf.cast(index, tf.float64), tf.float32)
@@ -89,7 +90,7 @@ def _filter(distance: tf.Tensor, cutoff: tf.Tensor) -> tf.Tensor:
 
 
 def _table() -> npt.NDArray[Any]:
-    """Half of the windowed sinc, from its centre to beyond its last zero crossing, float32 [steps]."""
+    """Return half of the windowed sinc, from its centre to beyond its last zero crossing, float32 [steps]."""
     crossing = np.arange(ZERO_CROSSINGS * TABLE_STEPS + 2) / TABLE_STEPS
     window = np.i0(KAISER_BETA * np.sqrt(np.maximum(1.0 - (crossing / ZERO_CROSSINGS) ** 2, 0.0))) / np.i0(KAISER_BETA)
     return (np.sinc(crossing) * window * (crossing < ZERO_CROSSINGS)).astype(np.float32)

@@ -1,47 +1,60 @@
-"""The signatures of an export: what a served model takes and gives. `keras_tagger.export.saved_model` writes them to a SavedModel.
+"""The signatures of an exported model: its inputs and outputs in TensorFlow Serving.
 
     serving_default  waveform float32 [B, samples]    -> tags float32 [B, n]
-    wav              audio_bytes string [B] (RIFF WAV, 16-bit PCM, any rate and channels) -> tags
-    classify         inputs string [B]: tf.Example with a float feature "waveform", or one of bytes "audio_bytes" (WAV)
+    wav              audio_bytes string [B] (RIFF WAV, 16-bit PCM, any sample rate and channels) -> tags
+    classify         inputs string [B]: tf.Example with a float feature "waveform" or bytes "audio_bytes" (WAV)
                                                       -> classes string [B, n], scores float32 [B, n], best first
     attention        waveform -> tags, attention float32 [B, layers, heads, 1+T, 1+T], heatmap [B, T], times [B, T]
     contributions    waveform -> tags, contributions float32 [B, n, T], times [B, T]
     embedding        waveform -> embedding float32 [B, D]
+    tag_info         tags string [B] (names)          -> threshold float32 [B], heard bool [B]
 
-All inputs and outputs are dense and batch-major, and only stock TensorFlow ops are reached. Waveforms are at the
-model's sample rate, in about -1..1; `times` are the tokens' centres in seconds. Clips may have any length from one
-sample; those longer than the model's window are seen window by window (`keras_tagger.export.windowed`), as `Tagger`
-does. A waveform without clips or samples, or with a sample that is not finite, is refused (INVALID_ARGUMENT).
+All inputs and outputs are dense and batch-major, and only stock TensorFlow ops are used. Waveforms have the model's
+sample rate and values in about -1..1; `times` are the centres of the tokens in seconds. Clips may have any length of at
+least one sample; a clip longer than the model's window is processed window by window
+(`keras_tagger.export.windowed`), as `Tagger` does. A waveform without clips or samples, or with a sample that is not
+finite, is refused (INVALID_ARGUMENT).
+
+`tag_info` returns what `TagInfo` holds for a tag: the score from which it counts as present, and whether the training
+data contained it. For a name that the model does not have, `threshold` is NaN and `heard` is false.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from keras_tagger.audio import MAX_RATE, MIN_RATE
 from keras_tagger.export.resample import resample
 from keras_tagger.export.windowed import analyze_windows
-from keras_tagger.models.music_tagger import MusicTagger
 
-# An attention map grows with the square of the clip's length, and no message holds more than 2 GiB.
+if TYPE_CHECKING:
+    from keras_tagger.models.music_tagger import MusicTagger
+    from keras_tagger.models.trained import TrainedModel
+
+# An attention map grows with the square of the clip's length, and a message holds at most 2 GiB.
 MAX_ATTENTION_VALUES = 2**28
 
 
-def signatures(model: MusicTagger) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
-    """The `tf.function`s by signature name, for `tf.saved_model.save`."""
+def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    """Return a `tf.function` for each signature name, for `tf.saved_model.save`."""
+    model = trained.model
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
     names = tf.constant(model.tags)
+    # The last entries are for names that the model does not have.
+    thresholds = tf.constant([*(trained.info[tag].threshold for tag in trained.tags), float("nan")], tf.float32)
+    evidence = tf.constant([*(trained.info[tag].has_evidence for tag in trained.tags), False])
 
     def times(tokens: tf.Tensor) -> tf.Tensor:
-        # tokens: an output whose first axis is the batch and whose last is the tokens.
+        # tokens: an output with the batch as its first axis and the tokens as its last.
         shape = tf.shape(tokens)
         centres = (tf.range(shape[-1], dtype=tf.float32) + 0.5) * model.hop_seconds
         return tf.broadcast_to(centres, [shape[0], shape[-1]])
 
     def tags_of_each(inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        # One by one: clips of a batch may differ in length, and padding would change their tags.
+        # One by one, because clips of a batch may differ in length, and padding would change their tags.
         def one(item: tf.Tensor) -> tf.Tensor:
             return analyze_windows(model, usable(decode(item)[tf.newaxis]), ("tags",))["tags"][0]
 
@@ -77,14 +90,20 @@ def signatures(model: MusicTagger) -> dict[str, Callable[..., dict[str, tf.Tenso
     def embedding(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         return analyze_windows(model, usable(waveform), ("embedding",))
 
-    functions = (serving_default, wav, classify, attention, contributions, embedding)
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="tags")])
+    def tag_info(tags: tf.Tensor) -> dict[str, tf.Tensor]:
+        same = at_least_one(tags, "tag")[:, tf.newaxis] == names
+        rows = tf.where(tf.reduce_any(same, axis=1), tf.argmax(same, axis=1), len(model.tags))
+        return {"threshold": tf.gather(thresholds, rows), "heard": tf.gather(evidence, rows)}
+
+    functions = (serving_default, wav, classify, attention, contributions, embedding, tag_info)
     return {function.python_function.__name__: function for function in functions}
 
 
 def decode_wav(data: tf.Tensor, sample_rate: int) -> tf.Tensor:
-    """One RIFF WAV (string scalar) as mono float32 [samples] at `sample_rate`.
+    """Decode a RIFF WAV file (string scalar) to mono float32 `[samples]` at `sample_rate`.
 
-    `tf.audio.decode_wav` reads 16-bit PCM alone; of everything else it says what it met.
+    `tf.audio.decode_wav` reads 16-bit PCM only, and says what it found if a file is something else.
     """
     channels, rate = tf.audio.decode_wav(data)
     possible = tf.debugging.Assert(
@@ -96,7 +115,7 @@ def decode_wav(data: tf.Tensor, sample_rate: int) -> tf.Tensor:
 
 
 def decode_example(example: tf.Tensor, sample_rate: int) -> tf.Tensor:
-    """The clip in a serialized tf.Example (string scalar): float32 [samples], empty where it has none."""
+    """Return the clip in a serialized tf.Example (string scalar), float32 `[samples]`."""
     features = {
         "waveform": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
         "audio_bytes": tf.io.FixedLenFeature([], tf.string, default_value=""),
@@ -112,7 +131,7 @@ def decode_example(example: tf.Tensor, sample_rate: int) -> tf.Tensor:
 
 
 def usable(waveform: tf.Tensor) -> tf.Tensor:
-    """The waveform float32 [B, samples] itself, refused when it is empty or not finite."""
+    """Return the waveform, float32 `[B, samples]`; refuse it if it is empty or not finite."""
     shape = tf.shape(waveform)
     enough = tf.debugging.Assert(
         tf.reduce_all(shape > 0),
@@ -127,19 +146,19 @@ def usable(waveform: tf.Tensor) -> tf.Tensor:
         return tf.identity(waveform)
 
 
-def at_least_one(inputs: tf.Tensor) -> tf.Tensor:
-    """The strings [B] themselves, refused when there are none."""
-    enough = tf.debugging.Assert(tf.size(inputs) > 0, ["expected at least one clip. Received: none."])
+def at_least_one(inputs: tf.Tensor, what: str = "clip") -> tf.Tensor:
+    """Return the strings `[B]`; refuse them if there are none."""
+    enough = tf.debugging.Assert(tf.size(inputs) > 0, [f"expected at least one {what}. Received: none."])
     with tf.control_dependencies([enough]):
         return tf.identity(inputs)
 
 
 def attention_fits(model: MusicTagger, waveform: tf.Tensor) -> tf.Tensor:
-    """The waveform float32 [B, samples] itself, refused when its attention would not fit into one reply."""
+    """Return the waveform, float32 `[B, samples]`; refuse it if its attention would not fit into one reply."""
     maps = model.model.encoder.n_layers * model.model.encoder.n_heads
     shape = tf.shape(waveform, out_type=tf.int64)
     tokens = -(-shape[1] // model.token_samples)
-    # Of doubles, as the product may be beyond what an integer holds.
+    # In float64, because the product may overflow an integer.
     values = maps * tf.cast(shape[0], tf.float64) * tf.square(tf.cast(1 + tokens, tf.float64))
     longest = int((MAX_ATTENTION_VALUES / maps) ** 0.5 - 1) * model.hop_seconds
     fits = tf.debugging.Assert(

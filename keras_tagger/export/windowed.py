@@ -1,7 +1,7 @@
-"""Clips longer than the window the model was trained on, in the graph: cut into windows, put together again.
+"""Clips longer than the model's window, in the graph: cut into windows, and put together again.
 
-The windows are those of `keras_tagger.audio.windows`: they follow each other, and the last one is moved back so that
-it is full length and only its new tokens count. Every second of audio therefore counts once.
+The cut is that of `keras_tagger.audio.windows`: windows follow each other, and the last one is moved back so that it
+has full length; only its new tokens count. Every second of audio therefore counts once.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from keras_tagger.models.music_tagger import MusicTagger
 
 
 def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[str]) -> dict[str, tf.Tensor]:
-    """`MusicTagger.analyze` for any clip length; equal to it up to one window.
+    """Run `MusicTagger.analyze` on clips of any length; up to one window, the outputs are equal to its outputs.
 
     Args:
-        model: the tagger.
-        waveform: float32 [B, samples].
-        outputs: any of "tags" and "embedding" (means over the windows, weighted by the new audio in each),
-            "contributions" [B, n_tags, T] (stitched), "attention" [B, layers, heads, 1+T, 1+T]: a token's row is its
-            window's, zero outside; the [CLS] row joins the windows' rows by their weights. Each row sums to one.
+        model: The model.
+        waveform: float32 `[B, samples]`.
+        outputs: Any of "tags" and "embedding" (means over the windows, weighted by the new audio in each),
+            "contributions" `[B, n_tags, T]` (stitched), and "attention" `[B, layers, heads, 1+T, 1+T]`. A token
+            attends to its own window only; the [CLS] row is the weighted mean of the windows' rows. Each row sums to
+            one.
 
     Returns:
-        The outputs; "attention" brings "heatmap" float32 [B, T]: the [CLS] row of the last layer summed over heads,
-        each token's value from its window.
+        The outputs. With "attention" there is also "heatmap", float32 `[B, T]`: the [CLS] row of the last layer, summed
+        over heads, each token's value from its window.
     """
-    token, limit = model.token_samples, model.window_samples // model.token_samples
+    windowing = model.windowing
+    token, limit = windowing.token_samples, windowing.window_samples // windowing.token_samples
     batch, n_samples = tf.shape(waveform)[0], tf.shape(waveform)[1]
-    # A clip of one window is given to the model as it is, which knows what to do with a part of a token at its end.
+    # A clip of one window goes to the model as it is; the model pads a partial token at its end.
     one = n_samples <= limit * token
     n_tokens = tf.where(one, model.n_tokens(n_samples), -(-n_samples // token))
     size = tf.minimum(n_tokens, limit)
@@ -51,7 +53,7 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
     joined = {}
     for name, value in by_window.items():
         if name == "contributions":
-            # [B, windows, tags, W] -> the owner's column of each token.
+            # [B, windows, tags, W] -> each token's column in the window that owns it.
             rows = tf.gather_nd(tf.transpose(value, [1, 3, 0, 2]), tf.stack([owner, local], axis=1))
             joined[name] = tf.transpose(rows, [1, 2, 0])
         elif name == "attention":
@@ -66,11 +68,11 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
 def _join_attention(
     value: tf.Tensor, share: tf.Tensor, starts: tf.Tensor, owner: tf.Tensor, local: tf.Tensor
 ) -> tf.Tensor:
-    """[B, windows, layers, heads, 1+W, 1+W] -> [B, layers, heads, 1+T, 1+T]."""
+    """Join attention [B, windows, layers, heads, 1+W, 1+W] to [B, layers, heads, 1+T, 1+T]."""
     n_tokens, size = tf.shape(owner)[0], tf.shape(value)[-1] - 1
-    # Each token's row in its own window: [T, B, layers, heads, 1+W].
+    # Each token's row in the window that owns it: [T, B, layers, heads, 1+W].
     rows = tf.gather_nd(tf.transpose(value, [1, 4, 0, 2, 3, 5]), tf.stack([owner, local + 1], axis=1))
-    # Where column c of the whole lies in a window that starts at s: c - s, with [CLS] staying at 0.
+    # Column c of the whole is column c - s of a window that starts at s; [CLS] stays at 0.
     offsets = tf.range(n_tokens)[tf.newaxis] - starts[:, tf.newaxis]
     inside = (offsets >= 0) & (offsets < size)
     lookup = tf.pad(tf.where(inside, offsets + 1, size + 1), [[0, 0], [1, 0]])
@@ -78,7 +80,7 @@ def _join_attention(
     spread = tf.transpose(rows, [0, 4, 1, 2, 3])
     spread = tf.gather(spread, tf.gather(lookup, owner), batch_dims=1)
     tokens = tf.transpose(spread, [2, 3, 4, 0, 1])
-    # The [CLS] row: every window's own, placed in the whole and weighted.
+    # The [CLS] row of every window, placed in the whole and weighted.
     first = tf.pad(tf.transpose(value[:, :, :, :, 0], [1, 4, 0, 2, 3]), [[0, 0], [0, 1]] + [[0, 0]] * 3)
     first = tf.gather(first, lookup, batch_dims=1)
     cls = tf.einsum("wtblh,w->blht", first, share)

@@ -1,4 +1,4 @@
-"""`TrainedModel`: a model with the configuration it was made with and what is known of each of its tags."""
+"""`TrainedModel`: a model together with its configuration and what is known about its tags."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from keras_tagger.tags import TagInfo
 
 
 class TrainedModel:
-    """A model, its configuration and its tags: what is stored, exported and explained.
+    """A model, its configuration and its tags: what is saved, exported and explained.
 
-    `keras_tagger.Tagger` is a `TrainedModel` that answers questions about audio.
+    `keras_tagger.Tagger` is a `TrainedModel` that also takes audio.
+
+    Args:
+        model: The `MusicTagger`.
+        config: The configuration that it was made with.
+        info: `TagInfo` by tag; tags that are missing get the defaults.
 
     Attributes:
-        model: the `MusicTagger` (a `keras.Model`).
-        tags: its tags, in the order of its outputs.
-        config: the `ExperimentConfig` it was made with.
-        info: tag to `TagInfo`: its threshold, and whether training had evidence of it.
+        model: The `MusicTagger`, a `keras.Model`.
+        config: The `ExperimentConfig` that it was made with.
+        info: `TagInfo` by tag: the threshold, and whether the training data contained the tag.
 
     Raises:
-        ModelError: `info` names a tag that the model does not have.
+        ModelError: If `info` names a tag that the model does not have.
     """
 
     def __init__(self, model: MusicTagger, config: ExperimentConfig, info: Mapping[str, TagInfo] | None = None) -> None:
@@ -35,14 +39,21 @@ class TrainedModel:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Names of the outputs, in order."""
+        """Names of the tags, in the order of the model's outputs."""
         return tuple(self.model.tags)
 
     def rows(self, tags: Sequence[str] | str | None) -> list[int]:
-        """Numbers of outputs by tag, in the order given; all of them for None, one for a string.
+        """Return the indices of tags in the model's output.
+
+        Args:
+            tags: One tag, or several in the order wanted; None for all.
 
         Raises:
-            ModelError: a tag that the model does not have or that is given twice, or none at all.
+            ModelError: If a tag is unknown or repeated, or `tags` is empty.
+
+        Example:
+            >>> tagger.rows(["guitar", "piano"])
+            [12, 30]
         """
         if isinstance(tags, str):
             tags = [tags]

@@ -1,7 +1,7 @@
-"""Requests gathered to batches before they are run, as --enable_batching asks for.
+"""Batching of requests, for --enable_batching.
 
-Clips of one length go together and no others, so nothing is padded and no neighbour changes an answer. A request that
-fails in a batch is run again alone, so its neighbours do not fail with it.
+Only clips of the same length share a batch, so nothing is padded and no request changes another's answer. If a batch
+fails, each of its requests is run again alone, so that one bad request does not fail the others.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.serving.refusal import Refusal, too_late
+from keras_tagger.serving.config_files import BatchingOptions
 from keras_tagger.serving.servable import Runner
-from keras_tagger.serving.settings import Batching
+from keras_tagger.serving.status import StatusError, deadline_exceeded
 
 Key = tuple[int, tuple[str, ...], tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
 
 
 class _Task:
-    """One request in the queue."""
+    """A request in the queue."""
 
     def __init__(self, key: Key, runner: Runner, arrays: Sequence[npt.NDArray[Any]], deadline: float | None) -> None:
         self.key = key
@@ -41,22 +41,26 @@ class _Task:
 
 
 class Batcher:
-    """A queue and threads that run what is in it, for all models of a server; `over` is a servable seen through it."""
+    """A queue of requests for all models of a server, and the threads that run them in batches.
 
-    def __init__(self, settings: Batching) -> None:
-        self._settings = settings
+    Args:
+        options: Sizes, timeout and number of threads.
+    """
+
+    def __init__(self, options: BatchingOptions) -> None:
+        self._options = options
         self._lock = threading.Condition()
         self._queue: deque[_Task] = deque()
         self._queued = 0
         self._stopping = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"batch-{index}", daemon=True) for index in range(settings.threads)
+            threading.Thread(target=self._work, name=f"batch-{index}", daemon=True) for index in range(options.threads)
         ]
         for thread in self._threads:
             thread.start()
 
     def over(self, servable: Runner) -> Runner:
-        """What runs requests of a servable by way of batches."""
+        """Return a runner that runs a servable in batches."""
         return _Batched(self, servable)
 
     def run(
@@ -67,16 +71,16 @@ class Batcher:
         arrays: Sequence[npt.NDArray[Any]],
         deadline: float | None,
     ) -> list[Any]:
-        """Values of the fetches, by way of a batch where the arrays have a common first axis."""
+        """Return the values of the fetches; in a batch if the arrays share their first axis, else alone."""
         sizes = {array.shape[0] if array.ndim else -1 for array in arrays}
-        if len(sizes) != 1 or not 0 < min(sizes) <= self._settings.max_batch_size:
+        if len(sizes) != 1 or not 0 < min(sizes) <= self._options.max_batch_size:
             return servable.run(feeds, fetches, arrays, deadline)
         shapes = tuple((array.dtype.str, array.shape[1:]) for array in arrays)
         task = _Task((id(servable), tuple(feeds), tuple(fetches), shapes), servable, arrays, deadline)
         with self._lock:
-            if self._queued + task.size > self._settings.max_batch_size * self._settings.max_enqueued_batches:
+            if self._queued + task.size > self._options.max_batch_size * self._options.max_enqueued_batches:
                 text = "The batch scheduling queue to which this task was submitted is full"
-                raise Refusal(grpc.StatusCode.UNAVAILABLE, text)
+                raise StatusError(grpc.StatusCode.UNAVAILABLE, text)
             self._queue.append(task)
             self._queued += task.size
             self._lock.notify()
@@ -85,15 +89,15 @@ class Batcher:
                 if not task.taken:
                     self._queue.remove(task)
                     self._queued -= task.size
-                    raise too_late()
-            # It runs: the client has given up, but the array that it shares with others is still in use.
+                    raise deadline_exceeded()
+            # The batch runs already: the client has given up, but its arrays are in use until the batch is done.
             task.done.wait()
         if task.error is not None:
             raise task.error
         return task.values
 
     def close(self) -> None:
-        """End the threads, when the queue is empty."""
+        """Finish what is queued, and end the threads."""
         with self._lock:
             self._stopping = True
             self._lock.notify_all()
@@ -102,12 +106,12 @@ class Batcher:
 
     def _work(self) -> None:
         while tasks := self._take():
-            _run_together(tasks, self._settings.allowed_batch_sizes)
+            _run_together(tasks, self._options.allowed_batch_sizes)
             for task in tasks:
                 task.done.set()
 
     def _take(self) -> list[_Task]:
-        """The next batch: the oldest request, and those of its kind that come before its time is up."""
+        """Wait for the next batch: the oldest request, and those like it that arrive before its timeout."""
         with self._lock:
             while True:
                 if not self._queue:
@@ -117,11 +121,11 @@ class Batcher:
                     continue
                 first, tasks, total = self._queue[0], [], 0
                 for task in self._queue:
-                    if task.key == first.key and total + task.size <= self._settings.max_batch_size:
+                    if task.key == first.key and total + task.size <= self._options.max_batch_size:
                         tasks.append(task)
                         total += task.size
-                left = first.arrived + self._settings.timeout_seconds - time.monotonic()
-                if total < self._settings.max_batch_size and left > 0 and not self._stopping:
+                left = first.arrived + self._options.timeout_seconds - time.monotonic()
+                if total < self._options.max_batch_size and left > 0 and not self._stopping:
                     self._lock.wait(left)
                     continue
                 for task in tasks:
@@ -143,7 +147,7 @@ class _Batched:
 
 
 def _run_together(tasks: Sequence[_Task], allowed: Sequence[int]) -> None:
-    """Run tasks of one key as one batch; alone where they are one, or where the batch is refused."""
+    """Run tasks with the same key as one batch; one by one if the batch fails or has a single task."""
     _, feeds, fetches, _ = tasks[0].key
     total = sum(task.size for task in tasks)
     padded = allowed[bisect.bisect_left(allowed, total)] if allowed else total

@@ -1,7 +1,4 @@
-"""What is done with a request, whichever way it came: find the model, run it, count it.
-
-gRPC (`services`) and REST (`rest`) both end here.
-"""
+"""What happens to a request, whether it came over gRPC or REST: find the model, run it, count it."""
 
 from __future__ import annotations
 
@@ -25,25 +22,31 @@ from tensorflow_serving.apis import (
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
 from keras_tagger.serving.batching import Batcher
+from keras_tagger.serving.config_files import models_of
 from keras_tagger.serving.inference import Inference
 from keras_tagger.serving.manager import Manager
 from keras_tagger.serving.metrics import Metrics
-from keras_tagger.serving.refusal import Refusal, cut, invalid
 from keras_tagger.serving.servable import Runner, Servable
-from keras_tagger.serving.settings import models_of
+from keras_tagger.serving.status import StatusError, invalid_argument, truncate
 
 
-class Handling:
-    """The methods of PredictionService and ModelService, as functions of request and deadline (`time.monotonic`).
+class Dispatcher:
+    """The methods of PredictionService and ModelService, as functions of a request and a deadline.
 
-    Every error is a `Refusal`, or a failure of the server.
+    Deadlines are `time.monotonic`; None means none. A `StatusError` answers the request; any other error is a failure
+    of the server.
+
+    Args:
+        manager: The models.
+        metrics: Counts the requests.
+        batcher: Runs requests in batches; None runs each alone.
     """
 
     def __init__(self, manager: Manager, metrics: Metrics, batcher: Batcher | None = None) -> None:
         self.manager = manager
         self.metrics = metrics
         self._batcher = batcher
-        # When a request over gRPC last came or was answered, as `time.monotonic`.
+        # When a gRPC request last arrived or was answered, as `time.monotonic`.
         self.last_seen = 0.0
 
     def predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> predict_pb2.PredictResponse:
@@ -54,7 +57,7 @@ class Handling:
     def predict_on(
         self, servable: Servable, request: predict_pb2.PredictRequest, deadline: float | None
     ) -> predict_pb2.PredictResponse:
-        """Predict on a servable that the caller has a lease of."""
+        """Run Predict on a servable that the caller has leased."""
         name = request.model_spec.name
         return self._run(servable, name, "Predict", deadline, lambda inference: inference.predict(request))
 
@@ -62,26 +65,24 @@ class Handling:
         self, request: classification_pb2.ClassificationRequest, deadline: float | None
     ) -> classification_pb2.ClassificationResponse:
         """PredictionService.Classify."""
-        spec = _spec(request)
-        response = self._infer(spec, "Classify", deadline, lambda inference: inference.classify(request))
-        self._count_examples(spec, len(response.result.classifications))
+        response = self._infer(_spec(request), "Classify", deadline, lambda inference: inference.classify(request))
+        self._count_examples(request, len(response.result.classifications))
         return response
 
     def regress(
         self, request: regression_pb2.RegressionRequest, deadline: float | None
     ) -> regression_pb2.RegressionResponse:
         """PredictionService.Regress."""
-        spec = _spec(request)
-        response = self._infer(spec, "Regress", deadline, lambda inference: inference.regress(request))
-        self._count_examples(spec, len(response.result.regressions))
+        response = self._infer(_spec(request), "Regress", deadline, lambda inference: inference.regress(request))
+        self._count_examples(request, len(response.result.regressions))
         return response
 
     def multi_inference(
         self, request: inference_pb2.MultiInferenceRequest, deadline: float | None
     ) -> inference_pb2.MultiInferenceResponse:
-        """PredictionService.MultiInference; the first task's model and version answer all."""
+        """PredictionService.MultiInference; the model and version of the first task answer all tasks."""
         if not request.tasks:
-            raise invalid("Inference request must have at least one task")
+            raise invalid_argument("Inference request must have at least one task")
         spec = request.tasks[0].model_spec
         return self._infer(spec, "MultiInference", deadline, lambda inference: inference.multi_inference(request))
 
@@ -91,10 +92,10 @@ class Handling:
         """PredictionService.GetModelMetadata."""
         spec = _spec(request)
         if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != "signature_def":
-                raise invalid(f"Metadata field {field} is not supported")
+                raise invalid_argument(f"Metadata field {field} is not supported")
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         with self.manager.lease(spec) as servable:
@@ -114,23 +115,23 @@ class Handling:
     def reload(
         self, request: model_management_pb2.ReloadConfigRequest, deadline: float | None
     ) -> model_management_pb2.ReloadConfigResponse:
-        """ModelService.HandleReloadConfigRequest; answers when the models are there."""
+        """ModelService.HandleReloadConfigRequest; returns when the models are loaded."""
         config = request.config
         if config.WhichOneof("config") != "model_config_list":
-            raise invalid(
+            raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
                 " Only ModelConfigList is currently supported"
             )
         try:
             self.manager.configure(models_of(config))
         except ServingError as error:
-            raise Refusal(grpc.StatusCode.UNKNOWN, str(error)) from error
+            raise StatusError(grpc.StatusCode.UNKNOWN, str(error)) from error
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
 
     def count(self, model: str, status: str, api: str, entrypoint: str, seconds: float) -> None:
-        """Count an answered request. A model that is not served is counted under no name: clients choose names."""
+        """Count an answered request. Models that are not served share an empty name, since clients can invent names."""
         known = model if self.manager.knows(model) else ""
         self.metrics.requests.add(known, status)
         if status == "OK" and known:
@@ -145,21 +146,18 @@ class Handling:
     def _run(
         self, servable: Servable, name: str, api: str, deadline: float | None, ask: Callable[[Inference], Any]
     ) -> Any:
-        runner = _Timed(self._runner(servable))
+        runner = _Timed(servable if self._batcher is None else self._batcher.over(servable))
         response = ask(Inference(servable.signatures, servable.version, runner, deadline))
         self.metrics.runtime.add(name, api, "TF1", value=runner.seconds * 1e6)
         return response
 
-    def _runner(self, servable: Servable) -> Runner:
-        return servable if self._batcher is None else self._batcher.over(servable)
-
-    def _count_examples(self, spec: model_pb2.ModelSpec, count: int) -> None:
-        self.metrics.examples.add(spec.name, value=count)
-        self.metrics.examples_total.add(spec.name, by=count)
+    def _count_examples(self, request: Any, count: int) -> None:
+        self.metrics.examples.add(request.model_spec.name, value=count)
+        self.metrics.examples_total.add(request.model_spec.name, by=count)
 
 
 class _Timed:
-    """A runner that remembers how long it took."""
+    """A runner that measures how long it took."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -177,11 +175,11 @@ class _Timed:
 
 def _spec(request: Any) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
+        raise invalid_argument("Missing ModelSpec")
     return request.model_spec
 
 
-def internal(method: str) -> Refusal:
-    """A refusal for a failure of the server, which its log explains."""
+def internal(method: str) -> StatusError:
+    """Log the current exception, and return the error that the client gets instead."""
     log.error("request failed", method=method)
-    return Refusal(grpc.StatusCode.INTERNAL, cut("Internal error; the log of the server says more."))
+    return StatusError(grpc.StatusCode.INTERNAL, truncate("Internal error; see the server's log."))

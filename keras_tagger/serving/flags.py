@@ -1,6 +1,6 @@
-"""The flags of `keras-tagger serve`, by the names and with the meanings of tensorflow_model_server.
+"""The flags of `keras-tagger serve`, with the names and meanings of tensorflow_model_server's.
 
-Nothing heavy is imported here: `keras-tagger --help` comes by.
+`keras-tagger --help` imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from keras_tagger.errors import ServingError
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What a server is told. Defaults that differ from tensorflow_model_server's are `host` and health, which is on."""
+    """The settings of a server; `keras-tagger serve --help` describes each.
+
+    Defaults are tensorflow_model_server's, except that `host` is this machine only and the health service is on.
+
+    Raises:
+        ServingError: If values are impossible or do not go together.
+
+    Example:
+        >>> Flags(model_base_path="exported/", rest_api_port=8501)
+    """
 
     model_base_path: str = ""
     model_name: str = "keras_tagger"
@@ -52,15 +61,15 @@ class Flags:
             if not -1 <= value <= 65535:
                 raise ServingError(f"{name}: expected 0 to 65535. Received: {value}.")
         if self.port == self.rest_api_port and self.port > 0:
-            raise ServingError(f"rest_api_port: expected another port than --port. Received: {self.port} for both.")
+            raise ServingError(f"rest_api_port: expected a port other than --port. Received: {self.port} for both.")
         if self.batching_parameters_file and not self.enable_batching:
-            raise ServingError("batching_parameters_file: expected --enable_batching with it. Received: it alone.")
+            raise ServingError("batching_parameters_file: expected --enable_batching too. Received: only the file.")
         for name in ("grpc_max_threads", "rest_api_num_threads", "rest_api_timeout_in_ms"):
             if getattr(self, name) < 1:
                 raise ServingError(f"{name}: expected at least 1. Received: {getattr(self, name)}.")
 
     def channel_arguments(self) -> list[tuple[str, Any]]:
-        """`grpc_channel_arguments`, "name=value,name=value", as gRPC takes them."""
+        """Parse `grpc_channel_arguments`, "name=value,name=value", into gRPC's options."""
         found: list[tuple[str, Any]] = []
         for part in filter(None, self.grpc_channel_arguments.split(",")):
             name, equals, value = part.partition("=")
@@ -73,43 +82,43 @@ class Flags:
         return found
 
 
-# Of this server alone; tensorflow_model_server would refuse them.
-OWN = ("host", "max_message_bytes", "workers", "grace_seconds")
+# Flags that tensorflow_model_server does not have and would refuse.
+EMBEDDED_ONLY = ("host", "max_message_bytes", "workers", "grace_seconds")
 
 _HELP = {
-    "model_name": "the model's name in requests",
-    "port": "of gRPC; 0 takes a free one",
-    "rest_api_port": "of REST and Prometheus; 0 for none",
-    "host": "address to listen on (this machine only); 0.0.0.0 for all",
-    "model_config_file": "a ModelServerConfig as text, instead of DIR: several models, version policies, labels",
-    "model_config_file_poll_wait_seconds": "how often that file is read again; 0 for never",
-    "file_system_poll_wait_seconds": "how often new versions are looked for; 0 for never",
-    "max_num_load_retries": "how often a version that does not load is tried again",
-    "load_retry_interval_micros": "from one such attempt to the next",
-    "allow_version_labels_for_unavailable_models": "labels of versions that are not loaded yet",
-    "enable_model_warmup": "run the model's warm-up requests before it is asked",
-    "enable_batching": "gather requests to batches",
-    "batching_parameters_file": "BatchingParameters as text",
-    "monitoring_config_file": "MonitoringConfig as text: the path of Prometheus' page, or none",
-    "ssl_config_file": "SSLConfig as text: gRPC with TLS",
-    "enable_grpc_healthcheck_service": "grpc.health.v1",
-    "grpc_channel_arguments": "name=value,name=value",
-    "grpc_max_threads": "requests over gRPC that are in work at a time",
-    "rest_api_timeout_in_ms": "of one REST request",
-    "rest_api_num_threads": "requests over REST that are in work at a time",
-    "rest_api_enable_cors_support": "answer pages of other origins",
-    "tensorflow_session_parallelism": "threads of a session; 0 for as many as there are cores",
-    "tensorflow_intra_op_parallelism": "threads of one operation",
-    "tensorflow_inter_op_parallelism": "operations at a time",
-    "max_message_bytes": "largest message taken and sent; -1 for no limit",
-    "workers": "requests that the model runs at a time; 0 for two per core",
-    "grace_seconds": "on SIGTERM, how long running requests may take",
     "model_base_path": "the same as DIR",
+    "model_name": "name of the model in requests",
+    "port": "port of gRPC; 0 picks a free one",
+    "rest_api_port": "port of REST and Prometheus; 0 turns both off",
+    "host": "address to listen on; 0.0.0.0 listens on all, the default on this machine only",
+    "model_config_file": "ModelServerConfig in text format, instead of DIR: several models, version policies, labels",
+    "model_config_file_poll_wait_seconds": "how often to read that file again; 0 for never",
+    "file_system_poll_wait_seconds": "how often to look for new versions; 0 for never",
+    "max_num_load_retries": "how often to retry a version that does not load",
+    "load_retry_interval_micros": "time between these attempts, in microseconds",
+    "allow_version_labels_for_unavailable_models": "accept labels of versions that are not loaded yet",
+    "enable_model_warmup": "run the warm-up requests of a version before it is served",
+    "enable_batching": "run requests in batches",
+    "batching_parameters_file": "BatchingParameters in text format",
+    "monitoring_config_file": "MonitoringConfig in text format: turns Prometheus on or off and sets its path",
+    "ssl_config_file": "SSLConfig in text format: TLS for gRPC",
+    "enable_grpc_healthcheck_service": "serve grpc.health.v1",
+    "grpc_channel_arguments": "gRPC options, as name=value,name=value",
+    "grpc_max_threads": "number of gRPC requests handled at a time",
+    "rest_api_timeout_in_ms": "timeout of a REST request, in milliseconds",
+    "rest_api_num_threads": "number of REST requests handled at a time",
+    "rest_api_enable_cors_support": "allow REST requests from web pages of other origins",
+    "tensorflow_session_parallelism": "threads of a TensorFlow session; 0 for one per core",
+    "tensorflow_intra_op_parallelism": "threads within an operation; 0 for tensorflow_session_parallelism",
+    "tensorflow_inter_op_parallelism": "operations run at a time; 0 for tensorflow_session_parallelism",
+    "max_message_bytes": "largest request and reply, in bytes; -1 for no limit",
+    "workers": "number of requests that the model runs at a time; 0 for two per core",
+    "grace_seconds": "how long running requests may take after SIGTERM",
 }
 
 
 def add_flags(command: Any) -> None:
-    """Add the flags to a sub-command of argparse."""
+    """Add all flags to an `argparse` parser."""
     for field in dataclasses.fields(Flags):
         name, help = f"--{field.name}", _HELP[field.name]
         if isinstance(field.default, bool):
@@ -121,10 +130,17 @@ def add_flags(command: Any) -> None:
 
 
 def flags_of(arguments: argparse.Namespace, directory: str | None) -> tuple[Flags, dict[str, Any]]:
-    """The flags on a command line, and those of them that were given.
+    """Return the flags of a command line.
+
+    Args:
+        arguments: What a parser with `add_flags` returned.
+        directory: The command's DIR, if it was given.
+
+    Returns:
+        All flags, and the values of those that were given.
 
     Raises:
-        ServingError: impossible values, or neither a directory nor a --model_config_file.
+        ServingError: If values are impossible, or neither DIR nor --model_config_file was given.
     """
     given = {
         field.name: getattr(arguments, field.name) for field in dataclasses.fields(Flags) if field.name in arguments
@@ -133,12 +149,12 @@ def flags_of(arguments: argparse.Namespace, directory: str | None) -> tuple[Flag
         given["model_base_path"] = os.fspath(directory)
     flags = Flags(**given)
     if not flags.model_base_path and not flags.model_config_file:
-        raise ServingError("serve: expected DIR or --model_config_file. Received: neither.")
+        raise ServingError("serve: expected DIR or --model_config_file. Received: neither of them.")
     return flags, given
 
 
 def _truth(text: str) -> bool:
     values = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"expected true or false, received {text}")
+        raise argparse.ArgumentTypeError(f"expected true or false. Received: {text}")
     return values[text.lower()]

@@ -1,50 +1,63 @@
-"""A small HTTP/1.1 server: one thread reads and writes all connections, a bounded pool answers whole requests.
+"""The HTTP/1.1 server of the REST API: Tornado on one thread, a bounded pool of threads for the answers.
 
-A connection that sends slowly, or nothing, costs a socket and a few kilobytes and never a thread; it is closed when its
-time is up, or when its place is needed. Keep-alive, `Expect: 100-continue`, chunked and gzip bodies are understood.
+A slow or silent connection costs a socket and a few kilobytes, never a thread. It is closed when its time is up, or
+when its place is needed. Tornado parses requests and limits their headers; what it leaves to the application is here:
+limits on bodies, the pace at which a body must arrive, and the number of connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
+import http
 import socket
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from typing import Any
+
+from tornado import httputil
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 2**30
 MAX_CONNECTIONS = 512
+# For the headers, for an idle connection, and before the pace of a body or a reply is judged.
 HEAD_SECONDS = 15.0
-# Of a body: a connection that brings less than this is too slow.
 MIN_BYTES_PER_SECOND = 50_000
-# What a compressed body may become: silence and repetition shrink a thousandfold, and so do attacks.
+# Silence and repetition compress a thousandfold, and so do attacks.
 MAX_INFLATED_BYTES = 64 * 2**20
-MAX_INFLATED_TIMES = 20
-_CHUNK = 256 * 1024
+MAX_INFLATED_RATIO = 20
+_ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class HttpRequest:
-    """A request that has arrived whole."""
+    """A request that has arrived completely.
+
+    Attributes:
+        method: HTTP method, in upper case.
+        path: Path and query, as sent.
+        body: Decompressed body.
+        deadline: When the reply is due, as `time.monotonic`.
+    """
 
     method: str
     path: str
     body: bytes
-    deadline: float  # as time.monotonic
-    headers: dict[str, str] = field(default_factory=dict)
+    deadline: float
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class HttpReply:
-    """What is sent back."""
+    """A reply: status, body and headers."""
 
     status: int
     body: bytes
@@ -52,23 +65,25 @@ class HttpReply:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class _BadRequest(Exception):  # noqa: N818
-    """A request that is answered, and its connection closed, before it is whole."""
+class _HttpError(Exception):
+    """An error in the HTTP of a request, with the status that answers it."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
+    def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
 
 
 class HttpServer:
-    """Answers requests by a function, from `start` to `stop`.
+    """An HTTP server that answers requests by calling a function, from `start` to `stop`.
 
     Args:
-        host, port: address; port 0 takes a free one, and `port` then says which.
-        handle: reply of a request; runs in one of `threads`.
-        error: reply of a status and a text, for what goes wrong before and besides.
-        timeout_seconds: from the arrival of the whole request to the reply.
-        max_body_bytes: of a request; -1 for 1 GiB.
+        host: Address or host name to listen on.
+        port: TCP port; 0 picks a free one, and the attribute `port` then names it.
+        handle: Returns the reply to a request. Called in one of `threads` threads.
+        error: Returns the reply for a status and an error text.
+        threads: Number of requests answered at a time.
+        timeout_seconds: Time from the arrival of the whole request to the reply; later ones get a 504.
+        max_body_bytes: Largest body accepted; -1 means 1 GiB.
     """
 
     def __init__(
@@ -83,234 +98,227 @@ class HttpServer:
     ) -> None:
         self.host = host
         self.port = port
+        self.error = error
+        self.max_body_bytes = max_body_bytes if max_body_bytes > 0 else MAX_BODY_BYTES
         self._handle = handle
-        self._error = error
         self._timeout = timeout_seconds
-        self._max_body = max_body_bytes if max_body_bytes > 0 else 2**30
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
-        self._server: asyncio.Server | None = None
-        # Connections that wait for a request, oldest first; and how many requests are being answered.
-        self._waiting: dict[asyncio.StreamWriter, float] = {}
-        self._open = 0
-        self._busy = 0
-        self._stopping = False
+        self._listener: _Listener | None = None
 
     def start(self) -> None:
-        """Listen.
+        """Start listening.
 
         Raises:
-            ServingError: the port is taken, or the address is none of this machine.
+            ServingError: If the port is taken or the address does not belong to this machine.
         """
         address = self.host.strip("[]")
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, self.port))
+            sockets = bind_sockets(self.port, address, family, backlog=256)
         except OSError as error:
             raise ServingError(
                 f"expected a free port to listen on. Received: {self.host}:{self.port} ({error.strerror})"
             ) from None
-        self.port = listener.getsockname()[1]
+        self.port = sockets[0].getsockname()[1]
         self._thread.start()
 
-        async def listen() -> asyncio.Server:
-            return await asyncio.start_server(self._connection, sock=listener, limit=MAX_HEAD_BYTES, backlog=256)
+        async def listen() -> _Listener:
+            listener = _Listener(
+                self,
+                chunk_size=256 * 1024,
+                max_header_size=MAX_HEAD_BYTES,
+                idle_connection_timeout=HEAD_SECONDS,
+                max_body_size=self.max_body_bytes,
+            )
+            listener.add_sockets(sockets)
+            return listener
 
-        self._server = asyncio.run_coroutine_threadsafe(listen(), self._loop).result()
+        self._listener = asyncio.run_coroutine_threadsafe(listen(), self._loop).result()
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no new requests, finish those that are being answered, and end."""
-        if self._server is None:
+        """Refuse new requests, finish running ones within `grace_seconds`, and close all connections."""
+        if self._listener is None:
             return
-        asyncio.run_coroutine_threadsafe(self._drain(grace_seconds), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._listener.drain(grace_seconds), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._server = None
+        self._listener = None
 
-    async def _drain(self, grace_seconds: float) -> None:
-        assert self._server is not None
-        self._stopping = True
-        self._server.close()
-        for writer in list(self._waiting):
-            writer.close()
-        end = time.monotonic() + grace_seconds
-        while self._busy and time.monotonic() < end:
-            await asyncio.sleep(0.02)
-        # Their replies have been handed over; let them leave.
-        await asyncio.sleep(0.02)
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
-        if self._open > MAX_CONNECTIONS and self._waiting:
-            # The one that has been silent longest gives way.
-            longest = next(iter(self._waiting))
-            del self._waiting[longest]
-            longest.transport.abort()
-        try:
-            while await self._exchange(reader, writer):
-                pass
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, asyncio.CancelledError):
-            pass
-        except Exception:
-            log.error("connection failed")
-        finally:
-            self._open -= 1
-            self._waiting.pop(writer, None)
-            with contextlib.suppress(Exception):
-                writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its reply; whether the connection stays open."""
-        self._waiting[writer] = time.monotonic()
-        try:
-            method, path, version, headers = await asyncio.wait_for(self._head(reader), HEAD_SECONDS)
-            body = await self._body(reader, writer, headers)
-        except _BadRequest as error:
-            await self._send(writer, self._error(error.status, str(error)), keep=False)
-            return False
-        except (asyncio.TimeoutError, TimeoutError):
-            await self._send(
-                writer, self._error(408, "expected a whole request in time. Received: a part."), keep=False
-            )
-            return False
-        finally:
-            self._waiting.pop(writer, None)
-        keep = headers.get("connection", "").lower() != "close" and version != "HTTP/1.0" and not self._stopping
-        self._busy += 1
-        try:
-            request = HttpRequest(method, path, body, time.monotonic() + self._timeout, headers)
-            reply = await self._answer(request)
-            await self._send(writer, reply, keep=keep and not self._stopping, bodiless=method == "HEAD")
-        finally:
-            self._busy -= 1
-        return keep and not self._stopping
-
-    async def _answer(self, request: HttpRequest) -> HttpReply:
-        future = self._loop.run_in_executor(self._pool, self._handle, request)
+    async def answer(self, method: str, path: str, body: bytes, encoding: str) -> HttpReply:
+        """Return the reply to a request that has arrived, or an error once its time is up."""
+        deadline = time.monotonic() + self._timeout
+        future = self._loop.run_in_executor(self._pool, self._answer, method, path, body, encoding, deadline)
         try:
             return await asyncio.wait_for(asyncio.shield(future), self._timeout + 1.0)
         except (asyncio.TimeoutError, TimeoutError):
-            return self._error(504, f"Timed out after {self._timeout:g} s.")
+            return self.error(504, f"Timed out after {self._timeout:g} s.")
 
-    async def _head(self, reader: asyncio.StreamReader) -> tuple[str, str, str, dict[str, str]]:
+    def _answer(self, method: str, path: str, body: bytes, encoding: str, deadline: float) -> HttpReply:
         try:
-            data = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            text = f"expected at most {MAX_HEAD_BYTES} bytes of headers. Received: more."
-            raise _BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text) from None
-        lines = data.decode("latin-1").split("\r\n")
-        parts = lines[0].split(" ")
-        if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[0].isalpha():
-            raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected an HTTP/1.1 request. Received: something else.")
-        headers: dict[str, str] = {}
-        for line in lines[1:-2]:
-            name, colon, value = line.partition(":")
-            if not colon or not name or name != name.strip():
-                raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected headers of the form Name: value.")
-            key = name.lower()
-            if key in headers and key in ("content-length", "transfer-encoding"):
-                raise _BadRequest(HTTPStatus.BAD_REQUEST, f"expected one header {key}. Received: several.")
-            headers[key] = value.strip()
-        return parts[0].upper(), parts[1], parts[2], headers
-
-    async def _body(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: dict[str, str]) -> bytes:
-        chunked = headers.get("transfer-encoding", "").lower()
-        length_text = headers.get("content-length")
-        if chunked not in ("", "chunked") or (chunked and length_text is not None):
-            raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected Content-Length, or Transfer-Encoding: chunked.")
-        if not chunked and length_text is None:
-            return b""
-        length = -1
-        if length_text is not None:
-            if not (length_text.isascii() and length_text.isdigit() and len(length_text) < 20):
-                raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected a number as Content-Length.")
-            length = int(length_text)
-            self._check_length(length)
-        if headers.get("expect", "").lower() == "100-continue":
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        seconds = HEAD_SECONDS + (length if length >= 0 else self._max_body) / MIN_BYTES_PER_SECOND
-        reading = self._chunks(reader) if chunked else self._bytes(reader, length)
-        data = await asyncio.wait_for(reading, seconds)
-        encoding = headers.get("content-encoding", "").lower()
-        if encoding in ("", "identity"):
-            return data
-        if encoding not in ("gzip", "deflate"):
-            text = "expected Content-Encoding gzip or none. Received: another."
-            raise _BadRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
-        return await self._loop.run_in_executor(self._pool, _inflated, data)
-
-    def _check_length(self, length: int) -> None:
-        if length > self._max_body:
-            text = f"expected a body of at most {self._max_body} bytes. Received: {length}."
-            raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
-
-    async def _bytes(self, reader: asyncio.StreamReader, length: int) -> bytes:
-        parts, left = [], length
-        while left:
-            # Nothing is set aside for what is only announced.
-            part = await asyncio.wait_for(reader.read(min(left, _CHUNK)), HEAD_SECONDS)
-            if not part:
-                raise asyncio.IncompleteReadError(b"", left)
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
-
-    async def _chunks(self, reader: asyncio.StreamReader) -> bytes:
-        parts, total = [], 0
-        while True:
-            line = await asyncio.wait_for(reader.readuntil(b"\r\n"), HEAD_SECONDS)
-            try:
-                size = int(line.split(b";")[0].strip() or b"x", 16)
-            except ValueError:
-                size = -1
-            if size < 0:
-                raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected the size of a chunk in hexadecimal.")
-            if size == 0:
-                break
-            total += size
-            self._check_length(total)
-            parts.append(await self._bytes(reader, size))
-            await reader.readexactly(2)
-        while await reader.readuntil(b"\r\n") != b"\r\n":
-            pass
-        return b"".join(parts)
-
-    async def _send(self, writer: asyncio.StreamWriter, reply: HttpReply, keep: bool, bodiless: bool = False) -> None:
-        phrase = HTTPStatus(reply.status).phrase if reply.status in set(HTTPStatus) else "Error"
-        lines = [
-            f"HTTP/1.1 {reply.status} {phrase}",
-            f"Content-Type: {reply.content_type}",
-            f"Content-Length: {len(reply.body)}",
-            f"Connection: {'keep-alive' if keep else 'close'}",
-            *(f"{name}: {value}" for name, value in reply.headers),
-        ]
-        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
-        if not bodiless:
-            writer.write(reply.body)
-        # A client that does not read its reply does not keep it here for ever.
-        await asyncio.wait_for(writer.drain(), HEAD_SECONDS + len(reply.body) / MIN_BYTES_PER_SECOND)
+            if encoding in ("gzip", "deflate"):
+                body = _inflate(body)
+            return self._handle(HttpRequest(method, path, body, deadline))
+        except _HttpError as error:
+            return self.error(error.status, str(error))
+        except Exception:
+            log.error("request failed", method=method)
+            return self.error(500, "Internal error; see the server's log.")
 
 
-def _inflated(data: bytes) -> bytes:
-    """A gzip or zlib body; refused when it grows beyond what audio could."""
-    limit = max(MAX_INFLATED_BYTES, MAX_INFLATED_TIMES * len(data))
+class _Listener(HTTPServer):
+    """Tornado's server with a limit on connections: the one that has waited longest gives way to a new one."""
+
+    def initialize(self, server: HttpServer, **options: Any) -> None:  # type: ignore[override]
+        super().initialize(lambda request: None, **options)
+        self._owner = server
+        # Open connections, in the order of their last request; True while the server waits for a request.
+        self._open: dict[HTTP1ServerConnection, bool] = {}
+        self._answers: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    def start_request(self, server_conn: Any, request_conn: Any) -> httputil.HTTPMessageDelegate:
+        self._open.pop(server_conn, None)
+        if len(self._open) >= MAX_CONNECTIONS:
+            longest = next((connection for connection, waiting in self._open.items() if waiting), None)
+            if longest is not None:
+                del self._open[longest]
+                longest.stream.close()
+        self._open[server_conn] = True
+        if self.stopping:
+            server_conn.stream.close()
+        return _Exchange(self._owner, self, server_conn, request_conn)
+
+    def on_close(self, server_conn: Any) -> None:
+        super().on_close(server_conn)
+        self._open.pop(server_conn, None)
+
+    def begin_answer(self, connection: HTTP1ServerConnection, exchange: _Exchange) -> None:
+        """Answer a request in a task."""
+        self._open[connection] = False
+        task = asyncio.get_running_loop().create_task(exchange.answer())
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop listening, close waiting connections, and wait until the answers have been sent."""
+        self.stopping = True
+        self.stop()
+        for connection, waiting in list(self._open.items()):
+            if waiting:
+                connection.stream.close()
+        if self._answers:
+            await asyncio.wait(set(self._answers), timeout=grace_seconds)
+        await self.close_all_connections()
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+class _Exchange(httputil.HTTPMessageDelegate):
+    """One request as it arrives, and its reply."""
+
+    def __init__(
+        self, server: HttpServer, listener: _Listener, server_connection: HTTP1ServerConnection, connection: Any
+    ) -> None:
+        self._server = server
+        self._listener = listener
+        self._server_connection = server_connection
+        self._connection: HTTP1Connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._method = self._path = self._encoding = ""
+        self._body = bytearray()
+        self._started = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def headers_received(self, start_line: Any, headers: httputil.HTTPHeaders) -> None:
+        self._method, self._path = start_line.method, start_line.path
+        self._encoding = headers.get("Content-Encoding", "").lower()
+        length = headers.get("Content-Length", "0")
+        if self._encoding not in _ENCODINGS:
+            self._send(self._server.error(415, "expected Content-Encoding gzip or deflate. Received: another one."))
+        elif length.isdecimal() and (len(length) > 18 or int(length) > self._server.max_body_bytes):
+            # Tornado would say no more than 400. It does so itself if chunks add up to more.
+            text = f"expected a body of at most {self._server.max_body_bytes} bytes. Received: {length[:20]}."
+            self._send(self._server.error(413, text))
+        else:
+            self._started = self._loop.time()
+            self._check_pace()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    def finish(self) -> None:
+        self._stop_timer()
+        self._listener.begin_answer(self._server_connection, self)
+
+    def on_connection_close(self) -> None:
+        self._stop_timer()
+        self._body.clear()
+
+    async def answer(self) -> None:
+        """Answer the request, and wait until the reply has been sent or the client is too slow to read it."""
+        body = bytes(self._body)
+        self._body.clear()
+        reply = await self._server.answer(self._method, self._path, body, self._encoding)
+        del body
+        self._send(reply)
+        stream = self._connection.stream
+        end = self._loop.time() + HEAD_SECONDS + len(reply.body) / MIN_BYTES_PER_SECOND
+        while stream.writing():
+            if self._loop.time() >= end:
+                stream.close()
+            await asyncio.sleep(0.02)
+
+    def _check_pace(self) -> None:
+        """Refuse the request if its body arrives too slowly; else look again when it would be."""
+        due = self._started + HEAD_SECONDS + len(self._body) / MIN_BYTES_PER_SECOND
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._check_pace)
+        else:
+            self._send(self._server.error(408, "expected a complete request in time. Received: only part of it."))
+
+    def _send(self, reply: HttpReply) -> None:
+        self._stop_timer()
+        if self._connection.stream.closed():
+            return
+        headers = httputil.HTTPHeaders({"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))})
+        for name, value in reply.headers:
+            headers.add(name, value)
+        if self._listener.stopping:
+            headers["Connection"] = "close"
+        start_line = httputil.ResponseStartLine("HTTP/1.1", reply.status, _phrase(reply.status))
+        self._connection.write_headers(start_line, headers, b"" if self._method == "HEAD" else reply.body)
+        self._connection.finish()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _phrase(status: int) -> str:
     try:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        # 499, which TensorFlow Serving uses for a cancelled request, is not a registered status.
+        return "Error"
+
+
+def _inflate(data: bytes) -> bytes:
+    """Decompress a gzip or zlib body; refuse one that grows beyond what audio could."""
+    limit = max(MAX_INFLATED_BYTES, MAX_INFLATED_RATIO * len(data))
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
         found = inflater.decompress(data, limit)
     except zlib.error:
-        raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected a gzip body. Received: one that is not.") from None
+        raise _HttpError(400, "expected a gzip body. Received: data that is not gzip.") from None
     if inflater.unconsumed_tail:
-        text = f"expected a compressed body of at most {limit} bytes. Received: more."
-        raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+        raise _HttpError(413, f"expected a compressed body of at most {limit} bytes. Received: more.")
     if not inflater.eof:
-        raise _BadRequest(HTTPStatus.BAD_REQUEST, "expected a whole gzip body. Received: a part.")
+        raise _HttpError(400, "expected a complete gzip body. Received: only part of it.")
     return found

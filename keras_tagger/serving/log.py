@@ -10,39 +10,46 @@ import traceback
 from typing import Any
 
 _LOGGER = logging.getLogger("keras_tagger.serving")
+# Of the libraries that talk to clients.
+_LIBRARIES = ("asyncio", "grpc", "tornado")
 
 
 def info(message: str, **fields: Any) -> None:
-    """What happened as it should."""
-    _write(logging.INFO, message, fields)
+    """Log normal operation."""
+    _LOGGER.info(message, extra={"fields": fields})
 
 
 def warning(message: str, **fields: Any) -> None:
-    """What an operator should know."""
-    _write(logging.WARNING, message, fields)
+    """Log something that an operator should know."""
+    _LOGGER.warning(message, extra={"fields": fields})
 
 
 def error(message: str, **fields: Any) -> None:
-    """What went wrong; within an `except` block with the stack, as one field."""
+    """Log a failure; in an `except` block with the stack, as one field."""
     if sys.exc_info()[0] is not None:
         fields["stack"] = traceback.format_exc(limit=-20)
-    _write(logging.ERROR, message, fields)
+    _LOGGER.error(message, extra={"fields": fields})
 
 
 def to_stderr() -> None:
-    """Send the lines to stderr as they are, and let TensorFlow, whose lines are free text, say errors alone."""
+    """Write the lines to stderr, and let TensorFlow, whose lines are free text, report errors only."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    _LOGGER.handlers[:] = [handler]
+    handler.setFormatter(_JsonFormatter())
+    for name in (_LOGGER.name, *_LIBRARIES):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
     _LOGGER.setLevel(logging.INFO)
-    _LOGGER.propagate = False
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _write(level: int, message: str, fields: dict[str, Any]) -> None:
-    if not _LOGGER.isEnabledFor(level):
-        return
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
-    line = {"time": stamp, "level": logging.getLevelName(level).lower(), "message": message, **fields}
-    # ensure_ascii: also line separators and control sequences of terminals are escaped.
-    _LOGGER.log(level, "%s", json.dumps(line, default=str))
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + "Z"
+        line = {"time": stamp, "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            line["stack"] = self.formatException(record.exc_info)
+        # json escapes all but ASCII, and so line separators and the control sequences of terminals too.
+        return json.dumps({**line, **getattr(record, "fields", {})}, default=str)

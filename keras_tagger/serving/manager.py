@@ -1,8 +1,8 @@
-"""The models of a server and their versions: loading, swapping without a failed request, labels, status.
+"""The models of a server and their versions: loading, hot swapping, labels, status.
 
-A new version is loaded and warmed up first; from then on requests get it, and the old one is unloaded when its last
-request is answered. A version that does not load leaves those before it serving, also at the start. It is tried again
-when its folder is written to, and otherwise `max_num_load_retries` times.
+A new version is loaded and warmed up before requests get it; the old one is unloaded when its last request has been
+answered. If a version does not load, earlier ones are served, even at the start. It is tried again when its folder
+changes, and otherwise `max_num_load_retries` times.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
-from keras_tagger.serving.refusal import Refusal, cut, invalid
 from keras_tagger.serving.servable import Servable
-from keras_tagger.serving.versions import ModelConfig, find_versions, fingerprint, highest, require_versions
+from keras_tagger.serving.status import StatusError, invalid_argument, truncate
+from keras_tagger.serving.versions import ServedModel, find_versions, fingerprint, highest, require_versions
 
 State = get_model_status_pb2.ModelVersionStatus.State
 START, LOADING, AVAILABLE, UNLOADING, END = (
     getattr(get_model_status_pb2.ModelVersionStatus, name)
     for name in ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 )
-# Versions that are gone, whose status is still told.
+# Number of removed versions whose status is kept.
 MAX_ENDED = 32
-# How long a request may still take when the server has given up waiting for its reply.
+# How long to wait at the end for requests that outlived the grace period.
 CLOSE_SECONDS = 5.0
 
 Load = Callable[[str, str, int], Servable]
@@ -37,7 +37,7 @@ Load = Callable[[str, str, int], Servable]
 
 @dataclasses.dataclass
 class _Version:
-    """A version that is or was known; changed under the manager's lock."""
+    """The state of a version; changed only under the manager's lock."""
 
     folder: str = ""
     state: int = START
@@ -49,7 +49,7 @@ class _Version:
     tried: tuple[int, ...] = ()
 
     def may_load(self, folder: str, retries: int) -> bool:
-        """Whether there is a point in loading it (again)."""
+        """Return whether to load it, or to try again."""
         if not self.failures or fingerprint(folder) != self.tried:
             return True
         return self.failures <= retries and time.monotonic() >= self.next_try
@@ -57,7 +57,7 @@ class _Version:
 
 @dataclasses.dataclass
 class _Model:
-    config: ModelConfig
+    config: ServedModel
     versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
     listing_error: str = ""
 
@@ -70,13 +70,13 @@ class _Model:
 
 
 class Manager:
-    """Models by name.
+    """The models of a server, by name.
 
     Args:
-        load: makes a servable of (model name, folder, version), warmed up; its errors are failures of the version.
-        max_num_load_retries: how often a version that failed is tried again, its folder unchanged.
-        load_retry_interval_seconds: from one attempt to the next.
-        on_change: called after a version became available or was unloaded.
+        load: Loads and warms up a version, given model name, folder and number. If it raises, the version has failed.
+        max_num_load_retries: How often to retry a failed version whose folder has not changed.
+        load_retry_interval_seconds: Time between attempts.
+        on_change: Called after models were configured or a version was loaded or unloaded.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class Manager:
         self._on_change = on_change
         self._models: dict[str, _Model] = {}
         self._lock = threading.Condition()
-        # Held while versions are looked for and loaded, so that a reload and a poll do not do so both.
+        # Held while versions are listed and loaded, so that a reload and a poll do not interfere.
         self._working = threading.Lock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def configure(self, configs: Sequence[ModelConfig], allow_unavailable_labels: bool = False) -> None:
+    def configure(self, configs: Sequence[ServedModel], allow_unavailable_labels: bool = False) -> None:
         """Serve these models, and no others.
 
         Raises:
-            ServingError: a model without a version that loads. Those that load are served all the same.
-            Refusal: a label of a version that is not available.
+            ServingError: If no version of a model loads. The other models are served nevertheless.
+            StatusError: If a label names a version that is not available.
         """
         with self._working:
             with self._lock:
@@ -112,10 +112,11 @@ class Manager:
                 for config in configs:
                     model = self._models.setdefault(config.name, _Model(config))
                     kept = before.get(config.name, {})
-                    # The old labels stay until the new versions are there.
+                    # Labels change only once the new versions are loaded.
                     model.config = dataclasses.replace(config, labels=kept)
             for name, model in removed:
                 self._unload(name, model, model.available())
+            self._on_change()
             failed = []
             for config in configs:
                 model = self._models[config.name]
@@ -135,12 +136,12 @@ class Manager:
                 for config in configs:
                     self._models[config.name].config = config
 
-    def _check_labels(self, config: ModelConfig, before: dict[str, int], allow_unavailable: bool) -> None:
+    def _check_labels(self, config: ServedModel, before: dict[str, int], allow_unavailable: bool) -> None:
         available = self._models[config.name].available()
         for label, version in config.labels.items():
             allowed = allow_unavailable and before.get(label, version) == version
             if version not in available and not allowed:
-                raise Refusal(
+                raise StatusError(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {config.name}, "
                     "which is not currently available for inference",
@@ -150,10 +151,10 @@ class Manager:
         failed = {number: version.error for number, version in model.versions.items() if version.error}
         if failed:
             return failed[max(failed)]
-        return f"expected versions of {name} that are wanted. Received: none of them in {model.config.base_path}"
+        return f"expected a version of {name} that its policy selects. Received: none in {model.config.base_path}"
 
     def watch(self, poll_seconds: float) -> None:
-        """Look for versions every so often, in a thread."""
+        """Look for versions every `poll_seconds`, in a thread."""
         thread = threading.Thread(target=self._watch, args=(poll_seconds,), name="versions", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -169,9 +170,9 @@ class Manager:
                 try:
                     self._reconcile(name, model)
                 except Exception as error:
-                    # As a folder that cannot be listed just now: what is served stays. Told once, not at every poll.
+                    # If a folder cannot be listed, its models stay. The error is logged once, not at every poll.
                     if str(error) != model.listing_error:
-                        log.warning("versions not found", model=name, error=str(error))
+                        log.warning("versions not listed", model=name, error=str(error))
                     model.listing_error = str(error)
 
     def _reconcile(self, name: str, model: _Model) -> None:
@@ -179,15 +180,15 @@ class Manager:
         model.listing_error = ""
         while not self._stopping.is_set():
             loadable = [number for number in folders if self._may_serve(model, number, folders[number])]
-            wanted = model.config.policy.wanted(loadable)
+            wanted = model.config.policy.select(loadable)
             missing = [number for number in wanted if not model.serves(number, folders[number])]
             if not missing:
                 break
-            # The highest first, as it is what most requests want; after a failure others may be wanted.
+            # The highest first, as most requests use it. After a failure the policy may select others.
             self._load_version(name, model, missing[-1], folders[missing[-1]])
         available = model.available()
         surplus = [number for number in available if number not in wanted]
-        # What is served stays as long as nothing that is wanted can take its place.
+        # Served versions stay until a selected one can take their place.
         if surplus and (len(surplus) < len(available) or not folders):
             self._unload(name, model, surplus)
         self._forget(model, folders)
@@ -199,7 +200,7 @@ class Manager:
     def _load_version(self, name: str, model: _Model, number: int, folder: str) -> None:
         with self._lock:
             before = model.versions.get(number)
-            # One that still answers requests keeps its own entry, until the new one is there.
+            # A version that still answers requests keeps its entry until the new one is loaded.
             version = _Version() if before is None or before.servable is not None else before
             if before is None or before.state != AVAILABLE:
                 model.versions[number] = version
@@ -236,7 +237,7 @@ class Manager:
 
     def _start_drain(self, name: str, number: int, version: _Version) -> None:
         version.state = UNLOADING
-        # In a thread: a long request on an old version does not hold up the next version.
+        # In a thread, so that a long request on an old version does not delay the next one.
         thread = threading.Thread(target=self._drain, args=(name, number, version), daemon=True)
         self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         thread.start()
@@ -253,14 +254,14 @@ class Manager:
         with self._lock:
             gone = [n for n, version in model.versions.items() if version.state == END and n not in folders]
             for number in gone:
-                # A version that comes back under the number of a failed one is a new one.
+                # If the number comes back, it is a new version.
                 model.versions[number].failures, model.versions[number].tried = 0, ()
             for number in sorted(gone)[: max(len(gone) - MAX_ENDED, 0)]:
                 del model.versions[number]
 
     @contextlib.contextmanager
     def lease(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """The servable that a request asks for; it stays loaded as long as the block runs."""
+        """Yield the version that a request asks for; it stays loaded until the block ends."""
         with self._lock:
             version = self._find(spec)
             version.leases += 1
@@ -275,13 +276,13 @@ class Manager:
 
     def _find(self, spec: model_pb2.ModelSpec) -> _Version:
         if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
+            raise invalid_argument("ModelSpec has no name specified.")
         model = self._models.get(spec.name)
         choice = spec.WhichOneof("version_choice")
         if choice == "version_label":
             labels = model.config.labels if model else {}
             if spec.version_label not in labels:
-                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
             number: int | None = labels[spec.version_label]
         elif choice == "version":
             number = spec.version.value
@@ -290,30 +291,30 @@ class Manager:
         version = model.versions.get(number) if model and number is not None else None
         if version is None or version.state != AVAILABLE:
             wanted = f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {number})"
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
+            raise StatusError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
         return version
 
     def knows(self, name: str) -> bool:
-        """Whether there is a model of that name."""
+        """Return whether a model of that name is configured."""
         return name in self._models
 
     def latest(self, name: str) -> int | None:
-        """The version that requests without a version get."""
+        """Return the version that answers requests without one."""
         with self._lock:
             model = self._models.get(name)
             return highest(model.available()) if model else None
 
     def names(self) -> list[str]:
-        """The models."""
+        """Return the names of the models."""
         return list(self._models)
 
     def ready(self) -> bool:
-        """Whether every model can be asked."""
+        """Return whether every model has an available version."""
         with self._lock:
             return bool(self._models) and all(model.available() for model in self._models.values())
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
-        """The states of a model's versions, the highest first; or of one."""
+        """Return the states of one or all versions of a model, highest first."""
         response = get_model_status_pb2.GetModelStatusResponse()
         with self._lock:
             model = self._models.get(spec.name)
@@ -323,22 +324,22 @@ class Manager:
             if spec.WhichOneof("version_choice") == "version_label":
                 labels = model.config.labels if model else {}
                 if spec.version_label not in labels:
-                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+                    raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
                 wanted, what = [labels[spec.version_label]], f"version {labels[spec.version_label]}"
             elif spec.HasField("version"):
                 wanted, what = [spec.version.value], f"version {spec.version.value}"
             if not wanted or any(number not in versions for number in wanted):
-                raise Refusal(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
+                raise StatusError(grpc.StatusCode.NOT_FOUND, f"Could not find {what} of model {spec.name}")
             for number in wanted:
                 added = response.model_version_status.add(version=number, state=versions[number].state)
                 added.status.SetInParent()
                 if versions[number].error:
                     added.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                    added.status.error_message = cut(versions[number].error)
+                    added.status.error_message = truncate(versions[number].error)
         return response
 
     def close(self) -> bool:
-        """Stop looking for versions, and unload all; whether their last requests ended."""
+        """Stop polling and unload all versions; return whether their last requests have ended."""
         self._stopping.set()
         with self._working, self._lock:
             models = dict(self._models)

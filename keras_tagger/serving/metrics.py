@@ -1,4 +1,4 @@
-"""Counts and latencies by the names of TensorFlow Serving, as Prometheus' text."""
+"""Counters and latencies under TensorFlow Serving's names, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXAMPLE_BUCKETS = tuple(float(2**i) for i in range(15))
 
 
 class Counter:
-    """Sums by labels."""
+    """Sums, by label values."""
 
     kind = "counter"
 
@@ -23,24 +23,24 @@ class Counter:
         self._values: dict[tuple[str, ...], float] = {}
 
     def add(self, *labels: str, by: float = 1) -> None:
-        """Add to the sum of these label values."""
+        """Add to the sum for these label values."""
         with self._lock:
             self._values[labels] = self._values.get(labels, 0) + by
 
     def value(self, *labels: str) -> float:
-        """The sum of these label values."""
+        """Return the sum for these label values."""
         with self._lock:
             return self._values.get(labels, 0)
 
     def lines(self) -> list[str]:
-        """Prometheus' lines."""
+        """Return the lines for Prometheus."""
         with self._lock:
             values = sorted(self._values.items())
         return [f"{self.name}{{{_labels(self._labels, labels)}}} {value:g}" for labels, value in values]
 
 
 class Histogram:
-    """Distributions by labels."""
+    """Distributions, by label values."""
 
     kind = "histogram"
 
@@ -60,7 +60,7 @@ class Histogram:
             self._sums[labels] = self._sums.get(labels, 0.0) + value
 
     def lines(self) -> list[str]:
-        """Prometheus' lines."""
+        """Return the lines for Prometheus."""
         with self._lock:
             rows = [(labels, list(counts), self._sums[labels]) for labels, counts in sorted(self._counts.items())]
         lines = []
@@ -74,7 +74,7 @@ class Histogram:
 
 
 class Metrics:
-    """What one server counts."""
+    """All metrics of one server."""
 
     def __init__(self) -> None:
         prefix = ":tensorflow:serving:"
@@ -87,7 +87,7 @@ class Metrics:
         self.loads = Counter(":tensorflow:cc:saved_model:load_attempt_count", ("model_path", "status"))
 
     def page(self) -> str:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         parts: list[str] = []
         for metric in (self.loads, self.examples_total, self.examples, self.requests, self.latency, self.runtime):
             parts += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]

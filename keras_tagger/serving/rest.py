@@ -1,8 +1,8 @@
-"""TensorFlow Serving's REST API over `Handling`: paths, methods and status codes.
+"""TensorFlow Serving's REST API: paths, methods and status codes.
 
 POST /v1/models/M[/versions/N|/labels/L]:(predict|classify|regress)
 GET  /v1/models/M[/versions/N|/labels/L][/metadata]
-GET  the page of Prometheus
+GET  the Prometheus page
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tensorflow_serving.apis import (
 )
 
 from keras_tagger.serving import rest_json
-from keras_tagger.serving.dispatch import Handling, internal
+from keras_tagger.serving.dispatch import Dispatcher, internal
 from keras_tagger.serving.http_server import HttpReply, HttpRequest
-from keras_tagger.serving.refusal import HTTP_STATUS, Refusal, cut, invalid, too_late
 from keras_tagger.serving.servable import DEFAULT_SIGNATURE
+from keras_tagger.serving.status import HTTP_STATUS, StatusError, deadline_exceeded, invalid_argument, truncate
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(_MODEL + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
@@ -42,24 +42,24 @@ _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
 class Rest:
-    """Replies to HTTP requests.
+    """The replies to HTTP requests.
 
     Args:
-        handling: what answers.
-        prometheus_path: of the page of counts; None for no such page.
-        cors: whether pages of other origins may ask.
+        dispatcher: Answers the requests.
+        prometheus_path: Path of the Prometheus page; None for no such page.
+        cors: Whether to accept requests from web pages of other origins.
     """
 
-    def __init__(self, handling: Handling, prometheus_path: str | None, cors: bool = False) -> None:
-        self._handling = handling
+    def __init__(self, dispatcher: Dispatcher, prometheus_path: str | None, cors: bool = False) -> None:
+        self._dispatcher = dispatcher
         self._prometheus_path = prometheus_path
         self._cors = cors
 
     def reply(self, request: HttpRequest) -> HttpReply:
-        """The reply, whatever the request."""
+        """Return the reply to any request."""
         path = request.path.partition("?")[0]
         if self._prometheus_path is not None and path == self._prometheus_path and request.method in ("GET", "HEAD"):
-            page = self._handling.metrics.page().encode()
+            page = self._dispatcher.metrics.page().encode()
             return HttpReply(200, page, "text/plain; version=0.0.4; charset=utf-8")
         headers = _CORS if self._cors else ()
         if self._cors and request.method == "OPTIONS":
@@ -69,9 +69,9 @@ class Rest:
         status = grpc.StatusCode.OK
         try:
             if time.monotonic() >= request.deadline:
-                raise too_late()
+                raise deadline_exceeded()
             body = self._answer(request, path, found)
-        except Refusal as refusal:
+        except StatusError as refusal:
             status, body = refusal.code, _error_body(refusal.text)
         except Exception:
             failure = internal(f"{request.method} REST")
@@ -79,14 +79,14 @@ class Rest:
         if found:
             api = _API[found["method"].lower()]
             name = urllib.parse.unquote(found["name"])
-            self._handling.count(name, status.name, api, "REST", time.monotonic() - started)
+            self._dispatcher.count(name, status.name, api, "REST", time.monotonic() - started)
         http_status = HTTP_STATUS.get(status, 500)
         if status is not grpc.StatusCode.OK and not path.lower().startswith("/v1/"):
             http_status = 404
         return HttpReply(http_status, body, headers=headers)
 
     def error(self, status: int, text: str) -> HttpReply:
-        """A reply with an error of HTTP itself."""
+        """Return the reply for an error of HTTP itself."""
         return HttpReply(status, _error_body(text))
 
     def _answer(self, request: HttpRequest, path: str, post: re.Match[str] | None) -> bytes:
@@ -99,25 +99,25 @@ class Rest:
             return methods[post["method"].lower()](_spec(post), request.body, request.deadline)
         if request.method in ("GET", "HEAD") and (get := _GET.fullmatch(path)):
             if not get["name"]:
-                raise invalid("Missing model name in request.")
+                raise invalid_argument("Missing model name in request.")
             return (self._metadata if get["metadata"] else self._status)(_spec(get), request.deadline)
-        raise invalid(f"Malformed request: {request.method} {path}")
+        raise invalid_argument(f"Malformed request: {request.method} {path}")
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes, deadline: float) -> bytes:
         document = rest_json.parse(body)
         request = predict_pb2.PredictRequest(model_spec=spec)
         request.model_spec.signature_name = rest_json.signature_name(document)
-        with self._handling.manager.lease(spec) as servable:
+        with self._dispatcher.manager.lease(spec) as servable:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             if name not in servable.signatures:
-                raise invalid(f'Serving signature name: "{name}" not found in signature def')
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
             infos = dict(sorted(servable.signatures[name].inputs.items()))
             if not infos:
                 asked = request.model_spec.signature_name or "DEFAULT"
-                raise invalid(f"Failed to get input map for signature: {asked}")
+                raise invalid_argument(f"Failed to get input map for signature: {asked}")
             rows = rest_json.fill_predict(document, infos, request)
             del document
-            response = self._handling.predict_on(servable, request, deadline)
+            response = self._dispatcher.predict_on(servable, request, deadline)
         return rest_json.predict_body(response, rows)
 
     def _classify(self, spec: model_pb2.ModelSpec, body: bytes, deadline: float) -> bytes:
@@ -125,18 +125,18 @@ class Rest:
         request = classification_pb2.ClassificationRequest(model_spec=spec)
         request.model_spec.signature_name = rest_json.signature_name(document)
         rest_json.fill_examples(document, request.input)
-        return rest_json.classification_body(self._handling.classify(request, deadline).result)
+        return rest_json.classification_body(self._dispatcher.classify(request, deadline).result)
 
     def _regress(self, spec: model_pb2.ModelSpec, body: bytes, deadline: float) -> bytes:
         document = rest_json.parse(body)
         request = regression_pb2.RegressionRequest(model_spec=spec)
         request.model_spec.signature_name = rest_json.signature_name(document)
         rest_json.fill_examples(document, request.input)
-        return rest_json.regression_body(self._handling.regress(request, deadline).result)
+        return rest_json.regression_body(self._dispatcher.regress(request, deadline).result)
 
     def _status(self, spec: model_pb2.ModelSpec, deadline: float) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
-        response = self._handling.status(request, deadline)
+        response = self._dispatcher.status(request, deadline)
         found = json_format.MessageToDict(response, preserving_proto_field_name=True)
         for entry in found["model_version_status"]:
             status = entry.get("status", {})
@@ -145,7 +145,7 @@ class Rest:
 
     def _metadata(self, spec: model_pb2.ModelSpec, deadline: float) -> bytes:
         request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
-        response = self._handling.metadata(request, deadline)
+        response = self._dispatcher.metadata(request, deadline)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
         found = {
@@ -160,7 +160,7 @@ class Rest:
 
 
 def _with_defaults(signatures: get_model_metadata_pb2.SignatureDefMap) -> dict[str, object]:
-    """The signatures as JSON, with the fields that protobuf leaves out where they are zero."""
+    """Return signatures as JSON, including the fields that protobuf omits if they are zero."""
     found = json_format.MessageToDict(signatures, preserving_proto_field_name=True)
     for signature in found.get("signature_def", {}).values():
         for side in ("inputs", "outputs"):
@@ -181,7 +181,7 @@ def _spec(found: re.Match[str]) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=name)
     if found["version"]:
         if int(found["version"]) >= 2**63:
-            raise invalid(f"Failed to convert version: {found['version']} to numeric.")
+            raise invalid_argument(f"Failed to convert version: {found['version']} to numeric.")
         spec.version.value = int(found["version"])
     if found["label"]:
         spec.version_label = urllib.parse.unquote(found["label"], errors="replace")
@@ -189,4 +189,4 @@ def _spec(found: re.Match[str]) -> model_pb2.ModelSpec:
 
 
 def _error_body(text: str) -> bytes:
-    return json.dumps({"error": cut(text)}, ensure_ascii=False).encode()
+    return json.dumps({"error": truncate(text)}, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Tensors and tf.Examples in JSON: the forms, checks and texts of tensorflow_serving/util/json_tensor.cc, 2.17."""
+"""Tensors and tf.Examples as JSON, with the formats and error texts of tensorflow_serving/util/json_tensor.cc, 2.17."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, input_pb2, predict_pb2, regression_pb2
 
-from keras_tagger.serving.refusal import Refusal, invalid
+from keras_tagger.serving.status import StatusError, invalid_argument
 
 MAX_SHOWN = 256
 _PIECE = 2**16
@@ -45,58 +45,58 @@ Infos = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; NaN and Infinity are numbers, and what follows the object is ignored."""
+    """Parse the JSON object in a body. NaN and Infinity are numbers; text after the object is ignored."""
     if not body:
-        raise invalid("JSON Parse error: The document is empty")
+        raise invalid_argument("JSON Parse error: The document is empty")
     try:
         text = body.decode("utf-8-sig").lstrip()
         found, _ = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
+        raise invalid_argument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
     except UnicodeDecodeError as error:
-        raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from None
+        raise invalid_argument(f"JSON Parse error: not UTF-8 at offset: {error.start}") from None
     except (RecursionError, ValueError):
-        raise invalid("JSON Parse error: too deep, or a number too long") from None
+        raise invalid_argument("JSON Parse error: too deep, or a number too long") from None
     if not isinstance(found, dict):
-        raise invalid(f"JSON Value: {_shown(found)} Is not object")
+        raise invalid_argument(f"JSON Value: {_shown(found)} Is not object")
     return found
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The name of the signature asked for; "" for the default."""
+    """Return the name of the requested signature; "" for the default."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise invalid(
+        raise invalid_argument(
             f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
 
 
 def fill_predict(document: Mapping[str, Any], infos: Infos, request: predict_pb2.PredictRequest) -> bool:
-    """Tensors from "instances" or "inputs"; whether it was the former, the row form."""
+    """Fill a request from "instances" (row form) or "inputs"; return whether it was the row form."""
     if "instances" in document and "inputs" in document:
-        raise invalid(
+        raise invalid_argument(
             f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
             "keys to exist "
         )
     if "instances" in document:
         rows = document["instances"]
         if not isinstance(rows, list):
-            raise invalid(f"JSON Value: {_shown(document)} Expecting 'instances' to be an list/array")
+            raise invalid_argument(f"JSON Value: {_shown(document)} Expecting 'instances' to be an list/array")
         if not rows:
-            raise invalid(f"JSON Value: {_shown(document)} No values in 'instances' array")
+            raise invalid_argument(f"JSON Value: {_shown(document)} No values in 'instances' array")
         _fill_rows(rows, infos, request)
         return True
     if "inputs" in document:
         _fill_columns(document["inputs"], infos, request)
         return False
-    raise invalid("Missing 'inputs' or 'instances' key")
+    raise invalid_argument("Missing 'inputs' or 'instances' key")
 
 
 def _fill_rows(rows: list[Any], infos: Infos, request: predict_pb2.PredictRequest) -> None:
     named = _is_plain_object(rows[0])
     if not isinstance(rows[0], dict) and len(infos) > 1:
-        raise invalid(
+        raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
@@ -104,20 +104,20 @@ def _fill_rows(rows: list[Any], infos: Infos, request: predict_pb2.PredictReques
     for index, row in enumerate(rows):
         if named != _is_plain_object(row):
             wanted, got = ("object", "list") if named else ("value/list", "object")
-            raise invalid(f"Expecting {wanted} but got {got} at item {index} of input list")
+            raise invalid_argument(f"Expecting {wanted} but got {got} at item {index} of input list")
         items = row if named else {next(iter(infos)): row}
         for name, value in items.items():
             where = f"Failed to process element: {index}{f' key: {name}' if named else ''} of 'instances' list. Error: "
             if name not in infos:
-                raise invalid(f"{where}INVALID_ARGUMENT: JSON object: does not have named input: {name}")
+                raise invalid_argument(f"{where}INVALID_ARGUMENT: JSON object: does not have named input: {name}")
             try:
                 array = to_array(value, infos[name].dtype)
                 _check_alike(columns[name], array)
-            except Refusal as refusal:
-                raise Refusal(refusal.code, f"{where}{refusal.code.name}: {refusal.text}") from None
+            except StatusError as refusal:
+                raise StatusError(refusal.code, f"{where}{refusal.code.name}: {refusal.text}") from None
             columns[name].append(array)
         if set(items) != set(infos):
-            raise invalid(
+            raise invalid_argument(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {_shown(row)} keys must be "
                 f"equal to: {','.join(sorted(infos))}"
             )
@@ -127,31 +127,31 @@ def _fill_rows(rows: list[Any], infos: Infos, request: predict_pb2.PredictReques
 
 def _check_alike(before: Sequence[npt.NDArray[Any]], array: npt.NDArray[Any]) -> None:
     if before and before[0].size != array.size:
-        raise invalid(f"Expecting tensor size: {before[0].size} but got: {array.size}")
+        raise invalid_argument(f"Expecting tensor size: {before[0].size} but got: {array.size}")
     if before and before[0].shape != array.shape:
         shapes = ("[" + ",".join(map(str, shape)) + "]" for shape in (before[0].shape, array.shape))
-        raise invalid("Expecting shape {} but got: {}".format(*shapes))
+        raise invalid_argument("Expecting shape {} but got: {}".format(*shapes))
 
 
 def _fill_columns(value: Any, infos: Infos, request: predict_pb2.PredictRequest) -> None:
     if not _is_plain_object(value):
         if len(infos) > 1:
-            raise invalid(
+            raise invalid_argument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
                 "tensorinfo_map"
             )
         value = {next(iter(infos)): value}
     for name, info in infos.items():
         if name not in value:
-            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+            raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
         request.inputs[name].CopyFrom(_proto(to_array(value[name], info.dtype), info.dtype))
 
 
 def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
-    """A JSON value, a number, string, {"b64": ...} or nested lists of them, as an array of a dtype."""
+    """Convert a JSON value (number, string, {"b64": ...} or nested lists of them) to an array of a dtype."""
     if dtype not in _INTEGERS and dtype not in _FLOATS and dtype not in (types_pb2.DT_STRING, types_pb2.DT_BOOL):
         name = types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
-        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {_shown(value)} to type: {name}")
+        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {_shown(value)} to type: {name}")
     shape: list[int] = []
     first = value
     while isinstance(first, list):
@@ -170,24 +170,24 @@ def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
 
 
 def _flatten(value: Any, level: int, shape: Sequence[int], dtype: int, flat: list[Any]) -> None:
-    """Append the leaves of nested lists, which must have the shape, each checked and converted."""
+    """Append the checked and converted leaves of nested lists, which must have the given shape."""
     if not isinstance(value, list):
         if level != len(shape):
-            raise invalid(
+            raise invalid_argument(
                 f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         flat.append(_leaf(value, dtype))
         return
     if level >= len(shape):
-        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise invalid(
+        raise invalid_argument(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     allowed = {int, float} if dtype in _FLOATS else {int} if dtype in _INTEGERS else {bool}
     if level == len(shape) - 1 and dtype != types_pb2.DT_STRING and set(map(type, value)) <= allowed:
-        # The usual case, a clip's samples, at the speed of C.
+        # Fast path for the usual case, the samples of a clip.
         flat.extend(value)
         return
     for item in value:
@@ -210,9 +210,9 @@ def _leaf(value: Any, dtype: int) -> Any:
     raise _type_error(value, dtype)
 
 
-def _type_error(value: Any, dtype: int) -> Refusal:
+def _type_error(value: Any, dtype: int) -> StatusError:
     name = types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
-    return invalid(f"JSON Value: {_shown(value)} Type: {_json_type(value)} is not of expected type: {name}")
+    return invalid_argument(f"JSON Value: {_shown(value)} Type: {_json_type(value)} is not of expected type: {name}")
 
 
 def _json_type(value: Any) -> str:
@@ -244,13 +244,13 @@ def _is_plain_object(value: Any) -> bool:
 
 def _from_base64(value: Any) -> bytes:
     if not _is_base64(value):
-        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+        raise invalid_argument(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
     text = value["b64"].translate({ord(space): None for space in " \r\n\t"})
     try:
         # Padding may be left out.
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
+        raise invalid_argument("Unable to base64 decode") from None
 
 
 def _proto(array: npt.NDArray[Any], dtype: int) -> tensor_pb2.TensorProto:
@@ -261,16 +261,16 @@ def _proto(array: npt.NDArray[Any], dtype: int) -> tensor_pb2.TensorProto:
 
 
 def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
-    """The tf.Examples of a classify or regress request."""
+    """Fill the tf.Examples of a classify or regress request."""
     if "examples" not in document:
-        raise invalid(
+        raise invalid_argument(
             f"JSON Value: {_shown(document)} When method is classify, key 'examples' is expected and was not found"
         )
     examples = document["examples"]
     if not isinstance(examples, list):
-        raise invalid(f"JSON Value: {_shown(document)} Expecting 'examples' value to be an list/array")
+        raise invalid_argument(f"JSON Value: {_shown(document)} Expecting 'examples' value to be an list/array")
     if not examples:
-        raise invalid(f"JSON Value: {_shown(document)} 'examples' value is an empty array")
+        raise invalid_argument(f"JSON Value: {_shown(document)} 'examples' value is an empty array")
     into: Any = given.example_list
     if "context" in document:
         into = given.example_list_with_context
@@ -281,7 +281,7 @@ def fill_examples(document: Mapping[str, Any], given: input_pb2.Input) -> None:
 
 def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
-        raise invalid(f"Example must be JSON object but got JSON {_json_type(value)}")
+        raise invalid_argument(f"Example must be JSON object but got JSON {_json_type(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
         items = content if isinstance(content, list) else [content]
@@ -303,7 +303,7 @@ def _add_to_feature(name: str, item: Any, feature: Any) -> None:
     if isinstance(item, bool | int):
         wanted, converted = "int64_list", int(item)
         if not -(2**63) <= converted < 2**63:
-            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+            raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     elif isinstance(item, float):
         wanted, converted = "float_list", _finite_float32([item])[0]  # type: ignore[assignment]
     elif isinstance(item, str):
@@ -311,15 +311,15 @@ def _add_to_feature(name: str, item: Any, feature: Any) -> None:
     elif _is_base64(item):
         wanted, converted = "bytes_list", _from_base64(item)  # type: ignore[assignment]
     else:
-        raise invalid(f"Feature: {name} has element with unexpected JSON type: {_json_type(item)}")
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {_json_type(item)}")
     if kind not in (None, wanted):
         expecting = kind.removesuffix("_list")
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {expecting}")
+        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {expecting}")
     getattr(feature, wanted).value.append(converted)
 
 
 def predict_body(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
-    """The reply of predict: {"predictions": [...]} by row, or {"outputs": ...} by column."""
+    """Return the reply of predict: {"predictions": [...]} in row form, else {"outputs": ...}."""
     arrays = {name: tf.make_ndarray(proto) for name, proto in sorted(response.outputs.items())}
     if not rows:
         columns = {name: _written(array, name) for name, array in arrays.items()}
@@ -328,9 +328,9 @@ def predict_body(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
     size = -1
     for name, array in arrays.items():
         if array.ndim == 0:
-            raise invalid(f"Tensor name: {name} has no shape information ")
+            raise invalid_argument(f"Tensor name: {name} has no shape information ")
         if size not in (-1, len(array)):
-            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
+            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
         size = len(array)
     lines = []
     for index in range(size):
@@ -340,7 +340,7 @@ def predict_body(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
 
 
 def classification_body(result: classification_pb2.ClassificationResult) -> bytes:
-    """{"results": [[[label, score], ...], ...]}."""
+    """Return {"results": [[[label, score], ...], ...]}."""
     rows = (
         "[" + ", ".join(f"[{json.dumps(entry.label)}, {_float32(entry.score)}]" for entry in row.classes) + "]"
         for row in result.classifications
@@ -349,7 +349,7 @@ def classification_body(result: classification_pb2.ClassificationResult) -> byte
 
 
 def regression_body(result: regression_pb2.RegressionResult) -> bytes:
-    """{"results": [number, ...]}."""
+    """Return {"results": [number, ...]}."""
     return ('{\n    "results": [' + ", ".join(_float32(entry.value) for entry in result.regressions) + "]\n}").encode()
 
 
@@ -358,11 +358,11 @@ def _object(items: Mapping[str, str]) -> str:
 
 
 def _written(array: Any, name: str) -> str:
-    """An array as JSON; strings as {"b64": ...} where the output's name ends in _bytes."""
+    """Write an array as JSON; strings as {"b64": ...} if the name of the output ends in _bytes."""
     array = np.asarray(array, object) if isinstance(array, bytes | str) else np.asarray(array)
     if array.dtype.kind == "f":
-        # The fewest digits that give the same float32 back, as the C++ server writes. In pieces, as numpy takes 128
-        # bytes a number.
+        # The fewest digits that give the same float32 back, as TensorFlow Serving writes them. In pieces, because
+        # numpy needs 128 bytes per number.
         flat = array.reshape(-1)
         texts = []
         for start in range(0, flat.size, _PIECE):
@@ -377,7 +377,7 @@ def _written(array: Any, name: str) -> str:
     elif array.dtype.kind in "OSU":
         texts = [_string(value, name.endswith("_bytes")) for value in array.reshape(-1).tolist()]
     else:
-        raise invalid(f"Failed to write JSON value for tensor type: {array.dtype}")
+        raise invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype}")
     return _nested(iter(texts), array.shape)
 
 
@@ -401,8 +401,8 @@ def _float32(value: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """The beginning of a JSON value, for an error."""
-    # Of a long list only what can be seen is written.
+    """Return the beginning of a JSON value, for an error text."""
+    # Shortened first, so that a long list is not written in full.
     text = json.dumps(_shortened(value))
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN]
 

@@ -1,7 +1,4 @@
-"""One version of a SavedModel, loaded and warmed up, in its own graph and session.
-
-Imports TensorFlow, so it is imported only by what serves.
-"""
+"""One loaded version of a SavedModel, in its own graph and session."""
 
 from __future__ import annotations
 
@@ -16,21 +13,21 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from keras_tagger.errors import ServingError
-from keras_tagger.serving.refusal import Refusal, invalid, of_graph, too_late
+from keras_tagger.serving.status import StatusError, deadline_exceeded, from_graph, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
 
 
 class Gate:
-    """Lets a few runs through at a time: more than the cores can take would only make all of them later."""
+    """Limits how many runs are active at a time; more than the cores can take would only delay all of them."""
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
 
     def run(self, function: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
-        """The function's result; a refusal if its turn does not come before the deadline (`time.monotonic`)."""
+        """Call a function when its turn comes; raise DEADLINE_EXCEEDED if that is after the deadline."""
         if not self._places.acquire(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0)):
-            raise too_late()
+            raise deadline_exceeded()
         try:
             return function()
         finally:
@@ -38,25 +35,25 @@ class Gate:
 
 
 class Runner(Protocol):
-    """What runs fetches on arrays: the servable itself, or what gathers requests to batches before it."""
+    """Runs the graph: the servable itself, or a batcher in front of it."""
 
     def run(
         self, feeds: Sequence[str], fetches: Sequence[str], arrays: Sequence[npt.NDArray[Any]], deadline: float | None
     ) -> list[Any]:
-        """Values of the fetches."""
+        """Return the values of the fetches."""
 
 
 class Servable:
     """One version of a SavedModel.
 
     Args:
-        path: the version's folder, any `tf.io.gfile` path.
-        version: its number.
-        gate: shared by all servables of a server.
-        config: of the session; threads, say.
+        path: Folder of the version, any `tf.io.gfile` path.
+        version: Its number.
+        gate: Shared by all versions of a server.
+        config: Configuration of the session, such as its threads.
 
     Raises:
-        ServingError: it does not load.
+        ServingError: If the SavedModel does not load.
     """
 
     def __init__(
@@ -83,7 +80,7 @@ class Servable:
         }
 
     def close(self) -> None:
-        """Frees the session; requests after this fail."""
+        """Free the session; later requests fail."""
         self._session.close()
 
     def run(
@@ -93,31 +90,31 @@ class Servable:
         arrays: Sequence[npt.NDArray[Any]],
         deadline: float | None = None,
     ) -> list[Any]:
-        """Values of the fetches; an error of the graph is a refusal with its code."""
+        """Return the values of the fetches; an error of the graph becomes a `StatusError` with its code."""
         call = self._callable(tuple(feeds), tuple(fetches))
         try:
             return self._gate.run(lambda: call(*arrays), deadline)
         except tf.errors.OpError as error:
             self._explain_shapes(feeds, arrays, error)
-            raise of_graph(error.error_code, error.message) from error
+            raise from_graph(error.error_code, error.message) from error
         except UnicodeDecodeError as error:
-            # The text of the graph's error quotes bytes of the request.
-            raise invalid("The model refused the request, with a text that is not UTF-8.") from error
+            # The error text quotes bytes of the request.
+            raise invalid_argument("The model refused the request, with an error text that is not UTF-8.") from error
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
         with self._lock:
             if (feeds, fetches) not in self._callables:
-                # Session.run checks shapes against the graph's and so refuses some that the C++ server runs.
+                # Session.run compares shapes with the graph's and refuses some that TensorFlow Serving runs.
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                self._callables[feeds, fetches] = self._session._make_callable_from_options(options)
+                self._callables[feeds, fetches] = self._session._make_callable_from_options(options)  # noqa: SLF001  (no public equivalent)
             return self._callables[feeds, fetches]
 
     def _explain_shapes(
         self, feeds: Sequence[str], arrays: Sequence[npt.NDArray[Any]], error: tf.errors.OpError
     ) -> None:
-        """Refuse with a sentence if an input has another shape than the signature says.
+        """Raise a readable error if an input does not have the shape that the signature declares.
 
-        Shapes are not looked at before the graph, as some that are not the signature's run all the same.
+        Shapes are checked only after a failure, because some that differ from the signature's do run.
         """
         if not isinstance(error, tf.errors.InvalidArgumentError):
             return
@@ -126,12 +123,12 @@ class Servable:
             declared = tf.TensorShape(info.tensor_shape)
             if not declared.is_compatible_with(array.shape):
                 sizes = ", ".join("any" if size is None else str(size) for size in declared.as_list())
-                raise invalid(
+                raise invalid_argument(
                     f"expected {alias} to have the shape [{sizes}]. Received: {list(array.shape)}."
                 ) from error
 
 
 def reason(error: BaseException) -> str:
-    """The text of an error as one line."""
-    text = error.text if isinstance(error, Refusal) else str(getattr(error, "message", error))
+    """Return the text of an error as one line."""
+    text = error.text if isinstance(error, StatusError) else str(getattr(error, "message", error))
     return " ".join(text.split())[:300]

@@ -1,6 +1,6 @@
-"""The embedded server: gRPC and REST as TensorFlow Serving has them, for any SavedModel; and `serve`, the command.
+"""The embedded server, which speaks TensorFlow Serving's gRPC and REST APIs for any SavedModel, and `serve`.
 
-Imports TensorFlow, so it is imported only by what serves.
+Importing this module imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from types import TracebackType
 from typing import Any
@@ -24,31 +24,32 @@ from tensorflow.core.protobuf import config_pb2
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
 from keras_tagger.serving.batching import Batcher
-from keras_tagger.serving.dispatch import Handling
-from keras_tagger.serving.flags import OWN, Flags
-from keras_tagger.serving.health import HEALTH_SERVICE, REFLECTION_SERVICES, health_handler, reflection_handlers
-from keras_tagger.serving.http_server import HttpServer
-from keras_tagger.serving.manager import Manager
-from keras_tagger.serving.metrics import Metrics
-from keras_tagger.serving.refusal import Refusal
-from keras_tagger.serving.rest import Rest
-from keras_tagger.serving.servable import Gate, Servable
-from keras_tagger.serving.services import MODEL_SERVICE, PREDICTION_SERVICE, handlers
-from keras_tagger.serving.settings import (
+from keras_tagger.serving.config_files import (
     PROMETHEUS_PATH,
-    Batching,
+    BatchingOptions,
+    ServerTls,
     read_batching,
     read_models,
     read_monitoring,
     read_tls,
 )
+from keras_tagger.serving.dispatch import Dispatcher
+from keras_tagger.serving.flags import EMBEDDED_ONLY, Flags
+from keras_tagger.serving.grpc_services import handlers
+from keras_tagger.serving.health import Health, add_health, add_reflection
+from keras_tagger.serving.http_server import HttpServer
+from keras_tagger.serving.manager import Manager
+from keras_tagger.serving.metrics import Metrics
+from keras_tagger.serving.rest import Rest
+from keras_tagger.serving.servable import Gate, Servable
 from keras_tagger.serving.signals import Signals
-from keras_tagger.serving.versions import ModelConfig, require_versions
+from keras_tagger.serving.status import StatusError
+from keras_tagger.serving.versions import ServedModel, require_versions
 from keras_tagger.serving.warmup import warm_up
 
 MODEL_SERVER = "tensorflow_model_server"
-# When a server that has just been asked something stops: requests that are on their way are taken for so long, and then
-# refused for so long. On a machine that is busy a request can wait for 0.2 s before it is begun.
+# When a server stops soon after a request, it accepts the requests that are already on their way for ARRIVING_SECONDS
+# and then refuses new ones for REFUSING_SECONDS. On a busy machine a request can wait 0.2 s before it is begun.
 RECENT_SECONDS = 5.0
 ARRIVING_SECONDS = 0.25
 REFUSING_SECONDS = 0.25
@@ -56,17 +57,28 @@ _STEP_SECONDS = 0.025
 
 
 class Server:
-    """The embedded server of the versions under `base_path`; also a context manager.
+    """The embedded server of all versions below a folder. Also a context manager.
 
     Args:
-        base_path: a folder (any `tf.io.gfile` path) with one numbered folder per version; None with a
-            `model_config_file`.
-        model_name: the name that requests use.
-        port: TCP port of gRPC; 0 takes a free one, and `port` then says which.
-        host: address to listen on. Nobody is asked who they are: the default is this machine alone.
-        max_message_bytes: largest message taken and sent; -1 is without limit.
-        workers: requests that run at one time; more wait. 0 is two per core.
-        flags: further fields of `Flags`; `rest_api_port` -1 takes a free port.
+        base_path: Folder with one numbered folder per version of a SavedModel, any `tf.io.gfile` path. None if
+            `model_config_file` is given.
+        model_name: Name of the model in requests.
+        port: TCP port of gRPC; 0 picks a free one, and the attribute `port` then names it.
+        host: Address to listen on. There is no authentication: the default accepts requests of this machine only.
+        max_message_bytes: Largest message received or sent, in bytes; -1 means no limit.
+        workers: Number of requests that run at a time; the others wait. 0 means two per core.
+        flags: Other fields of `Flags`. `rest_api_port=-1` picks a free port for REST.
+
+    Attributes:
+        flags: All flags, as `Flags`.
+        port: TCP port of gRPC.
+        rest_api_port: TCP port of REST; 0 if it is off.
+        metrics: What Prometheus reads.
+        idle: After `stop`: whether all running requests have ended.
+
+    Example:
+        >>> with Server("exported/", port=0, rest_api_port=-1) as server:
+        ...     client = keras_tagger.client.Client(f"localhost:{server.port}")
     """
 
     def __init__(
@@ -94,54 +106,61 @@ class Server:
         self._stopping = threading.Event()
         self._closed = threading.Event()
         self._grpc: grpc.Server | None = None
+        self._health: Health | None = None
         self._http: HttpServer | None = None
         self._batcher: Batcher | None = None
-        self._handling: Handling | None = None
+        self._dispatcher: Dispatcher | None = None
         self._manager: Manager | None = None
         self._polling: threading.Thread | None = None
-        # After `stop`: whether every request that was running has ended.
         self.idle = True
 
     @property
     def version(self) -> int | None:
-        """The version of the first model that requests without a version get; None before `start`."""
+        """Version of the first model that answers requests without a version; None before `start`."""
         if self._manager is None or not self._manager.names():
             return None
         return self._manager.latest(self._manager.names()[0])
 
     def models(self) -> dict[str, int | None]:
-        """The models, and the version of each that requests without a version get."""
+        """Return the names of the models, each with the version that answers requests without one."""
         return {name: self._manager.latest(name) for name in self._manager.names()} if self._manager else {}
 
     def start(self) -> Server:
-        """Loads and warms up the models, then answers requests until `stop`.
+        """Load and warm up the models, then answer requests until `stop`.
+
+        Returns:
+            The server itself.
 
         Raises:
-            ServingError: no version, none that loads, a file that a flag names and that is wrong, a host
-                that is none, or a taken port.
+            ServingError: If a model has no version that loads, a configuration file is wrong, the host does not
+                exist, or a port is taken.
         """
         flags = self.flags
         configs = (
             read_models(flags.model_config_file)
             if flags.model_config_file
-            else [ModelConfig(flags.model_name, flags.model_base_path)]
+            else [ServedModel(flags.model_name, flags.model_base_path)]
         )
-        batching = read_batching(flags.batching_parameters_file) if flags.batching_parameters_file else Batching()
+        batching = (
+            read_batching(flags.batching_parameters_file) if flags.batching_parameters_file else BatchingOptions()
+        )
         tls = read_tls(flags.ssl_config_file) if flags.ssl_config_file else None
         prometheus = read_monitoring(flags.monitoring_config_file) if flags.monitoring_config_file else PROMETHEUS_PATH
         arguments = flags.channel_arguments()
         loader = _Loader(flags, self.metrics)
-        self._manager = Manager(loader.load, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6)
+        self._manager = Manager(
+            loader.load, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6, self._update_health
+        )
         try:
             try:
                 self._manager.configure(configs, flags.allow_version_labels_for_unavailable_models)
-            except Refusal as refusal:
+            except StatusError as refusal:
                 raise ServingError(refusal.text) from None
             self._batcher = Batcher(batching) if flags.enable_batching else None
-            handling = self._handling = Handling(self._manager, self.metrics, self._batcher)
-            self._grpc = self._grpc_server(handling, self._manager, arguments, tls)
+            dispatcher = self._dispatcher = Dispatcher(self._manager, self.metrics, self._batcher)
+            self._grpc = self._grpc_server(dispatcher, arguments, tls)
             if flags.rest_api_port:
-                self._http = self._http_server(handling, prometheus)
+                self._http = self._http_server(dispatcher, prometheus)
                 self.rest_api_port = self._http.port
             self._grpc.start()
         except BaseException:
@@ -154,31 +173,35 @@ class Server:
             self._polling.start()
         return self
 
-    def _grpc_server(self, handling: Handling, manager: Manager, arguments: Any, tls: Any) -> grpc.Server:
+    def _update_health(self) -> None:
+        if self._health is not None and self._manager is not None:
+            self._health.update(self._manager.ready())
+
+    def _grpc_server(
+        self, dispatcher: Dispatcher, arguments: Sequence[tuple[str, Any]], tls: ServerTls | None
+    ) -> grpc.Server:
         limit = self.flags.max_message_bytes
         server = grpc.server(
             futures.ThreadPoolExecutor(self.flags.grpc_max_threads, thread_name_prefix="grpc"),
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
-                # By default a second server would share the port and silently take half of the requests.
+                # By default a second server could share the port and would silently take half of the requests.
                 ("grpc.so_reuseport", 0),
                 *arguments,
             ],
         )
-        services = [PREDICTION_SERVICE, MODEL_SERVICE]
-        added = handlers(handling, self._closed)
+        server.add_generic_rpc_handlers(handlers(dispatcher, self._closed))
         if self.flags.enable_grpc_healthcheck_service:
-            services.append(HEALTH_SERVICE)
-            added.append(health_handler(manager.ready, self._stopping))
-        added += reflection_handlers([*services, *REFLECTION_SERVICES], self._stopping)
-        server.add_generic_rpc_handlers(added)
+            self._health = add_health(server)
+            self._update_health()
+        add_reflection(server, self._health is not None, self._stopping)
         host = self.flags.host
         try:
-            # Of a name with two addresses gRPC would be content with one, though another server has the other's port.
+            # If a name has two addresses, gRPC would accept to listen on one while another server has the other.
             host = host if ":" in host else socket.gethostbyname(host)
         except (OSError, UnicodeError) as error:
-            raise ServingError(f"expected an address to listen on. Received: {host!r} ({error})") from None
+            raise ServingError(f"expected an address to listen on. Received: {host!r} ({error}).") from None
         address = f"{host}:{max(self.flags.port, 0)}"
         try:
             if tls is None:
@@ -191,14 +214,14 @@ class Server:
         except (RuntimeError, ValueError):
             bound = 0
         if not bound:
-            what = ", which is taken" if tls is None else ", or a key and certificate that do not belong together"
-            raise ServingError(f"expected a free port to listen on. Received: {address}{what}")
+            what = ", which is taken" if tls is None else ", which is taken, or a key that does not fit the certificate"
+            raise ServingError(f"expected a free port to listen on. Received: {address}{what}.")
         self.port = bound
         return server
 
-    def _http_server(self, handling: Handling, prometheus: str | None) -> HttpServer:
+    def _http_server(self, dispatcher: Dispatcher, prometheus: str | None) -> HttpServer:
         flags = self.flags
-        rest = Rest(handling, prometheus, flags.rest_api_enable_cors_support)
+        rest = Rest(dispatcher, prometheus, flags.rest_api_enable_cors_support)
         server = HttpServer(
             flags.host,
             max(flags.rest_api_port, 0),
@@ -219,8 +242,8 @@ class Server:
                 configs = read_models(self.flags.model_config_file)
                 self._manager.configure(configs, self.flags.allow_version_labels_for_unavailable_models)
                 last = None
-            except (ServingError, Refusal) as error:
-                text = error.text if isinstance(error, Refusal) else str(error)
+            except (ServingError, StatusError) as error:
+                text = error.text if isinstance(error, StatusError) else str(error)
                 if text != last:
                     log.warning("model_config_file not applied", reason=text)
                 last = text
@@ -228,14 +251,20 @@ class Server:
                 log.error("model_config_file not applied")
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Refuses new requests, lets running ones finish for at most `grace_seconds`, and frees the models."""
+        """Refuse new requests, let running ones finish, and unload the models.
+
+        Args:
+            grace_seconds: Time that running requests get; the flag of that name by default.
+        """
         grace = self.flags.grace_seconds if grace_seconds is None else grace_seconds
         self._stopping.set()
-        if self._handling is not None and time.monotonic() - self._handling.last_seen < RECENT_SECONDS:
-            # gRPC cancels calls that have arrived and are not yet begun: let those begin, and tell new ones to go.
-            _sleep_undisturbed(ARRIVING_SECONDS)
+        if self._health is not None:
+            self._health.close()
+        if self._dispatcher is not None and time.monotonic() - self._dispatcher.last_seen < RECENT_SECONDS:
+            # gRPC cancels calls that have arrived but not begun: let those begin, then refuse new ones.
+            sleep_undisturbed(ARRIVING_SECONDS)
             self._closed.set()
-            _sleep_undisturbed(REFUSING_SECONDS)
+            sleep_undisturbed(REFUSING_SECONDS)
         ended = self._grpc.stop(grace) if self._grpc is not None else None
         if self._http is not None:
             self._http.stop(grace)
@@ -247,10 +276,10 @@ class Server:
             self.idle = self._manager.close()
         if self._polling is not None:
             self._polling.join()
-        self._grpc = self._http = self._batcher = self._manager = self._polling = None
+        self._grpc = self._http = self._health = self._batcher = self._manager = self._polling = None
 
     def wait(self) -> None:
-        """Blocks until the server is stopped."""
+        """Block until the server is stopped."""
         if self._grpc is not None:
             self._grpc.wait_for_termination()
 
@@ -263,10 +292,10 @@ class Server:
         self.stop()
 
 
-def _sleep_undisturbed(seconds: float) -> None:
-    """Sleep until `seconds` have passed in which this thread woke on time; at most eight times as long.
+def sleep_undisturbed(seconds: float) -> None:
+    """Sleep until this thread has woken on time for `seconds`, for at most eight times as long.
 
-    Where it does not, the machine is busy, and the threads that take requests wait too.
+    If it wakes late, the machine is busy, and the threads that accept requests are late too.
     """
     end = time.monotonic() + 8 * seconds
     while seconds > 0 and (begun := time.monotonic()) < end:
@@ -277,11 +306,11 @@ def _sleep_undisturbed(seconds: float) -> None:
 
 
 class _Loader:
-    """Makes servables that share the cores."""
+    """Loads versions of models, which share the cores."""
 
     def __init__(self, flags: Flags, metrics: Metrics) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # Two per core: while the request and reply of one are read and written, another runs.
+        # Two per core: one runs while the request or reply of the other is read or written.
         self._gate = Gate(flags.workers or 2 * cores)
         self._warm_up = flags.enable_model_warmup
         self._metrics = metrics
@@ -292,7 +321,7 @@ class _Loader:
         )
 
     def load(self, name: str, folder: str, version: int) -> Servable:
-        """A servable, its warm-up requests answered."""
+        """Load one version and answer its warm-up requests."""
         status = "fail"
         try:
             servable = Servable(folder, version, self._gate, self._config)
@@ -317,13 +346,26 @@ def serve(
     embedded: bool = False,
     **flags: Any,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, with `tensorflow_model_server` if it is on PATH, else with `Server`.
+    """Serve a model until SIGTERM or SIGINT.
 
-    This process becomes the former, unless `embedded`. With the latter, running requests finish on a signal and the
-    function returns; it must be called in the main thread, and logs "serving MODEL version N on HOST:PORT" when ready.
+    If `tensorflow_model_server` is on PATH, this process becomes that program. Otherwise, or with `embedded`, a
+    `Server` answers: on a signal it finishes running requests, and the function returns. It logs "serving MODEL version
+    N on HOST:PORT" when it is ready, and must be called in the main thread.
+
+    Args:
+        base_path: Folder with one numbered folder per version of a SavedModel; None if `model_config_file` is given.
+        port: TCP port of gRPC.
+        rest_api_port: TCP port of REST; None for no REST.
+        model_name: Name of the model in requests.
+        host: Address to listen on.
+        embedded: Whether to use `Server` even if `tensorflow_model_server` is on PATH.
+        flags: Other fields of `Flags`.
 
     Raises:
-        ServingError: no version, none that loads, or a port that is taken.
+        ServingError: If no version of the model loads, or the port is taken.
+
+    Example:
+        >>> serve("exported/", port=8500, rest_api_port=8501)
     """
     base = "" if base_path is None else os.fspath(base_path)
     given: dict[str, Any] = {
@@ -333,7 +375,7 @@ def serve(
         "model_name": model_name,
     }
     given.update(flags, host=host)
-    # The ready line is what scripts wait for.
+    # Scripts wait for the line that says it is ready.
     log.to_stderr()
     if shutil.which(MODEL_SERVER) and not embedded:
         _become_model_server(Flags(**given), given)
@@ -350,23 +392,25 @@ def serve(
             )
         log.info("stopped", idle=server.idle)
         if not server.idle:
-            # A graph that is still running cannot be ended otherwise, and would keep the process.
+            # A graph that still runs would keep the process alive, and cannot be interrupted.
             sys.stderr.flush()
             os._exit(0)
 
 
 def _become_model_server(flags: Flags, given: Mapping[str, Any]) -> None:
-    """Replaces this process by `tensorflow_model_server`, after checking that there is something to serve."""
+    """Replace this process by `tensorflow_model_server`, after checking that there is something to serve."""
     if flags.model_base_path and not flags.model_config_file:
         require_versions(flags.model_base_path)
     if flags.host not in ("0.0.0.0", "[::]"):
-        log.warning(f"{MODEL_SERVER} listens on all addresses of this machine, not on {flags.host} alone")
+        log.warning(f"{MODEL_SERVER} listens on all addresses of this machine, not only on {flags.host}")
     base = flags.model_base_path
     values = {**given, "model_base_path": base if not base or "://" in base else os.path.abspath(base)}
-    order = [field.name for field in dataclasses.fields(Flags) if field.name in values and field.name not in OWN]
+    order = [
+        field.name for field in dataclasses.fields(Flags) if field.name in values and field.name not in EMBEDDED_ONLY
+    ]
     first = ["port", "rest_api_port", "model_name", "model_base_path"]
     names = [*first, *(name for name in order if name not in first)]
-    if left := [name for name in given if name in OWN and name != "host"]:
+    if left := [name for name in given if name in EMBEDDED_ONLY and name != "host"]:
         log.warning(f"{MODEL_SERVER} has no flags {', '.join(left)}")
     texts = {name: str(values[name]).lower() if isinstance(values[name], bool) else str(values[name]) for name in names}
     os.execvp(MODEL_SERVER, [MODEL_SERVER, *(f"--{name}={text}" for name, text in texts.items() if text)])

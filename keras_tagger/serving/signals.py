@@ -1,4 +1,4 @@
-"""The signals that end `serve`, received by reading them."""
+"""Waiting for the signals that end `serve`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from types import FrameType, TracebackType
 
 
 class Signals:
-    """Takes signals while it is entered, in the main thread; each is kept until `next` gives it.
+    """A context manager that receives signals, in the main thread; `next` returns them one by one.
 
     Args:
-        numbers: the signals to take.
+        numbers: The signals to receive.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = numbers
 
     def next(self) -> signal.Signals:
-        """Waits for a signal."""
-        # Python writes the number of every signal that it handles, also of those that are not ours.
+        """Wait for a signal."""
+        # Python writes the numbers of all signals that it handles, including others.
         while (number := self._reader.recv(1)[0]) not in self._numbers:
             pass
         return signal.Signals(number)
 
     def __enter__(self) -> Signals:
-        # Any thread can be given a signal that was sent while the process was stopped (SIGSTOP). Then a main thread
-        # that waits for a lock or a queue sleeps on, and no handler runs; but the number is written by that thread.
+        # A signal sent while the process is stopped (SIGSTOP) may be delivered to any thread. A main thread that waits
+        # for a lock or a queue then sleeps on, and no handler runs; but the receiving thread writes the number.
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._writer_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -44,4 +44,4 @@ class Signals:
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
-    """Without a handler in Python the number would not be written."""
+    """Do nothing; without a Python handler the number would not be written."""

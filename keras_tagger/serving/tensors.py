@@ -1,4 +1,4 @@
-"""Tensors on the wire: a client's TensorProto as an array, and an array as the TensorProto of a reply."""
+"""Conversion between TensorProto and arrays."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from keras_tagger.serving.refusal import Refusal, invalid
+from keras_tagger.serving.status import StatusError, invalid_argument
 
-# A TensorProto may declare more elements than it holds; the rest repeats its last value. TensorFlow allocates
-# whatever is declared, so a message of a few bytes could take all memory; this is the most it may add.
+# A TensorProto may declare more elements than it holds; the rest repeats its last value. TensorFlow allocates all that
+# is declared, so a message of a few bytes could take all memory; this limits what it may add.
 MAX_FILL_BYTES = 64 * 2**20
-# A tensor without elements may still have long axes, which a model may then fill: a batch of that many empty clips.
+# A tensor without elements may still have a long axis, such as a batch of many empty clips, which a model may fill.
 MAX_EMPTY_SIZE = 2**24
 
-# For each dtype, the typed field of TensorProto that holds it and the numpy type of that field's values.
-# Quantized, 4-bit and 8-bit float dtypes are not served: a Python session cannot be fed quantized arrays.
+# The typed field of TensorProto for each dtype, and the numpy type of its values.
+# Quantized, 4-bit and 8-bit float dtypes are not supported: a Python session cannot be fed quantized arrays.
 _FIELDS: dict[int, tuple[str, str]] = {
     types_pb2.DT_FLOAT: ("float_val", "f4"),
     types_pb2.DT_DOUBLE: ("double_val", "f8"),
@@ -42,13 +42,13 @@ _FIELDS: dict[int, tuple[str, str]] = {
 
 
 def type_name(dtype: int) -> str:
-    """The C++ name of a dtype: "float" for DT_FLOAT, "int64" for DT_INT64."""
+    """Return the C++ name of a dtype: "float" for DT_FLOAT, "int64" for DT_INT64."""
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
-    """The array in a client's tensor; a refusal when its dtype, shape and content do not fit together."""
-    malformed = invalid(f"tensor parsing error: {alias}")
+    """Convert a client's tensor to an array; raise INVALID_ARGUMENT if dtype, shape and content do not match."""
+    malformed = invalid_argument(f"tensor parsing error: {alias}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.dtype not in _FIELDS or proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
         raise malformed
@@ -59,7 +59,7 @@ def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
     dtype = tf.as_dtype(proto.dtype)
     if proto.tensor_content:
         length = len(proto.tensor_content)
-        # Strings are packed as one length (a byte or more) each, then the bytes.
+        # Strings are packed as their lengths (a byte or more each), then their bytes.
         fits = declared <= length if dtype == tf.string else declared * dtype.size == length
     else:
         values = getattr(proto, field)
@@ -71,16 +71,16 @@ def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
     if proto.tensor_content and dtype.is_numpy_compatible and (dtype.is_integer or dtype.is_floating):
         return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(sizes)
     try:
-        # The C++ server's own parser (Tensor::FromProto); on typed fields ten times as fast as make_ndarray.
+        # Tensor::FromProto, TensorFlow Serving's own parser: ten times as fast on typed fields as make_ndarray.
         array = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     except (tf.errors.OpError, ValueError, MemoryError) as error:
         raise malformed from error
-    # A scalar string is `bytes` here, which numpy would make fixed-width and so lose trailing zeros.
+    # A scalar string is `bytes` here, which numpy would make fixed-width, losing trailing zeros.
     return np.asarray(array, dtype=object) if dtype == tf.string else array
 
 
 def _varint(number: int) -> bytes:
-    """A whole number as protobuf has it on the wire."""
+    """Encode an integer as a protobuf varint."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -90,17 +90,19 @@ def _varint(number: int) -> bytes:
 
 
 def encode(value: Any, dtype: int, alias: str) -> tensor_pb2.TensorProto:
-    """A TensorProto that holds `value` in the typed field of `dtype`, as the C++ server's replies do."""
+    """Convert an array to a TensorProto with the typed field of `dtype`, as TensorFlow Serving does."""
     if dtype not in _FIELDS:
-        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {type_name(dtype)}, which is not served")
+        raise StatusError(
+            grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {type_name(dtype)}, which is not supported"
+        )
     field, value_type = _FIELDS[dtype]
     array = np.asarray(value, dtype=object if dtype == types_pb2.DT_STRING else None)
     proto = tensor_pb2.TensorProto(dtype=dtype, tensor_shape=tf.TensorShape(array.shape).as_proto())
     flat = np.ascontiguousarray(array).reshape(-1)
     values = flat if value_type == "O" else flat.view(value_type)
     if values.dtype.kind == "f":
-        # A packed field of floats is, on the wire, the array's own bytes: 2 ms for the two million weights
-        # of an attention map, where `extend` takes 400 ms.
+        # On the wire, a packed field of floats is the bytes of the array: for the two million weights of an attention
+        # map this takes 2 ms, and `extend` 400 ms.
         payload = values.astype(f"<{value_type}", copy=False).tobytes()
         tag = proto.DESCRIPTOR.fields_by_name[field].number << 3 | 2
         proto.MergeFromString(_varint(tag) + _varint(len(payload)) + payload)

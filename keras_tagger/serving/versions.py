@@ -1,4 +1,4 @@
-"""Which versions of a model there are, and which of them are wanted."""
+"""The versions of a model in a folder, and the policy that selects those to serve."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from keras_tagger.errors import ServingError
+from keras_tagger.files import version_number
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The versions wanted: the `latest` so many, or those in `specific`; all where both are None."""
+class VersionPolicy:
+    """Which versions to serve; all of them if both fields are None.
+
+    Attributes:
+        latest: Number of versions to serve, highest first.
+        specific: Numbers of the versions to serve.
+    """
 
     latest: int | None = 1
     specific: frozenset[int] | None = None
 
-    def wanted(self, versions: Iterable[int]) -> list[int]:
-        """Those of the versions that are wanted, ascending."""
+    def select(self, versions: Iterable[int]) -> list[int]:
+        """Return the selected ones of these versions, in ascending order."""
         found = sorted(versions)
         if self.specific is not None:
             return [version for version in found if version in self.specific]
@@ -27,36 +33,43 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """A model to serve: its name in requests, the folder of its versions, which are wanted, and labels of some."""
+class ServedModel:
+    """A model to serve.
+
+    Attributes:
+        name: Name in requests.
+        base_path: Folder of its versions.
+        policy: Which versions to serve.
+        labels: Version numbers by label.
+    """
 
     name: str
     base_path: str
-    policy: Policy = Policy()
+    policy: VersionPolicy = VersionPolicy()
     labels: dict[str, int] = field(default_factory=dict)
 
 
 def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
-    """The folders by version. A version is a folder whose name is a number; everything else is ignored.
+    """Return the folders of the versions, by number. Entries whose name is not a number are ignored.
 
     Raises:
-        ServingError: there is no such folder, or it cannot be listed just now.
+        ServingError: If the folder does not exist or cannot be listed.
     """
     base = os.fspath(base_path)
     try:
         if not tf.io.gfile.isdir(base):
             raise ServingError(_expected(base))
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base)]
-        numbers = {int(name): name for name in names if _is_number(name)}
+        numbers = {number: name for name in names if (number := version_number(name)) is not None}
         folders = {version: os.path.join(base, name) for version, name in numbers.items()}
         return {version: folder for version, folder in folders.items() if tf.io.gfile.isdir(folder)}
     except (tf.errors.OpError, OSError) as error:
         text = " ".join(str(getattr(error, "message", error)).split())
-        raise ServingError(f"expected a folder that can be listed. Received: {base} ({text})") from error
+        raise ServingError(f"expected a readable folder. Received: {base} ({text})") from error
 
 
 def require_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
-    """`find_versions`, with a ServingError also where there is none."""
+    """Return `find_versions`; raise a ServingError if there is none."""
     found = find_versions(base_path)
     if not found:
         raise ServingError(_expected(os.fspath(base_path)))
@@ -64,15 +77,15 @@ def require_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def fingerprint(folder: str) -> tuple[int, ...]:
-    """Changes when a version's folder is written to: a version that failed to load is then tried again."""
+    """Return a value that changes when files of a version change; a failed version is then tried again."""
     return (*_stamp(folder), *_stamp(os.path.join(folder, "saved_model.pb")))
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Time of the last change and size; zeros where there is nothing."""
+    """Return modification time and size of a file; zeros if it does not exist."""
     try:
         if "://" not in path:
-            # tf.io.gfile knows whole seconds only.
+            # tf.io.gfile only has whole seconds.
             found = os.stat(path)
             return found.st_mtime_ns, found.st_size
         stat = tf.io.gfile.stat(path)
@@ -82,13 +95,9 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 def highest(versions: Collection[int]) -> int | None:
-    """The highest version, which is the one that requests without a version get."""
+    """Return the highest version, which answers requests without one; None if there is none."""
     return max(versions, default=None)
 
 
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and int(name) < 2**63
-
-
 def _expected(base: str) -> str:
-    return f"expected a folder with numbered versions of a SavedModel (as {base}/1). Received: {base}"
+    return f"expected a folder with numbered versions of a SavedModel (such as {base}/1). Received: {base}"

@@ -1,4 +1,4 @@
-"""The warm-up requests that travel in a SavedModel: a server answers them before it takes others."""
+"""Warm-up requests of a SavedModel, which a server runs before it accepts others."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.errors import ServingError
+from keras_tagger.export.layout import WARMUP_REQUESTS
 from keras_tagger.serving.inference import Inference
 from keras_tagger.serving.servable import Servable, reason
 
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
 
 
 def warm_up(servable: Servable) -> int:
-    """Answer the requests; how many there were.
+    """Run the warm-up requests of a version, if it has any.
+
+    Returns:
+        The number of requests.
 
     Raises:
-        ServingError: one of them fails, there are too many, or the file is none.
+        ServingError: If a request fails, there are too many, or the file is not a TFRecord file.
     """
-    path = os.path.join(servable.path, WARMUP_FILE)
+    path = os.path.join(servable.path, WARMUP_REQUESTS)
     if not tf.io.gfile.exists(path):
         return 0
     inference = Inference(servable.signatures, servable.version, servable)
@@ -50,8 +53,8 @@ def _answer(inference: Inference, record: bytes, path: str, index: int) -> None:
         elif kind == "multi_inference_log":
             inference.multi_inference(log.multi_inference_log.request)
         else:
-            raise ServingError(f"no request that can be answered: {kind}")
+            raise ServingError(f"unsupported kind of request: {kind}")
     except Exception as error:
         raise ServingError(
-            f"expected warm-up requests that the model answers. Received: {path}, number {index} ({reason(error)})"
+            f"expected warm-up requests that the model can answer. Received: {path}, number {index} ({reason(error)})"
         ) from error

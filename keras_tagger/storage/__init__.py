@@ -1,1 +1,1 @@
-"""Models on disk: run directories, pretrained weights, others' checkpoints."""
+"""Models on disk: run directories, pretrained weights and PyTorch checkpoints of other projects."""

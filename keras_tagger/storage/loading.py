@@ -1,7 +1,7 @@
-"""Loading and saving models: what a name stands for, and the files behind it. TensorFlow is imported by `load_model`.
+"""Load and save models, and find what a model's name stands for. Only `load_model` imports TensorFlow.
 
-A model is named by a pretrained name, a run directory or a `.keras` file. A pretrained name always means the weights of
-the package, whatever lies in the working directory; `./compact` or a `Path` means the path.
+A model is named by a pretrained name, a run directory or a `.keras` file. A pretrained name always means the packaged
+weights, whatever the working directory contains; write `./compact` or a `Path` to mean a path.
 """
 
 from __future__ import annotations
@@ -14,67 +14,64 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_tagger.config import config_from_dict, load_config
+from keras_tagger import config
+from keras_tagger.config import ExperimentConfig, config_from_dict
 from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
+from keras_tagger.export.layout import SAVED_MODEL
 from keras_tagger.files import replacing
 from keras_tagger.storage.pretrained import pretrained, read_packaged
+from keras_tagger.storage.run_dir import TAGS_JSON, RunDir
 from keras_tagger.tags import TagInfo, info_from_json, info_to_json
 
 if TYPE_CHECKING:
     from keras_tagger.models.trained import TrainedModel
 
-TAGS_FILE = "tags.json"
-
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model is.
+class ModelSource:
+    """Where a stored model is.
 
     Attributes:
-        name: the pretrained name, or "".
-        file: the `.keras` file; None for a pretrained name.
-        run_dir: the run directory, where one was named.
+        name: The pretrained name, or "" for a file.
+        file: The `.keras` file, or None for a pretrained name.
+        run_dir: The run directory, or None if none was named.
     """
 
     name: str = ""
     file: Path | None = None
-    run_dir: Path | None = None
+    run_dir: RunDir | None = None
 
 
-def find_source(source: str | os.PathLike[str]) -> Source:
-    """What a name or path stands for.
+def find_model(source: str | os.PathLike[str]) -> ModelSource:
+    """Find what a name or path stands for.
 
     Raises:
-        ModelNotFoundError: there is nothing of that name.
-        ModelError: a directory that is no run, or neither a name nor a path.
+        ModelNotFoundError: If nothing has that name.
+        ModelError: If it is a directory without a model, or neither a name nor a path.
     """
     names = pretrained()
+    expected = f"expected a pretrained name ({', '.join(names) or 'there are none'}), a run directory or a .keras file."
     if not isinstance(source, str | os.PathLike):
-        raise ModelError(
-            f"expected a pretrained name ({', '.join(names) or 'there are none'}), a run directory or a .keras file. "
-            f"Received: {source!r}."
-        )
+        raise ModelError(f"{expected} Received: {source!r}.")
     if isinstance(source, str) and source in names:
-        return Source(name=source)
+        return ModelSource(name=source)
     path = Path(source)
     if path.is_dir():
-        if not (path / "model.keras").is_file():
-            kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a directory without model.keras"
+        run_dir = RunDir(path)
+        if not run_dir.model.is_file():
+            kind = "a SavedModel" if (path / SAVED_MODEL).exists() else f"a directory without {run_dir.model.name}"
             raise ModelError(f"expected a run directory or a .keras file. Received: {path}, {kind}.")
-        return Source(file=path / "model.keras", run_dir=path)
+        return ModelSource(file=run_dir.model, run_dir=run_dir)
     if not path.exists():
-        raise ModelNotFoundError(
-            f"expected a pretrained name ({', '.join(names) or 'there are none'}), a run directory or a .keras file. "
-            f"Received: {str(source)!r}, which does not exist."
-        )
-    return Source(file=path)
+        raise ModelNotFoundError(f"{expected} Received: {str(source)!r}, which does not exist.")
+    return ModelSource(file=path)
 
 
-def stored_values(source: Source) -> Mapping[str, Any]:
-    """The model's `tags`, and its `audio` and `model` sections, as plain values.
+def stored_config(source: ModelSource) -> Mapping[str, Any]:
+    """Read a model's `tags` and its `audio` and `model` sections as plain values.
 
     Raises:
-        ModelError: what is there is no keras_tagger model.
+        ModelError: If the file is not a keras_tagger model.
     """
     if source.file is None:
         packaged = read_packaged(source.name)
@@ -90,21 +87,60 @@ def stored_values(source: Source) -> Mapping[str, Any]:
     return values
 
 
-def load_model(source: str | os.PathLike[str]) -> TrainedModel:
-    """A tagger from a pretrained name, a run directory or a `.keras` file.
+def load_config(
+    source: str | os.PathLike[str] | Mapping[str, Any] | ExperimentConfig, overrides: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
+    """Read a configuration, as `keras_tagger.config.load_config` does.
 
-    `keras_tagger.pretrained()` lists the names. Such a name always means the weights of the package, whatever lies in
-    the working directory; `./compact` or a `Path` means the path. Nothing in a file is executed: its configuration is
-    read as plain values, the model is built by this package, and only arrays are taken from it. Inference is in
-    float32.
+    If `training.init` names a model and there is no preset, the settings of `audio` and `model` that the configuration
+    leaves out are those of that model.
+
+    Args:
+        source: A YAML file, a nested dictionary, or a configuration.
+        overrides: Values by dotted key.
 
     Raises:
-        ModelNotFoundError: there is nothing of that name.
-        ModelError: what is there is no keras_tagger model, or packaged weights are not those of the registry.
+        ConfigError: If the file is missing or not YAML, a key or value is not allowed, or `training.init` does not name
+            a model.
+
+    Example:
+        >>> load_config("configs/demo.yaml", {"training.epochs": 3}).training.epochs
+        3
     """
+    return config.load_config(source, overrides, _init_sections)
+
+
+def _init_sections(init: str) -> dict[str, Any]:
+    """Return the sections `audio` and `model` of a stored model."""
+    try:
+        stored = stored_config(find_model(init))
+        return {"audio": stored["audio"], "model": stored["model"]}
+    except (ModelError, ModelNotFoundError, KeyError) as error:
+        raise ConfigError(f"training.init: {error}") from None
+
+
+def load_model(source: str | os.PathLike[str]) -> TrainedModel:
+    """Load a model from a pretrained name, a run directory or a `.keras` file.
+
+    Nothing in a file is executed: its configuration is read as plain values, this package builds the model, and only
+    arrays are taken from the file. Inference is in float32.
+
+    Args:
+        source: A name listed by `keras_tagger.pretrained()`, or a path. A name always means the packaged weights; write
+            `./compact` or a `Path` to mean a path.
+
+    Raises:
+        ModelNotFoundError: If nothing has that name.
+        ModelError: If the file is not a keras_tagger model, or packaged weights differ from those of the registry.
+
+    Example:
+        >>> load_model("runs/demo").tags
+        ('drums', 'guitar', 'piano')
+    """
+    from keras_tagger.models.music_tagger import MusicTagger
     from keras_tagger.models.trained import TrainedModel
 
-    found = find_source(source)
+    found = find_model(source)
     if found.file is None:
         packaged = read_packaged(found.name)
         sections = {"name": packaged.name, "audio": packaged.audio, "model": packaged.model}
@@ -112,17 +148,15 @@ def load_model(source: str | os.PathLike[str]) -> TrainedModel:
             return TrainedModel(packaged.build(), config_from_dict(sections), packaged.info)
         except ConfigError as error:
             raise ModelError(f"expected packaged weights. Received: {packaged.name} ({error}).") from None
-    values = stored_values(found)
-    config = None
-    if found.run_dir is not None and (found.run_dir / "config.yaml").is_file():
-        config = load_config(found.run_dir / "config.yaml")
-    path = found.file
-    from keras_tagger.models.music_tagger import MusicTagger
-
+    path, run_dir = found.file, found.run_dir
+    values = stored_config(found)
+    settings = None
+    if run_dir is not None and run_dir.config.is_file():
+        settings = config.load_config(run_dir.config)
     try:
         tags = [str(tag) for tag in values["tags"]]
-        if config is None:
-            config = config_from_dict({"audio": values["audio"], "model": values["model"]})
+        if settings is None:
+            settings = config_from_dict({"audio": values["audio"], "model": values["model"]})
         model = MusicTagger(tags, values["audio"], values["model"])
         model.build()
         model.load_weights(path)
@@ -131,28 +165,31 @@ def load_model(source: str | os.PathLike[str]) -> TrainedModel:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"expected the weights of a keras_tagger model. Received: {path} ({reason}).") from None
-    return TrainedModel(model, config, _stored_info(path, found.run_dir, tags))
+    return TrainedModel(model, settings, _tag_info(path, run_dir, tags))
 
 
-def _stored_info(path: Path, run_dir: Path | None, tags: Sequence[str]) -> Mapping[str, TagInfo] | None:
-    """The `tags.json` of a run directory, else the one in the `.keras` file; None where there is none."""
-    beside = run_dir / TAGS_FILE if run_dir is not None else None
+def _tag_info(path: Path, run_dir: RunDir | None, tags: Sequence[str]) -> Mapping[str, TagInfo] | None:
+    """Read the `tags.json` of a run directory, or else the one in the `.keras` file; None if there is none."""
     try:
-        if beside is not None and beside.is_file():
-            path = beside
-            return info_from_json(beside.read_bytes(), tags)
+        if run_dir is not None and run_dir.tags_json.is_file():
+            path = run_dir.tags_json
+            return info_from_json(path.read_bytes(), tags)
         with zipfile.ZipFile(path) as archive:
-            return info_from_json(archive.read(TAGS_FILE), tags) if TAGS_FILE in archive.namelist() else None
+            return info_from_json(archive.read(TAGS_JSON), tags) if TAGS_JSON in archive.namelist() else None
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
 
 
 def save_model(trained: TrainedModel, path: str | os.PathLike[str]) -> None:
-    """Write a `.keras` file, whole or not at all; `keras_tagger.load` reads it."""
+    """Write a `.keras` file, whole or not at all, that `keras_tagger.load` reads.
+
+    Raises:
+        ModelError: If the path does not end in `.keras`.
+    """
     path = Path(path)
     if path.suffix != ".keras":
         raise ModelError(f"expected a path that ends in .keras. Received: {str(path)!r}.")
     with replacing(path) as temporary:
         trained.model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(TAGS_FILE, info_to_json(trained.tags, trained.info))
+            archive.writestr(TAGS_JSON, info_to_json(trained.tags, trained.info))

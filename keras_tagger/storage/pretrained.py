@@ -1,14 +1,14 @@
-"""Trained weights that come with the package: names, files, checksums. Without TensorFlow but for `Packaged.build`.
+"""The trained weights that come with the package. Only `Packaged.build` imports TensorFlow.
 
     weights/registry.json     {NAME: {"file", "sha256", "description"}}
     weights/NAME.npz          arrays "0000", "0001", ... in the order of `model.weights`, and "metadata", JSON text
-    weights/ATTRIBUTION.md    where the data and the teacher come from, and their licences
+    weights/ATTRIBUTION.md    the origins and licences of the data and the teacher
 
-Kernels are float16; vectors (biases, norms and their statistics, which may be small) are float32, and so is the model
-that is built. The metadata is `format_version`, `name`, `description`, `audio` and `model` (the configuration's
-sections), `tags` (the values of a `tags.json`, in the order of the outputs), `provenance` (plain values: how it was
-made and measured) and `attribution` (text). A file is read only if its SHA-256 is the registry's, and nothing in it
-can be executed.
+Kernels are stored as float16, and vectors (biases, norms and their statistics, which may be small) as float32; the
+model that is built is float32. The metadata holds `format_version`, `name`, `description`, `audio` and `model` (the
+sections of the configuration), `tags` (the content of a `tags.json`, in the order of the outputs), `provenance` (plain
+values: how the weights were made and measured) and `attribution` (text). A file is read only if its SHA-256 matches
+the registry, and nothing in it can be executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json
 from keras_tagger.tags import TagInfo, info_from_values, info_to_values
 
 if TYPE_CHECKING:
@@ -39,12 +39,17 @@ REGISTRY = "registry.json"
 
 
 def weights_folder() -> Path:
-    """The folder of the package's weights."""
+    """Return the folder of the packaged weights."""
     return Path(str(resources.files("keras_tagger") / "weights"))
 
 
 def pretrained() -> dict[str, str]:
-    """The names that `keras_tagger.load` knows without a path, each with one sentence about it."""
+    """Return the names of the packaged weights, each with a one-sentence description.
+
+    Example:
+        >>> list(keras_tagger.pretrained())
+        ['compact']
+    """
     return {name: str(entry["description"]) for name, entry in _registry(weights_folder()).items()}
 
 
@@ -53,13 +58,15 @@ class Packaged:
     """The content of a packaged file.
 
     Attributes:
-        name: its name in the registry.
-        tags: in the order of the outputs; info: what is known of each.
-        audio, model: the configuration's sections, as plain values.
-        arrays: in the order of `model.weights`.
-        provenance: how it was made and measured, as plain values.
-        attribution: origins and licences, as text.
-        description: one sentence.
+        name: Its name in the registry.
+        tags: The tags in the order of the outputs.
+        info: The threshold and quality of each tag.
+        audio: The section of the configuration, as plain values.
+        model: The section of the configuration, as plain values.
+        arrays: The weights in the order of `model.weights`.
+        provenance: How the weights were made and measured, as plain values.
+        attribution: Origins and licences, as text.
+        description: One sentence.
     """
 
     name: str
@@ -73,14 +80,18 @@ class Packaged:
     description: str
 
     def build(self) -> MusicTagger:
-        """The model with the weights, in float32; `ModelError` where the arrays are of another model."""
+        """Build the model in float32 and assign the weights.
+
+        Raises:
+            ModelError: If the arrays do not fit the model that the metadata describe.
+        """
         from keras_tagger.models.music_tagger import MusicTagger
 
         model = MusicTagger(self.tags, self.audio, self.model)
         model.build()
         if [array.shape for array in self.arrays] != [tuple(weight.shape) for weight in model.weights]:
             raise ModelError(
-                f"expected arrays of the model that their metadata describe. Received: {self.name}, with other shapes."
+                f"expected arrays that fit the model of their metadata. Received: {self.name}, with other shapes."
             )
         for weight, array in zip(model.weights, self.arrays, strict=True):
             weight.assign(array.astype(np.float32))
@@ -90,9 +101,13 @@ class Packaged:
 def read_packaged(name: str, folder: Path | None = None) -> Packaged:
     """Read and verify a packaged file.
 
+    Args:
+        name: A name of the registry.
+        folder: The folder of the registry, or None for the packaged weights.
+
     Raises:
-        ModelNotFoundError: the registry has no such name, or there is no such file.
-        ModelError: the file is not the one that the registry describes, or not of this format.
+        ModelNotFoundError: If the registry does not have the name, or the file does not exist.
+        ModelError: If the checksum differs from that of the registry, or the file has another format.
     """
     folder = folder or weights_folder()
     registry = _registry(folder)
@@ -106,7 +121,7 @@ def read_packaged(name: str, folder: Path | None = None) -> Packaged:
     found = hashlib.sha256(content).hexdigest()
     if found != registry[name]["sha256"]:
         raise ModelError(
-            f"{path}: expected SHA-256 {registry[name]['sha256']}. Received: {found}, a damaged or changed file."
+            f"{path}: expected SHA-256 {registry[name]['sha256']}. Received: {found}; the file was damaged or changed."
         )
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
@@ -138,10 +153,18 @@ def write_packaged(
     attribution: str,
     folder: Path | None = None,
 ) -> Path:
-    """Write a tagger as NAME.npz and enter it into the registry; an older one of that name is replaced.
+    """Write a model as NAME.npz and enter it into the registry, replacing any older one of that name.
+
+    Args:
+        tagger: The model.
+        name: Its name in the registry.
+        description: One sentence.
+        provenance: How the weights were made and measured, as plain values.
+        attribution: Origins and licences, as text.
+        folder: The folder of the registry, or None for the packaged weights.
 
     Raises:
-        ModelError: a weight is not finite, or beyond float16's range.
+        ModelError: If a weight is not finite or outside the range of float16.
     """
     folder = folder or weights_folder()
     arrays = {}
@@ -150,7 +173,7 @@ def write_packaged(
         with np.errstate(over="ignore"):
             array = array.astype(np.float16) if array.ndim > 1 else array
         if not np.isfinite(array).all():
-            raise ModelError(f"expected weights within float16's range. Received: {weight.path}.")
+            raise ModelError(f"expected weights in the range of float16. Received: {weight.path}.")
         arrays[f"{index:04d}"] = array
     sections = tagger.config.to_dict()
     metadata = {
@@ -172,8 +195,7 @@ def write_packaged(
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "description": description,
     }
-    with replacing(folder / REGISTRY) as temporary:
-        temporary.write_text(json.dumps(dict(sorted(registry.items())), ensure_ascii=False, indent=2) + "\n", "utf-8")
+    write_json(folder / REGISTRY, dict(sorted(registry.items())), indent=2)
     return path
 
 
@@ -188,6 +210,6 @@ def _registry(folder: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"expected the list of the package's weights (installing keras_tagger again restores it). "
-            f"Received: {path} ({reason})."
+            f"expected the registry of packaged weights (reinstall keras_tagger to restore it). Received: {path} "
+            f"({reason})."
         ) from None

@@ -1,9 +1,10 @@
-"""The run directory: the only place that knows the names of its files.
+"""The names of the files in a run directory, which only this module knows.
 
     runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/last.npz  logs/
-                history.csv  report.json  report.csv  report.html  scores.npz
+                history.csv  report.json  report.csv  report.html  scores.npz  imported.json
 
-`model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
+`model.keras` is the best model so far, `checkpoints/last.npz` the newest state, and `logs/` is for TensorBoard. Only
+the directory of an imported checkpoint has `imported.json`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunDir:
-    """Paths within a run directory.
+    """The paths in a run directory.
 
     Attributes:
-        path: the directory; it need not exist.
+        path: The directory; it need not exist.
 
     Example:
         >>> RunDir("runs/demo").model
@@ -42,12 +43,12 @@ class RunDir:
 
     @property
     def tags_json(self) -> Path:
-        """What is known of each tag (`keras_tagger.tags.TagInfo`)."""
+        """The threshold and quality of each tag (`keras_tagger.tags.TagInfo`)."""
         return self.path / TAGS_JSON
 
     @property
     def manifest(self) -> Path:
-        """The clips that were trained on, with their splits."""
+        """The clips of the run with their splits."""
         return self.path / "manifest.csv"
 
     @property
@@ -57,7 +58,7 @@ class RunDir:
 
     @property
     def checkpoint(self) -> Path:
-        """The state from which a killed run goes on."""
+        """The state from which an interrupted run resumes."""
         return self.path / "checkpoints" / "last.npz"
 
     @property
@@ -75,6 +76,11 @@ class RunDir:
         """The scores on the held-out clips."""
         return self.path / "report.json"
 
+    @property
+    def imported(self) -> Path:
+        """The origin of an imported checkpoint."""
+        return self.path / "imported.json"
 
-# Also the name of the member of a `.keras` file that has the same content.
+
+# A `.keras` file has a member of the same name and content.
 TAGS_JSON = "tags.json"

@@ -21,11 +21,11 @@ import tensorflow as tf
 from absl import logging
 
 from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
+from keras_tagger.data.check import check_single_label
 from keras_tagger.data.datasets.open import open_config
 from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared, PreparedClip
-from keras_tagger.data.single_label import check_exclusive
 from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
@@ -35,7 +35,7 @@ from keras_tagger.evaluation.thresholds import calibrate
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.models.transfer import copy_weights
-from keras_tagger.storage.loading import TAGS_FILE
+from keras_tagger.storage.run_dir import TAGS_JSON
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import info_to_json
 from keras_tagger.train.loop import Loop
@@ -151,7 +151,7 @@ def fit(
     model.freeze("none")
     validation = "valid" if "valid" in prepared.splits else None
     tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
-    _write_text(folder / TAGS_FILE, info_to_json(tagger.tags, tagger.info))
+    _write_text(folder / TAGS_JSON, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
     data_settings = settings.data
     report = evaluate(
@@ -189,7 +189,7 @@ def _prepare(
     manifest = None
     found = _open(settings.data) if data is None else data
     if settings.model.head.activation == "softmax":
-        check_exclusive(found.clips, found.tags)
+        check_single_label(found.clips, found.tags)
     if isinstance(found, Manifest):
         split, how = settings.data.split, (settings.audio.sample_rate, settings.data.segment_seconds)
         found = manifest = assign_splits(found, split.valid, split.test, split.seed)

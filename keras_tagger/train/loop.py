@@ -21,6 +21,7 @@ from keras_tagger.errors import ConfigError
 from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.progress import progress_bar
 from keras_tagger.tagger import Tagger
 from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
@@ -184,7 +185,7 @@ class Loop:
         )
         batches = iter(dataset.skip(progress.step))
         name = f"epoch {progress.epoch + 1}/{training.epochs}"
-        with tqdm(total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step") as bar:
+        with progress_bar(total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step") as bar:
             waiting = time.perf_counter()
             for batch in batches:
                 working = time.perf_counter()

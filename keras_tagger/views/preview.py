@@ -14,15 +14,8 @@ from keras_tagger import audio as audio_module
 from keras_tagger.audio import AudioSource
 from keras_tagger.audio.windows import Stitcher, WindowMean, batches, stacked
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import (
-    Attention,
-    AttentionWindow,
-    Heatmap,
-    column_edges,
-    draw_rows,
-    draw_spectrum,
-    shorten,
-)
+from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.views.drawing import column_edges, draw_rows, draw_spectrum, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,6 @@ import os
 import struct
 import subprocess
 import sys
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -239,84 +238,6 @@ def test_impossible_excerpts(arguments: dict, words: str):
         audio.blocks(b"", block_seconds=0.0)
 
 
-# --- windows
-
-
-@pytest.mark.parametrize("token", [1, 7, 100])
-@pytest.mark.parametrize("n", [1, 99, 699, 700, 701, 799, 1399, 1400, 1401, 2099, 2100, 2765])
-def test_windows_cover_the_audio_once(n: int, token: int):
-    window = 700
-    signal = np.arange(1, n + 1, dtype=np.float32)
-    cut = list(Windowing(16000, window, token).cut((signal, 16000)))
-    assert sum(w.new_samples for w in cut) == n
-    if n <= window:
-        assert [(w.start_sample, w.new_samples) for w in cut] == [(0, n)]
-        np.testing.assert_array_equal(cut[0].waveform, signal)
-        return
-    tokens = -(-n // token)
-    starts = [i * window for i in range(n // window)]
-    if n % window:
-        starts.append((tokens - window // token) * token)
-    assert [w.start_sample for w in cut] == starts
-    assert [w.new_samples for w in cut[: n // window]] == [window] * (n // window)
-    padded = np.pad(signal, (0, tokens * token - n))
-    for w in cut:
-        np.testing.assert_array_equal(w.waveform, padded[w.start_sample : w.start_sample + window])
-
-
-def test_windows_must_hold_whole_tokens():
-    with pytest.raises(ValueError, match=r"multiple of token_samples\. Received: window_samples=700, token_samples=3"):
-        Windowing(16000, 700, 3)
-
-
-@pytest.mark.parametrize("encoding", ["array", "flac", "mp3"])
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3333, 2.7), (1.0, None), (2.5, 99.0)])
-def test_windows_of_an_excerpt_are_those_of_the_excerpt_alone(encoding: str, start: float, end: float | None):
-    samples = music(44100, 3.2)
-    source = (samples, 44100) if encoding == "array" else encode(samples, 44100, encoding)
-    excerpt = audio.load(source, 16000, start, end)
-    # An mp3 is a little longer than what was encoded.
-    stop = len(audio.load(source)) if end in (None, 99.0) else round(end * 16000)
-    assert len(excerpt) == stop - round(start * 16000)
-    cut = list(Windowing(16000, 9600, 160).cut(source, start, end))
-    alone = list(Windowing(16000, 9600, 160).cut((excerpt, 16000)))
-    places = [(w.start_sample, w.new_samples) for w in cut]
-    assert places == [(w.start_sample, w.new_samples) for w in alone]
-    assert places[0][0] == 0
-    assert sum(new for _, new in places) == len(excerpt)
-    for got, wanted in zip(cut, alone, strict=True):
-        np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-6)
-
-
-def test_windows_refuse_impossible_arguments_at_once():
-    source = (np.ones(16000, np.float32), 16000)
-    with pytest.raises(AudioError, match=r"end_seconds after start_seconds=0\.5\. Received: 0\.5"):
-        Windowing(16000, 700).cut(source, 0.5, 0.5)
-    with pytest.raises(AudioError, match=r"start_seconds of 0 or more\. Received: -1\.0"):
-        Windowing(16000, 700).cut(source, -1.0)
-    with pytest.raises(AudioError, match=r"sample_rate to be a whole number of Hz .* Received: 0"):
-        Windowing(0, 700)
-    with pytest.raises(AudioError, match=r"start_seconds before the end of .* at 1\.000 s\. Received: 1\.0"):
-        next(audio.windows(source, 16000, 700, 1, 1.0))
-
-
-def test_windows_of_a_long_file_take_constant_memory(tmp_path: Path):
-    path = tmp_path / "long.flac"
-    second = (music(44100, 1.0) * 32767).astype(np.int16)
-    with soundfile.SoundFile(path, "w", 44100, 2, "PCM_16", format="FLAC", compression_level=0.0) as file:
-        for _ in range(20):
-            file.write(np.tile(second, (60, 1)))
-    next(audio.windows(path, 16000, 480_000))
-    tracemalloc.start()
-    try:
-        total = sum(window.new_samples for window in audio.windows(path, 16000, 480_000, 160))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert total == 20 * 60 * 16000
-    assert peak < 24e6  # the whole is 77 MB, and 423 MB before mixing and resampling
-
-
 # --- bad input
 
 
@@ -336,17 +257,17 @@ BAD_FILES = {
     "random bytes": (np.random.default_rng(0).bytes(50_000), NOT_AUDIO),
     "text in utf-16": ("\ufeffshopping list".encode("utf-16-le") * 99, NOT_AUDIO),
     "truncated flac": (FLAC[: len(FLAC) // 2], r"truncated or corrupt at or after .* of 3\.000 s"),
-    "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated, with 2000 bytes"),
+    "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated and has 2000 bytes"),
     "truncated aiff": (encode(music(44100), 44100, "aiff")[:-1000], "bytes of samples, .* truncated"),
     "truncated mp3": (MP3[: len(MP3) // 2], r"truncated or corrupt at or after 1\.\d+ s of 3\.000 s"),
     "truncated vorbis": (VORBIS[: len(VORBIS) // 2], "truncated within its last page"),
     "truncated opus": (OPUS[:-1], "truncated within its last page"),
-    "vorbis with a hole": (with_hole(VORBIS), r"unbroken pages\. .* corrupt at byte \d+ of \d+"),
+    "vorbis with a hole": (with_hole(VORBIS), r"valid pages\. .* corrupt at byte \d+ of \d+"),
     "vorbis with one bit wrong": (
         VORBIS[:6000] + bytes([VORBIS[6000] ^ 4]) + VORBIS[6001:],
-        "unbroken pages",
+        "valid pages",
     ),
-    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "unbroken pages"),
+    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "valid pages"),
     "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), "ogg file"),
     "flac with a hole": (with_hole(FLAC), "truncated or corrupt"),
     "0 Hz": (wav16(bytes(400), rate=0), "a sample rate above 0 Hz. .* says 0 Hz"),
@@ -468,7 +389,7 @@ def test_threads_decode_alike():
     bad = wav16(bytes(400))[:100]
 
     def decode(source: bytes) -> np.ndarray:
-        with pytest.raises(AudioError, match="truncated, with 56 bytes"):
+        with pytest.raises(AudioError, match="truncated and has 56 bytes"):
             audio.load(bad)
         return audio.load(source)
 

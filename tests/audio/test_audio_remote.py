@@ -50,7 +50,7 @@ def test_missing_empty_and_directory(tmp_path: Path):
 
 
 def test_a_scheme_that_nobody_knows():
-    with pytest.raises(AudioError, match=r"a scheme that tf\.io\.gfile knows\. Received: 'nonsense://a/b.wav'"):
+    with pytest.raises(AudioError, match=r"a scheme that tf\.io\.gfile supports\. Received: 'nonsense://a/b.wav'"):
         audio.load("nonsense://a/b.wav")
 
 

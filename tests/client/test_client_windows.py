@@ -9,12 +9,14 @@ import grpc
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 import tiny
-from keras_tagger.client import AsyncClient, Client
-from keras_tagger.client import plans as questions
+from keras_tagger.client import AsyncClient, Client, plans
 from keras_tagger.errors import ServingError
 from keras_tagger.serving.server import Server
+from keras_tagger.tagger import Tagger
+from keras_tagger.tags import TagInfo, TagScore
 from scripted import scripted_server, waveforms
 
 WINDOW, TOKEN = 14336, 2048
@@ -22,7 +24,10 @@ WINDOW, TOKEN = 14336, 2048
 
 @pytest.fixture(scope="module")
 def tagger():
-    return tiny.random_tagger()
+    """A tagger with thresholds below and above its scores, and a tag without training examples."""
+    found = tiny.random_tagger()
+    info = {"high": TagInfo(0.125), "low": TagInfo(0.875, has_evidence=False)}
+    return Tagger(found.model, found.config, info)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def served(tagger, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short_requests(monkeypatch):
     """Clips count as long from two seconds on, so that the tests are short."""
-    monkeypatch.setattr(questions, "MAX_REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr(plans, "MAX_REQUEST_SECONDS", 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +59,28 @@ def client(served):
 
 
 def test_a_long_clip_is_seen_as_the_tagger_sees_it(client, tagger, clip):
-    scores = client.classify(clip)
-    assert list(scores) == list(tagger.tag(clip, top=None).names)
-    np.testing.assert_allclose([scores[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
-    assert client.tag(clip, top=2) == dict(list(scores.items())[:2])
+    found, expected = client.classify(clip), tagger.tag(clip, top=None)
+    assert found.names == expected.names
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert list(client.tag(clip, top=2)) == list(found[:2])
     named = client.tag(clip, tags=["x", "y", "z"])
-    np.testing.assert_allclose([named[name] for name in "xyz"], tagger.scores(clip), atol=1e-6)
+    np.testing.assert_allclose([named[name].score for name in "xyz"], tagger.scores(clip), atol=1e-6)
     np.testing.assert_allclose(client.embed(clip), tagger.embed(clip), atol=1e-5)
     assert (tagger.model.window_samples, tagger.model.token_samples) == (WINDOW, TOKEN)
     # Pieces of two seconds whose windows begin elsewhere would give other scores.
     with Client(client.address, window_seconds=2.0) as other:
-        differences = np.abs(np.array([other.classify(clip)[tag] for tag in tagger.tags]) - tagger.scores(clip))
-    assert differences.max() > 1e-5
+        moved = other.classify(clip)
+    assert max(abs(moved[entry.name].score - entry.score) for entry in expected) > 1e-5
+
+
+def test_thresholds_and_evidence_are_the_taggers(client, tagger, clip):
+    if "tag_info" not in client.metadata():
+        pytest.skip("expected exports with the signature tag_info")
+    found, expected = client.tag(clip), tagger.tag(clip)
+    assert set(expected.present) == set(expected.heard) == {True, False}
+    for one, other in zip(found, expected, strict=True):
+        assert one == TagScore(other.name, pytest.approx(other.score, abs=1e-6), other.present, other.heard)
+    assert client.classify(clip).present.tolist() == expected.present.tolist()
 
 
 def test_maps_of_a_long_clip_are_the_taggers(client, tagger, clip):
@@ -95,24 +110,31 @@ def test_a_stretch_of_a_long_clip_is_a_clip_of_its_own(client, tagger, clip):
     assert found.tags == ("mid", "high")
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     np.testing.assert_allclose(found.times, expected.times + 1.0, atol=1e-5)
-    reply = client.contributions(clip, 1.0, 4.0)
-    np.testing.assert_allclose(reply["contributions"][0, [2, 0]], expected.values, atol=1e-5)
-    np.testing.assert_allclose(reply["times"][0], expected.times + 1.0, atol=1e-5)
-    np.testing.assert_allclose(reply["tags"][0, [2, 0]], expected.scores, atol=1e-5)
+    found = client.contributions(clip, ["mid", "high"], start_seconds=1.0, seconds=4.0)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    found = client.attention(clip, 1.0, 4.0)
+    expected = tagger.attention((waveform, tiny.RATE))
+    np.testing.assert_allclose(found.times, expected.times + 1.0, atol=1e-5)
 
 
-def test_attention_of_all_of_a_clip_is_without_weights(client, tagger, clip):
-    reply = client.attention(clip, seconds=None)
-    assert sorted(reply) == ["heatmap", "tags", "times"]
-    np.testing.assert_allclose(reply["heatmap"], tagger.attention(clip).heatmap().values, atol=1e-5)
-    assert client.attention(clip, seconds=1.5)["attention"].shape == (1, 2, 2, 13, 13)
+@pytest.mark.parametrize("n_samples", [120_501, 30_000, 20_000, 5_000, 1])
+def test_attention_is_the_taggers_at_any_length(client, tagger, n_samples):
+    clip = (tiny.noise(n_samples, 3), tiny.RATE)
+    found, expected = client.attention(clip), tagger.attention(clip)
+    assert len(found.windows) == len(expected.windows)
+    for one, other in zip(found.windows, expected.windows, strict=True):
+        assert (one.start_seconds, one.n_new) == (other.start_seconds, other.n_new)
+        np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
+    assert found.hop_seconds == pytest.approx(expected.hop_seconds)
+    np.testing.assert_allclose(found.times, expected.times, atol=1e-5)
+    np.testing.assert_allclose(found.heatmap("all").values, expected.heatmap("all").values, atol=1e-5)
 
 
 def test_a_short_clip_is_one_request_and_equal_too(client, tagger):
     clip = (tiny.noise(30_000, 4), tiny.RATE)
     np.testing.assert_allclose(client.heatmap(clip).values, tagger.contributions(clip).values, atol=1e-5)
-    scores = client.classify(clip)
-    np.testing.assert_allclose([scores[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
+    np.testing.assert_allclose(client.classify(clip).scores, tagger.tag(clip, top=None).scores, atol=1e-6)
 
 
 def test_the_window_that_is_given_need_not_be_measured(served, tagger, clip):
@@ -126,7 +148,7 @@ def test_names_of_rows_and_kinds(client, clip):
         client.heatmap(clip, tags=["kazoo"])
     with pytest.raises(ServingError, match=r"kind: expected one of attention, contributions\. Received: 'x'\."):
         client.heatmap(clip, "x")
-    with pytest.raises(ServingError, match=r"tags: expected none for attention, .* Received: low\."):
+    with pytest.raises(ServingError, match=r"tags: expected None for attention, .* Received: low\."):
         client.heatmap(clip, "attention", ["low"])
     with pytest.raises(ServingError, match=r"top: expected at least 1\. Received: 0\."):
         client.tag(clip, top=0)
@@ -146,13 +168,56 @@ def test_the_async_client_answers_many_at_a_time(served, tagger):
 
     scores, metadata, arrays, (attention, contributions), embedding, names = asyncio.run(ask())
     for clip, found in zip(clips, scores, strict=True):
-        np.testing.assert_allclose([found[tag] for tag in tagger.tags], tagger.scores(clip), atol=1e-6)
+        assert found.names == tagger.tag(clip, top=None).names
+        np.testing.assert_allclose(found.scores, tagger.tag(clip, top=None).scores, atol=1e-6)
     assert metadata["embedding"]["inputs"] == {"waveform": ("float32", [None, None])}
     np.testing.assert_allclose(arrays["tags"][0], tagger.scores(clips[0]), atol=1e-6)
-    np.testing.assert_allclose(attention["heatmap"], tagger.attention(clips[0]).heatmap().values, atol=1e-5)
-    np.testing.assert_allclose(contributions["contributions"][0], tagger.contributions(clips[0]).values, atol=1e-5)
+    expected = tagger.attention(clips[0]).heatmap("all").values
+    np.testing.assert_allclose(attention.heatmap("all").values, expected, atol=1e-5)
+    np.testing.assert_allclose(contributions.values, tagger.contributions(clips[0]).values, atol=1e-5)
     np.testing.assert_allclose(embedding, tagger.embed(clips[0]), atol=1e-5)
     assert names == tiny.TAGS
+
+
+def test_what_a_version_knows_about_its_tags_is_asked_once():
+    """Version 2, from the fourth `classify` on, has another threshold."""
+    asked = []
+
+    def answer(number, request, context):
+        signature = request.model_spec.signature_name
+        version = 1 if asked.count("classify") < 3 else 2
+        asked.append(signature)
+        if signature == "tag_info":
+            assert tf.make_ndarray(request.inputs["tags"]).tolist() == [b"rock", b"jazz"]
+            return {"threshold": np.float32([0.5, 0.25 * version]), "heard": np.array([True, False])}, version
+        return {"classes": np.array([[b"rock", b"jazz"]]), "scores": np.float32([[0.75, 0.375]])}, version
+
+    clip = (np.zeros(16000, np.float32), 16000)
+    with scripted_server(answer) as (address, _), Client(address) as client:
+        for _ in range(2):
+            tags = client.tag(clip)
+            assert list(tags) == [TagScore("rock", 0.75, True, True), TagScore("jazz", 0.375, True, False)]
+        assert asked == ["classify", "tag_info", "classify"]
+        client.classify(clip)
+        # The version changes: the clip is asked anew, and then the tags of the new version.
+        assert client.tag(clip)["jazz"].present is False
+        assert asked[4:] == ["classify", "classify", "tag_info"]
+        client.tag(clip)
+        assert asked[7:] == ["classify"]
+
+
+def test_a_server_that_fails_is_not_one_without_tag_info():
+    def answer(number, request, context):
+        if request.model_spec.signature_name == "tag_info":
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+        return {"classes": np.array([[b"rock"]]), "scores": np.float32([[0.75]])}, 1
+
+    with (
+        scripted_server(answer) as (address, _),
+        Client(address) as client,
+        pytest.raises(ServingError, match="answered PERMISSION_DENIED: no"),
+    ):
+        client.tag((np.zeros(16000, np.float32), 16000))
 
 
 def mean_scores(weight: float):

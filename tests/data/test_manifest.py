@@ -65,13 +65,13 @@ def test_vocabulary(tmp_path):
     chosen = read_manifest(path, tags=["y", "other", "x"])
     assert chosen.tags == ("y", "other", "x")
     np.testing.assert_array_equal(chosen.labels(), [[1, 0, 1], [0, 0, 1], [0, 0, 0]])
-    with pytest.raises(ManifestError, match=r"at least 3 clips\. Received tags with at most 2"):
+    with pytest.raises(ManifestError, match=r"at least 3 clips\. Received: tags with at most 2"):
         read_manifest(path, min_clips_per_tag=3)
-    with pytest.raises(ManifestError, match=r"a tag among \['w'\]"):
+    with pytest.raises(ManifestError, match=r"a tag of \['w'\]"):
         read_manifest(path, tags=["w"])
-    with pytest.raises(ManifestError, match=r"every tag of the vocabulary once\. Received: \['x', 'x'\]"):
+    with pytest.raises(ManifestError, match=r"a vocabulary without duplicates\. Received: \['x', 'x'\]"):
         read_manifest(path, tags=["x", "x"])
-    with pytest.raises(ManifestError, match="expected a manifest file. Received a folder"):
+    with pytest.raises(ManifestError, match="expected a manifest file. Received: .*, which is a folder"):
         read_manifest(tmp_path)
 
 
@@ -100,20 +100,20 @@ def test_a_line_of_json_ends_where_the_file_says(tmp_path):
     [
         ("", "expected a CSV header"),
         ("path,tags\n", "at least one clip"),
-        ("file,tags\na,x\n", "line 1: expected one column path. Received the columns: file, tags"),
+        ("file,tags\na,x\n", "line 1: expected one column path. Received: the columns file, tags"),
         ("path,tags,tags\na,x,y\n", "line 1: expected one column tags"),
         ("path,tags,split\na,x,train\nb,x,dev\n", "line 3, column split: expected one of train, valid, test"),
-        ("path,tags,start,end\na,x,3,3\n", "line 2, column end: expected seconds after the start, 3"),
+        ("path,tags,start,end\na,x,3,3\n", "line 2, column end: expected seconds after the start at 3"),
         ("path,tags,start\na,x,-1\n", "line 2, column start: expected seconds of at least 0. Received: -1"),
         (
             "path,tags,start\na,x,1:30\n",
             "line 2, column start: expected a number of seconds. Received: '1:30'",
         ),
-        ("path,tags\na,x:1.5\n", "line 2, column tags: expected the weight of 'x' in 0..1. Received: 1.5"),
-        ("path,tags\na,x:nan\n", "line 2, column tags: expected the weight of 'x' in 0..1. Received: nan"),
-        ("path,tags\na,x:0.1;x:0.2\n", "line 2, column tags: expected one weight of 'x'"),
+        ("path,tags\na,x:1.5\n", "line 2, column tags: expected a label of 'x' in 0..1. Received: 1.5"),
+        ("path,tags\na,x:nan\n", "line 2, column tags: expected a label of 'x' in 0..1. Received: nan"),
+        ("path,tags\na,x:0.1;x:0.2\n", "line 2, column tags: expected one label of 'x'"),
         ("path,tags\n  ,x\n", "line 2, column path: expected a path"),
-        ("path,tags\na,x\nb,x\n./a,y\n", "line 4: expected every clip once. Received again .* line 2"),
+        ("path,tags\na,x\nb,x\n./a,y\n", "line 4: expected no duplicate clips. Received: .* line 2"),
         ("path,tags\na,b,x\n", "line 2, column tags: expected 2 cells .*Received: 3"),
         (b"path,tags\n\xff,x\n", "expected UTF-8 text"),
         ("path,tags\na,\n", "expected a tag"),
@@ -134,7 +134,7 @@ def test_csv_errors_name_file_line_and_column(tmp_path, text, message):
         ('{"path": "a", "tags": ["x"]}\n["b"]\n', "line 2: expected a JSON object"),
         ('{"path": "a"}\n', "line 1: expected the key tags"),
         ('{"path": 3, "tags": ["x"]}\n', "line 1, column path: expected a path. Received: 3"),
-        ('{"path": "a", "tags": {"x": true}}\n', "line 1, column tags: expected the weight of 'x'"),
+        ('{"path": "a", "tags": {"x": true}}\n', "line 1, column tags: expected a label of 'x'"),
         ('{"path": "a", "tags": ["  "]}\n', "line 1, column tags: expected tags as text. Received: '  '"),
         ('{"path": "a", "tags": 4}\n', "line 1, column tags: expected a list of tags"),
         ('{"path": "a", "tags": ["x"], "start": true}\n', "line 1, column start: expected a number"),
@@ -176,7 +176,7 @@ def test_save_and_read_again(tmp_path, name):
 def test_clip_refuses_the_impossible():
     with pytest.raises(ManifestError, match="column split"):
         Clip("a", {}, split="eval")
-    with pytest.raises(ManifestError, match="weight of 'x'"):
+    with pytest.raises(ManifestError, match="label of 'x'"):
         Clip("a", {"x": -0.1})
 
 
@@ -237,7 +237,7 @@ def test_open_source(tmp_path):
     assert open_source(tmp_path / "set").tags == ("rock",)
     assert open_source(path, tags=["y"]).tags == ("y",)
     assert open_source(write(tmp_path / "M.CSV", "path,tags\na,x\n")).tags == ("x",)
-    with pytest.raises(ManifestNotFoundError, match="nothing"):
+    with pytest.raises(ManifestNotFoundError, match="does not exist"):
         open_source(tmp_path / "none")
     with pytest.raises(ManifestError, match=r"expected a manifest \(\.csv"):
         open_source(write(tmp_path / "x.xlsx", "1"))
@@ -265,3 +265,24 @@ def test_links_that_lead_nowhere_are_reported(tmp_path):
     assert found == {"pop/b.ogg": ["pop"], "rock/a.ogg": ["rock"], "rock/b.ogg": ["rock"]}
     reasons = {Path(entry["path"]).parent.name: entry["reason"] for entry in check(manifest, workers=1).unreadable}
     assert "does not exist" in reasons["pop"]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_names_that_are_not_utf8_survive(tmp_path, name):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ogg")
+    with open(path, "wb"):
+        pass
+    Manifest((Clip(path, {"x": 1.0}),), ("x",)).save(tmp_path / name)
+    (found,) = read_manifest(tmp_path / name).clips
+    assert os.fsencode(found.path).endswith(b"/caf\xe9.ogg")
+    assert os.path.exists(found.path)
+
+
+@pytest.mark.parametrize("row", [b"caf\xe9.ogg,x", b"a,\xe9", b'"a, \xff b",x'])
+def test_other_text_that_is_not_utf8_is_refused(tmp_path, row):
+    """A name that no file has is text in another encoding."""
+    path = write(tmp_path / "m.csv", b"path,tags\nb,x\n" + row + b"\n")
+    with pytest.raises(
+        ManifestError, match=r"m\.csv, line 3, column (path|tags): expected UTF-8 text\. Received: text in"
+    ):
+        read_manifest(path)

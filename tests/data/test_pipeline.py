@@ -72,15 +72,20 @@ def test_every_share_of_a_segment_gives_one_crop(prepared):
 
 
 def test_crops_are_uniform_within_their_shares(tmp_path):
+    """Of 30 equal clips, in two epochs."""
     soundfile.write(tmp_path / "a.wav", np.arange(2000, dtype=np.int16), RATE, subtype="PCM_16")
-    manifest = Manifest((Clip(str(tmp_path / "a.wav"), {"x": 1.0}, split="train"),), ("x",))
-    ramp = prepare(manifest, tmp_path / "out", RATE, segment_seconds=2.0)
+    tags = tuple(f"t{i}" for i in range(30))
+    clips = tuple(Clip(str(tmp_path / "a.wav"), {tag: 1.0}, split="train") for tag in tags)
+    ramps = prepare(Manifest(clips, tags), tmp_path / "out", RATE, segment_seconds=2.0)
     share = 1601 / 5  # 1601 places for a window of 400 in 2000 samples, 5 crops
     within = []
-    for epoch in range(60):
-        waves, _ = as_pcm(epoch_of(ramp, batch=5, epoch=epoch))
+    for epoch in range(2):
+        waves, labels = as_pcm(epoch_of(ramps, batch=150, epoch=epoch))
         np.testing.assert_array_equal(waves, waves[:, :1] + np.arange(400))
-        within.append(np.sort(waves[:, 0]) / share - np.arange(5))
+        for clip in range(30):
+            within.append(np.sort(waves[labels[:, clip] == 1, 0]) / share - np.arange(5))
+    assert np.shape(within) == (60, 5)
+    assert np.unique(within).size > 200  # other places in every clip and epoch
     assert np.min(within) > -1 / share
     assert np.max(within) < 1
     np.testing.assert_allclose(np.mean(within), 0.5, atol=4 / np.sqrt(12 * 300))
@@ -136,5 +141,5 @@ def test_the_buffer_shuffles(prepared):
 def test_errors(prepared):
     with pytest.raises(ManifestError, match="at least 1"):
         training_dataset(prepared, "train", 0, 5, 0, 0)
-    with pytest.raises(ManifestError, match="split among train"):
+    with pytest.raises(ManifestError, match="one of the splits train"):
         training_dataset(prepared, "valid", 400, 5, 0, 0)

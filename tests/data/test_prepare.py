@@ -109,7 +109,7 @@ def test_bad_files_are_reported_and_left_out(data, tmp_path, caplog):
     assert sum(1 for _ in prepared.iter_clips("train")) == 7
     assert "3 of 12 clips" in caplog.text
     assert all(str(clip.path) in caplog.text for clip in bad)
-    with pytest.raises(ManifestError, match=r"at least one clip that can be decoded\. Received 3"):
+    with pytest.raises(ManifestError, match=r"at least one clip that can be decoded\. Received: 3 that cannot"):
         prepare(Manifest(tuple(bad), manifest.tags), tmp_path / "bad", RATE)
 
 
@@ -132,7 +132,7 @@ def test_a_finished_folder_is_returned_and_a_changed_one_made_anew(data, tmp_pat
 
 
 def test_a_lost_index_costs_nothing_but_the_shards_without_outcome(data, tmp_path):
-    """The state after a kill: some shards with sidecar, one half-written, no index."""
+    """The state after a kill: some shards with an outcome, one half-written, no index."""
     _, manifest = data
     out = tmp_path / "out"
     reference = prepare(manifest, tmp_path / "reference", RATE, shard_clips=2)
@@ -147,7 +147,8 @@ def test_a_lost_index_costs_nothing_but_the_shards_without_outcome(data, tmp_pat
     }
     (out / kept.replace("tfrecord", "json")).write_text(json.dumps(outcome))
     (out / "index.json").unlink()
-    (out / "train-00000-of-00004.tfrecord.99.clip.tmp").write_bytes(b"half")
+    (out / ".train-00000-of-00004.99.clip").write_bytes(b"half")
+    (out / ".index.99.json").write_text("{")
     time_kept = os.stat(out / kept).st_mtime_ns
     time_other = os.stat(out / "train-00000-of-00004.tfrecord").st_mtime_ns
     resumed = prepare(manifest, out, RATE, shard_clips=2)
@@ -196,7 +197,7 @@ def test_errors(data, tmp_path):
         open_prepared(tmp_path)
     only_train = Manifest(manifest.select("train").clips, manifest.tags)
     prepared = prepare(only_train, tmp_path / "out", RATE)
-    with pytest.raises(ManifestError, match=r"expected a split among train\. Received: 'test'"):
+    with pytest.raises(ManifestError, match=r"expected one of the splits train\. Received: 'test'"):
         prepared.labels("test")
     os.remove(prepared.shards("train")[0])
     with pytest.raises(ManifestError, match="every shard"):

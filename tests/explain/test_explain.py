@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import subprocess
 import sys
 import weakref
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from keras_tagger.errors import ModelError
-from keras_tagger.explain import DEFAULT_METHOD, METHODS, inputs
+from keras_tagger.explain import DEFAULT_METHOD, METHODS, explain, taggram
 from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.models.trained import TrainedModel
 from keras_tagger.tagger import Tagger
 from tiny import RATE, TAGS, noise, random_tagger
 
@@ -54,6 +57,28 @@ def test_long_audio_is_explained_window_by_window(tagger: Any, method: str) -> N
         assert np.abs(whole.row("low") - whole.row("high")).max() > 0
     else:
         np.testing.assert_array_equal(whole.row("low"), whole.row("high"))
+
+
+@pytest.mark.parametrize("method", ["two_scale_contributions", "gradient_input", "attention", "taggram"])
+def test_a_file_is_explained_as_an_array(tagger: Any, method: str) -> None:
+    """Files are decoded in the background and run in other batches."""
+    wave = noise(20 * TOKEN + 700)
+    file = io.BytesIO()
+    soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
+    found, expected = (explain(tagger, audio, method, "mid") for audio in (file.getvalue(), (wave, RATE)))
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    np.testing.assert_array_equal(found.times, expected.times)
+
+
+def test_a_model_without_the_public_class_is_explained(tagger: Any) -> None:
+    """`explain` and `taggram` are functions of a model; `Tagger` has them as methods."""
+    bare = TrainedModel(tagger.model, tagger.config)
+    audio = (noise(9 * TOKEN), RATE)
+    np.testing.assert_array_equal(explain(bare, audio, "rollout").values, tagger.explain(audio, "rollout").values)
+    found = taggram(bare, audio, 0.3, ["mid", "high"])
+    assert found.tags == ("mid", "high")
+    np.testing.assert_array_equal(found.values, tagger.taggram(audio, 0.3).values[[2, 0]])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -153,7 +178,6 @@ def test_traced_functions_do_not_keep_their_model() -> None:
     tagger = random_tagger({"model": {"encoder": {"n_layers": 1}}})
     tagger.explain((noise(TOKEN), RATE), "gradient_input", "low")
     gone = weakref.ref(tagger.model)
-    assert gone() in inputs._traced
     del tagger
     gc.collect()
     assert gone() is None

@@ -71,7 +71,7 @@ def test_averages_by_hand() -> None:
     assert averages([0.0, 1.0], [0.0, 1.0]).gain == 0.0
     with pytest.raises(ModelError, match=r"expected scores in 0\.\.1"):
         averages([1.5], [0.5])
-    with pytest.raises(ModelError, match="a score with and without for each clip"):
+    with pytest.raises(ModelError, match="expected two scores for each clip"):
         averages([0.5], [])
 
 

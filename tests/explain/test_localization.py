@@ -57,9 +57,9 @@ def test_measures_do_not_depend_on_scale() -> None:
 @pytest.mark.parametrize(
     ("curve", "truth", "sentence"),
     [
-        (np.zeros(3), np.zeros(3, bool), "somewhere, not everywhere. Received: 0 of 3 columns"),
-        (np.zeros(3), np.ones(3, bool), "somewhere, not everywhere. Received: 3 of 3 columns"),
-        (np.zeros(3), np.ones(4, bool), r"of one length. Received: \(3,\) and \(4,\)"),
+        (np.zeros(3), np.zeros(3, bool), "a truth of some columns, not of all. Received: 0 of 3 columns"),
+        (np.zeros(3), np.ones(3, bool), "a truth of some columns, not of all. Received: 3 of 3 columns"),
+        (np.zeros(3), np.ones(4, bool), r"of equal length. Received: \(3,\) and \(4,\)"),
         (np.array([0, np.nan]), np.array([True, False]), "a curve of finite values"),
     ],
 )

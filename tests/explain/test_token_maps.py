@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_tagger.explain.relevance import relevance
+from keras_tagger.explain.gradients import relevance
 from keras_tagger.explain.token_maps import contributions, rollout, short_contributions, two_scale_contributions
 from tiny import RATE, noise, random_tagger
 
@@ -80,7 +80,8 @@ def test_relevance_of_one_layer_is_gradient_times_attention() -> None:
 
     def logit(weights: np.ndarray) -> float:
         attended = tf.einsum("hs,bshk->bhk", tf.constant(weights, tf.float32), values)[:, tf.newaxis]
-        x = block._after_attention(tokens[:, :1], block.attention.output_dense(attended), False)
+        x = tokens[:, :1] + block.attention.output_dense(attended)
+        x += block.contract(block.expand(block.feed_forward_norm(x)))
         return float(model.head(model.encoder.final_norm(x))[0, 0, 1])
 
     step, slopes = 0.05, np.zeros_like(weights)

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_tagger.config import load_config
 from keras_tagger.errors import ModelError
-from keras_tagger.export.saved_model import WARMUP_FILE
+from keras_tagger.export import layout
 from keras_tagger.tagger import Tagger
 from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise
@@ -41,6 +41,7 @@ SIGNATURES = {
         {"tags": "float32", "contributions": "float32", "times": "float32"},
     ),
     "embedding": ({"waveform": "float32"}, {"embedding": "float32"}),
+    "tag_info": ({"tags": "string"}, {"threshold": "float32", "heard": "bool"}),
 }
 
 # Runs in an interpreter of its own: PATH of the SavedModel, PATH of the clips, PATH of the answers.
@@ -91,6 +92,8 @@ def example(wave):
 
 
 def request(signature, name):
+    if signature == "tag_info":
+        return np.array(["mid", "jazz"], dtype=object)
     if signature == "classify":
         return np.array([example(wave) for wave in clips[name]], dtype=object)
     if signature == "wav":
@@ -200,7 +203,7 @@ def test_names_and_dtypes(stranger: Any) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("loader", ["1", "2"])
-@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("signature", [name for name in SIGNATURES if name != "tag_info"])
 def test_a_stranger_gets_what_the_tagger_says(
     tagger: Any, clips: dict[str, np.ndarray], stranger: Any, signature: str, loader: str, length: str
 ) -> None:
@@ -214,6 +217,14 @@ def test_a_stranger_gets_what_the_tagger_says(
                 assert names == list(expected)
             else:
                 np.testing.assert_allclose(found[index], expected, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("loader", ["1", "2"])
+def test_a_stranger_learns_of_tags(stranger: Any, loader: str) -> None:
+    """Asked about a tag of the model and one that it does not have."""
+    _, answers = stranger
+    np.testing.assert_array_equal(answers[f"{loader}/tag_info/short/threshold"], np.array([0.5, np.nan], np.float32))
+    np.testing.assert_array_equal(answers[f"{loader}/tag_info/short/heard"], [True, False])
 
 
 def test_clips_hold_16_bits(clips: dict[str, np.ndarray]) -> None:
@@ -292,7 +303,7 @@ def test_files_inside(tagger: Any, exported: Path) -> None:
 
 def test_warm_up_has_valid_requests_of_every_signature_at_one_and_more_windows(tagger: Any, exported: Path) -> None:
     signatures = tf.saved_model.load(exported).signatures
-    records = tf.data.TFRecordDataset(str(exported / "assets.extra" / WARMUP_FILE))
+    records = tf.data.TFRecordDataset(str(exported / layout.WARMUP_REQUESTS))
     seen = []
     lengths: dict[str, set[int]] = {}
     wavs, features = [], []
@@ -362,7 +373,7 @@ def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeyp
         infos.extend(json.loads((path / "assets" / "tags.json").read_text(encoding="utf-8")))
         raise OSError("disk full")
 
-    monkeypatch.setattr("keras_tagger.export.saved_model._write_warmup", fails)
+    monkeypatch.setattr("keras_tagger.export.warmup.write_warmup", fails)
     with pytest.raises(OSError, match="disk full"):
         known.export(tmp_path)
     # What is known of each tag travels with it.
@@ -371,6 +382,15 @@ def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeyp
     assert len(seen) == 1
     assert seen[0].startswith(".")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_export_is_a_function_of_the_room_and_imports_tensorflow_late() -> None:
+    code = (
+        "import sys\nimport keras_tagger.export\nassert 'tensorflow' not in sys.modules\n"
+        "from keras_tagger.export import export\nfrom keras_tagger.export.saved_model import export as same\n"
+        "assert export is same"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
 
 
 def test_a_file_in_the_way(tagger: Any, tmp_path: Path) -> None:

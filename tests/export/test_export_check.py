@@ -15,12 +15,11 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from keras_tagger.errors import ModelError
-from keras_tagger.export import check as export_check
-from keras_tagger.export import inspection as export_inspect
-from keras_tagger.export.check import check_export
+from keras_tagger.export import inspection, layout
+from keras_tagger.export.check import check_export, newest_version
 
 SPEC = tf.TensorSpec([None, 3], tf.float32, name="x")
-SIGNATURES = ("attention", "classify", "contributions", "embedding", "serving_default", "wav")
+SIGNATURES = ("attention", "classify", "contributions", "embedding", "serving_default", "tag_info", "wav")
 
 
 class Odd(tf.Module):
@@ -102,9 +101,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", REASONS)
 def test_what_a_signature_reaches_and_says(odd: Path, name: str) -> None:
-    graph = export_inspect.read_graph(str(odd))
+    graph = inspection.read_graph(str(odd))
     definition = graph.signature_def[name]
-    found = [*export_inspect.interface_problems(definition), *export_inspect.op_problems(graph, definition)]
+    found = [*inspection.interface_problems(definition), *inspection.op_problems(graph, definition)]
     if REASONS[name]:
         assert re.search(REASONS[name], "\n".join(found))
         assert len(found) == 1 + REASONS[name].count(r"\n")
@@ -114,7 +113,7 @@ def test_what_a_signature_reaches_and_says(odd: Path, name: str) -> None:
 
 def test_every_signature_is_run_and_must_keep_the_batch(odd: Path) -> None:
     entries: list[dict[str, Any]] = [{"name": name, "runs": [], "runnable": True} for name in RUN_REASONS]
-    problems = list(export_inspect.run_all(str(odd), entries))
+    problems = list(inspection.run_all(str(odd), entries, {}))
     assert len(problems) == 2
     for (name, reason), entry in zip(RUN_REASONS.items(), entries, strict=True):
         told = [problem for problem in problems if f"signature {name}:" in problem]
@@ -144,7 +143,7 @@ def test_of_what_is_not_fit_every_reason_is_told(odd: Path, tmp_path: Path) -> N
         "which is tensorflow-io's",
     ):
         assert part in text
-    assert "signature doubled: expected TensorFlow's own ops alone. Received: the op IO>AudioResample" in text
+    assert "signature doubled: expected TensorFlow's own ops only. Received: the op IO>AudioResample" in text
     assert text.endswith("not fit for TensorFlow Serving")
     assert "Traceback" not in text
 
@@ -170,8 +169,8 @@ def test_where_nothing_is(tmp_path: Path) -> None:
 
 def test_what_is_not_a_saved_model(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"rubbish")
-    with pytest.raises(export_inspect.Refused, match="expected a SavedModel. Received: .*saved_model.pb"):
-        export_inspect.read_graph(str(tmp_path))
+    with pytest.raises(inspection.Refused, match="expected a SavedModel. Received: .*saved_model.pb"):
+        inspection.read_graph(str(tmp_path))
 
 
 def definition(change: str) -> Any:
@@ -211,7 +210,7 @@ FIRST = "expected input x to have the batch, of any size, as its first axis. Rec
     ],
 )
 def test_inputs_and_outputs(change: str, problems: list[str]) -> None:
-    assert list(export_inspect.interface_problems(definition(change))) == problems
+    assert list(inspection.interface_problems(definition(change))) == problems
 
 
 def test_a_graph_that_is_not_for_serving(tmp_path: Path) -> None:
@@ -219,8 +218,8 @@ def test_a_graph_that_is_not_for_serving(tmp_path: Path) -> None:
     for tags in (["serve", "gpu"], ["train"]):
         saved.meta_graphs.add().meta_info_def.tags.extend(tags)
     (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
-    with pytest.raises(export_inspect.Refused) as caught:
-        export_inspect.read_graph(str(tmp_path))
+    with pytest.raises(inspection.Refused) as caught:
+        inspection.read_graph(str(tmp_path))
     assert str(caught.value) == (
         "expected a graph with the tag serve. Received: graphs with the tags [['gpu', 'serve'], ['train']]."
     )
@@ -229,14 +228,14 @@ def test_a_graph_that_is_not_for_serving(tmp_path: Path) -> None:
     for name in ("b", "a", "__saved_model_init_op"):
         graph.signature_def[name].CopyFrom(definition("nothing"))
     (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
-    found = export_inspect.read_graph(str(tmp_path))
-    assert [name for name, _ in export_inspect.served_signatures(found)] == ["a", "b"]
+    found = inspection.read_graph(str(tmp_path))
+    assert [name for name, _ in inspection.served_signatures(found)] == ["a", "b"]
 
 
 def write_warmup(version: Path, requests: list[tuple[str, list[int]]]) -> Path:
     """Warm-up requests of ones as x, each for a signature and of a shape."""
     (version / "assets.extra").mkdir()
-    path = version / export_inspect.WARMUP_FILE
+    path = version / layout.WARMUP_REQUESTS
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, shape in requests:
             request = predict_pb2.PredictRequest(inputs={"x": tf.make_tensor_proto(np.ones(shape, np.float32))})
@@ -249,32 +248,34 @@ def write_warmup(version: Path, requests: list[tuple[str, list[int]]]) -> Path:
 def test_warm_up_requests_are_run_and_must_be_answered(odd: Path, tmp_path: Path) -> None:
     version = tmp_path / "1"
     shutil.copytree(odd, version)
-    write_warmup(version, [("good", [3, 3]), ("never", [1, 3]), ("absent", [1, 3])])
+    path = write_warmup(version, [("good", [3, 3]), ("never", [1, 3]), ("absent", [1, 3])])
+    requests, problems = inspection.warmup_requests(str(path), 3)
+    assert problems == []
     entries: list[dict[str, Any]] = [{"name": name, "runs": [], "runnable": True} for name in ("good", "never")]
-    problems = list(export_inspect.run_all(str(version), entries))
+    problems = list(inspection.run_all(str(version), entries, requests))
     assert [entry["runs"] for entry in entries] == [["x [3, 3] -> y [3, 3]", "x [6, 3] -> y [6, 3]"], []]
     assert len(problems) == 2
     said = "signature never: expected its warm-up request to be answered. Received: .*this is never satisfied"
     assert re.match(said, problems[0])
-    assert problems[1] == "expected warm-up requests of signatures that exist. Received: one of absent."
+    assert problems[1] == "expected warm-up requests for signatures that exist. Received: a request for absent."
 
 
-def test_files_of_warm_up_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert export_inspect.warmup_requests(str(tmp_path)) == ({}, [])
+def test_files_of_warm_up_requests(tmp_path: Path) -> None:
+    assert inspection.warmup_requests(str(tmp_path / "missing"), 2) == ({}, [])
     path = write_warmup(tmp_path, [("", [1, 3]), ("good", [2, 3])])
-    found, problems = export_inspect.warmup_requests(str(tmp_path))
+    found, problems = inspection.warmup_requests(str(path), 2)
     shapes = {name: [request["x"].shape for request in requests] for name, requests in found.items()}
     assert (shapes, problems) == ({"serving_default": [(1, 3)], "good": [(2, 3)]}, [])
-    monkeypatch.setattr(export_inspect, "MAX_WARMUP_RECORDS", 1)
-    assert export_inspect.warmup_requests(str(tmp_path))[1] == ["expected at most 1 warm-up requests. Received: 2."]
+    assert inspection.warmup_requests(str(path), 1)[1] == ["expected at most 1 warm-up requests. Received: 2."]
     path.write_bytes(path.read_bytes()[:-3])
-    found, (problem,) = export_inspect.warmup_requests(str(tmp_path))
+    found, (problem,) = inspection.warmup_requests(str(path), 2)
     assert problem.startswith(f"expected warm-up requests in {path}. Received: ")
 
 
 def test_the_newest_version_is_the_highest_number(tmp_path: Path) -> None:
-    for name in ("9", "10", "2", "notes", "11b"):
+    for name in ("9", "10", "2", "notes", "11b", "٣", str(2**63)):
         (tmp_path / name).mkdir()
-    assert export_check._version(tmp_path) == tmp_path / "10"
+    assert list(layout.versions(tmp_path).items()) == [(2, tmp_path / "2"), (9, tmp_path / "9"), (10, tmp_path / "10")]
+    assert newest_version(tmp_path) == tmp_path / "10"
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    assert export_check._version(tmp_path) == tmp_path
+    assert newest_version(tmp_path) == tmp_path

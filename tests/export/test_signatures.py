@@ -11,7 +11,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from keras_tagger.export.signatures import MAX_ATTENTION_VALUES, attention_fits
+from keras_tagger.export.signatures import MAX_ATTENTION_VALUES, attention_fits, signatures
+from keras_tagger.tagger import Tagger
+from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise
 
 
@@ -66,6 +68,16 @@ def test_classify_takes_audio_bytes_beside_waveforms(tagger: Any, served: Any) -
         np.testing.assert_allclose(found["scores"][index], np.sort(scores)[::-1], atol=2e-3)
 
 
+def test_tag_info_is_what_is_known_of_each_tag(tagger: Any) -> None:
+    info = {"high": TagInfo(0.25), "low": TagInfo(0.0, has_evidence=False), "mid": TagInfo(1.0, True, True, 7)}
+    ask = signatures(Tagger(tagger.model, tagger.config, info))["tag_info"]
+    names = ["mid", "jazz", "low", "high", "mid", "", "Mid"]
+    found = {name: value.numpy() for name, value in ask(tf.constant(names)).items()}
+    np.testing.assert_array_equal(found["threshold"], [1.0, np.nan, 0.0, 0.25, 1.0, np.nan, np.nan])
+    np.testing.assert_array_equal(found["heard"], [True, False, False, True, True, False, False])
+    assert (found["threshold"].dtype, found["heard"].dtype) == (np.float32, bool)
+
+
 BAD = np.array([[0.0, np.nan]], np.float32)
 REFUSED = {
     "no clip": ("serving_default", {"waveform": np.zeros((0, 5), np.float32)}, "at least one clip, .* shape.*0 5"),
@@ -79,6 +91,7 @@ REFUSED = {
     "infinity": ("contributions", {"waveform": np.array([[0.5, -np.inf]], np.float32)}, "finite numbers"),
     "nan in an example": ("classify", {"inputs": [example(waveform=BAD[0])]}, "finite numbers"),
     "no file": ("wav", {"audio_bytes": np.zeros(0, object)}, "at least one clip. Received: none"),
+    "no tag": ("tag_info", {"tags": np.zeros(0, object)}, "expected at least one tag. Received: none"),
     "no example": ("classify", {"inputs": np.zeros(0, object)}, "at least one clip. Received: none"),
     "an empty example": ("classify", {"inputs": [example()]}, "in every tf.Example. Received: neither"),
     "not an example": ("classify", {"inputs": [b"not an example"]}, "parse"),

@@ -1,4 +1,4 @@
-"""`analyze_windows` against the model on each of `keras_tagger.audio.windows`, put together by hand."""
+"""`analyze_windows` against the model on each window of `MusicTagger.windowing`, put together by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_tagger import audio
 from keras_tagger.export.windowed import analyze_windows
 from tiny import noise
 
@@ -35,7 +34,7 @@ def by_hand(model: Any, wave: np.ndarray) -> dict[str, np.ndarray]:
     layers, heads = model.model.encoder.n_layers, model.model.encoder.n_heads
     attention = np.zeros((layers, heads, 1 + n_tokens, 1 + n_tokens))
     heatmap = np.full(n_tokens, np.nan)
-    for window in audio.windows((wave, RATE), RATE, model.window_samples, model.token_samples):
+    for window in model.windowing.cut((wave, RATE)):
         found = {name: value[0].numpy() for name, value in model.analyze(window.waveform[None], NAMES).items()}
         share = window.new_samples / len(wave)
         tags += share * found["tags"]

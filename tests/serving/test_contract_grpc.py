@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -9,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -21,7 +26,7 @@ from tensorflow_serving.apis import (
 
 import unrelated
 from keras_tagger.serving.server import Server
-from raw_requests import Raw, as_numpy, refusal
+from raw_requests import Raw, as_numpy, refusal, wait_until
 from tiny import TAGS, noise
 from unrelated import example
 
@@ -269,51 +274,121 @@ def test_reload(tmp_path: Any) -> None:
         assert as_numpy(raw.predict(WORDS, name="b", label="new"))["product"].tolist() == [3]
 
 
-def health(channel: grpc.Channel, service: str) -> bytes:
-    request = b"\x0a" + bytes([len(service)]) + service.encode() if service else b""
-    return channel.unary_unary("/grpc.health.v1.Health/Check")(request, timeout=60)
-
-
 def test_health(raw: Raw, words_base: Any) -> None:
-    serving, not_serving = b"\x08\x01", b"\x08\x02"
+    state = health_pb2.HealthCheckResponse
+
+    def check(channel: grpc.Channel, service: str) -> int:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status
+
     with grpc.insecure_channel(raw.address) as channel:
         for service in ("", "PredictionService", "tensorflow.serving.ModelService"):
-            assert health(channel, service) == serving
-        assert refusal(health, channel, "x") == ("NOT_FOUND", "unknown service")
+            assert check(channel, service) == state.SERVING
+        assert refusal(check, channel, "x")[0] == "NOT_FOUND"
     server = Server(words_base, "m", port=0).start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        states = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=60)
-        assert next(states) == serving
+        states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(states).status == state.SERVING
+        # An open stream does not hold up the end.
+        begun = time.monotonic()
         server.stop()
-        assert next(states) == not_serving
+        assert time.monotonic() - begun < 10
+        assert [reply.status for reply in states] == [state.NOT_SERVING]
     with (
         Server(words_base, "m", port=0, enable_grpc_healthcheck_service=False) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        assert refusal(health, channel, "")[0] == "UNIMPLEMENTED"
+        assert refusal(check, channel, "")[0] == "UNIMPLEMENTED"
 
 
-@pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection(raw: Raw, version: str) -> None:
-    """Requests and replies by hand: list_services is field 7, file_containing_symbol field 4."""
-    symbol = b"tensorflow.serving.PredictionService"
-    requests = [b"\x3a\x00", b"\x22" + bytes([len(symbol)]) + symbol, b"\x22\x01x"]
+def test_streams_leave_threads_for_others(words_base: Any) -> None:
+    done = threading.Event()
+
+    def forever() -> Iterator[Any]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        done.wait(60)
+
+    with (
+        Server(words_base, "m", port=0, grpc_max_threads=18) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        health, reflection = health_pb2_grpc.HealthStub(channel), reflection_pb2_grpc.ServerReflectionStub(channel)
+
+        def watch() -> Any:
+            return health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+
+        def ask() -> Any:
+            return reflection.ServerReflectionInfo(forever(), timeout=60)
+
+        for start in (watch, ask):
+            streams = [start() for _ in range(8)]
+            for stream in streams:
+                next(stream)
+            expected = ("RESOURCE_EXHAUSTED", "expected at most 8 open streams.")
+            assert refusal(next, start()) == expected
+            assert as_numpy(Raw(server.port).predict(WORDS, timeout=10))["product"].tolist() == [9]
+            # One that ends makes room.
+            streams[0].cancel()
+            wait_until(lambda start=start: took(start()))
+        done.set()
+
+
+def took(stream: Any) -> bool:
+    try:
+        return bool(next(stream))
+    except grpc.RpcError:
+        return False
+
+
+def test_health_changes_while_streams_come_and_go(words_base: Any) -> None:
+    """A change of state and the end of a stream do not wait for each other."""
+    server = Server(words_base, "m", port=0).start()
+    done = threading.Event()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        def come_and_go() -> None:
+            while not done.is_set():
+                stream = stub.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+                took(stream)
+                stream.cancel()
+
+        threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        begun = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begun < 10
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_reflection(raw: Raw) -> None:
+    symbol = "tensorflow.serving.PredictionService"
+    ask = reflection_pb2.ServerReflectionRequest
+    requests = [
+        ask(list_services=""),
+        ask(file_containing_symbol=symbol),
+        ask(file_containing_symbol="grpc.health.v1.Health"),
+        ask(file_by_filename="tensorflow_serving/apis/predict.proto"),
+        ask(file_containing_symbol="x"),
+    ]
     with grpc.insecure_channel(raw.address) as channel:
-        call = channel.stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
-        services, files, missing = list(call(iter(requests), timeout=60))
-    assert symbol in services
-    assert b"tensorflow.serving.ModelService" in services
-    assert b"grpc.health.v1.Health" in services
-    assert b"not found" in missing
-    # The reply's field 4 has the files as field 1, serialized: the first is the one asked for.
-    start = files.index(b"\x0a", files.index(symbol) + len(symbol))
-    size, at = 0, start + 1
-    for shift in range(0, 35, 7):
-        byte = files[at]
-        size |= (byte & 127) << shift
-        at += 1
-        if byte < 128:
-            break
-    found = descriptor_pb2.FileDescriptorProto.FromString(files[at : at + size])
-    assert found.package == "tensorflow.serving"
-    assert [service.name for service in found.service] == ["PredictionService"]
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        services, *files, missing = list(stub.ServerReflectionInfo(iter(requests), timeout=60))
+    names = {service.name for service in services.list_services_response.service}
+    assert {symbol, "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= names
+    assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+    # The first file is the one asked for, and the others are what it imports.
+    first, *others = (
+        descriptor_pb2.FileDescriptorProto.FromString(file)
+        for file in files[0].file_descriptor_response.file_descriptor_proto
+    )
+    assert first.package == "tensorflow.serving"
+    (service,) = first.service
+    methods = {"Classify", "Regress", "Predict", "MultiInference", "GetModelMetadata"}
+    assert (service.name, {method.name for method in service.method}) == ("PredictionService", methods)
+    assert set(first.dependency) <= {file.name for file in others}
+    assert all(reply.file_descriptor_response.file_descriptor_proto for reply in files)

@@ -47,7 +47,7 @@ def test_a_compressed_body(contract: Any) -> None:
     status, reply = ask(contract.rest_api_port, "POST", f"{OTHER}:predict", body, {"Content-Encoding": "gzip"})
     assert (status, len(reply["predictions"])) == (200, 2)
     status, reply = ask(contract.rest_api_port, "POST", f"{OTHER}:predict", b"no gzip", {"Content-Encoding": "gzip"})
-    assert (status, reply) == (400, {"error": "expected a gzip body. Received: one that is not."})
+    assert (status, reply) == (400, {"error": "expected a gzip body. Received: data that is not gzip."})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from keras_tagger.serving.settings import MESSAGES
+from keras_tagger.serving.config_files import MESSAGES
 
 SERVING = Path(__file__).parents[2] / "serving"
 NAME = "keras_tagger"

@@ -1,4 +1,4 @@
-"""examples/: each client is run against a server wherever its tools are, and says what the tagger says."""
+"""examples/: each client runs against a server, if its tools are installed, and says what the tagger says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import served
 import tiny
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# Where npm put what examples/node/package.json names, if it is not beside it.
+# Where npm installed the packages of examples/node/package.json, if not beside it.
 NODE_MODULES = Path(os.environ.get("KERAS_TAGGER_NODE_MODULES", EXAMPLES / "node" / "node_modules"))
 
 
@@ -60,10 +60,10 @@ def test_raw_client(server, song, tagger):
 def test_python_clients(server, song, tagger):
     out = run([sys.executable, str(EXAMPLES / "client.py"), server.address, str(song), str(song)]).splitlines()
     tags = tagger.tag(song)
-    line = ", ".join(f"{tag} {score:.3f}" for tag, score in tags.as_dict().items())
+    line = ", ".join(f"{tag.name} {tag.score:.3f}" for tag in tags)
     assert out[:2] == [f"{song} {line}"] * 2
     heat = tagger.contributions(song).top(1)
-    assert out[2] == f"{heat.tags[0]} speaks most at {heat.times[heat.values[0].argmax()]:.2f} s of {song}"
+    assert out[2] == f"{heat.tags[0]} is strongest at {heat.times[heat.values[0].argmax()]:.2f} s of {song}"
 
 
 def test_curl(server, song, tagger):
@@ -73,7 +73,7 @@ def test_curl(server, song, tagger):
     import json
 
     out = run(["sh", str(EXAMPLES / "curl.sh"), str(song), f"127.0.0.1:{server.rest_port}"])
-    # One output is given without its name.
+    # A single output comes without its name.
     assert json.loads(out)["outputs"][0] == pytest.approx(tagger.scores(song).tolist(), abs=1e-4)
     done = subprocess.run(
         ["sh", str(EXAMPLES / "curl.sh"), str(song), f"127.0.0.1:{server.rest_port}"],
@@ -93,8 +93,7 @@ def test_node(server, song, tagger, tmp_path):
     shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
     (folder / "node_modules").symlink_to(NODE_MODULES.resolve())
     out = run(["node", str(folder / "tag.mjs"), str(song), server.address])
-    expected = tagger.tag(song).as_dict()
-    assert out.splitlines() == [f"{tag} {score:.3f}" for tag, score in expected.items()]
+    assert out.splitlines() == [f"{tag.name} {tag.score:.3f}" for tag in tagger.tag(song)]
 
 
 def fields_of(name: str) -> dict[str, dict[str, int]]:
@@ -104,7 +103,7 @@ def fields_of(name: str) -> dict[str, dict[str, int]]:
     open_messages: list[str] = []
     for line in text.splitlines():
         if match := re.match(r"\s*(message|enum|oneof|service) (\w+) \{", line):
-            # Of a oneof, the fields belong to the message around it.
+            # The fields of a oneof belong to the message around it.
             open_messages.append(open_messages[-1] if match[1] == "oneof" else match[2])
             found.setdefault(open_messages[-1], {})
         elif line.strip() == "}":

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 import unrelated
 from keras_tagger.serving.server import Server
-from raw_requests import Raw, as_numpy
+from raw_requests import Raw, as_numpy, wait_until
 from rest_requests import ask
 
 REQUESTS = 2000
@@ -150,15 +150,6 @@ def test_going_back_by_deleting_the_newest(tmp_path: Path) -> None:
         time.sleep(0.3)
         assert as_numpy(Raw(server.port).predict(WORDS))["product"].tolist() == [3]
         tmp_path.with_name("away").rename(tmp_path)
-
-
-def wait_until(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    pytest.fail("it did not come to be")
 
 
 @pytest.mark.parametrize(

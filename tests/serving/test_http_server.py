@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -51,28 +52,26 @@ def head(*lines: str) -> bytes:
 
 IN_CHUNKS = head("Transfer-Encoding: chunked")
 CHUNKED = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:])) + b"0\r\n\r\n"
+# Of what is not HTTP/1.1, the library says no more than 400, or closes the connection.
 ODD = {
     "chunks": (IN_CHUNKS + CHUNKED, 200, ANSWER),
     "HTTP/1.0": (b"GET /v1/models/m HTTP/1.0\r\n\r\n", 200, None),
     "a query": (b"GET /v1/models/m?x=1 HTTP/1.1\r\nConnection: close\r\n\r\n", 200, None),
-    "no request": (b"rubbish\r\n\r\n", 400, "expected an HTTP/1.1 request"),
-    "TLS": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "expected an HTTP/1.1 request"),
-    "a header without a colon": (head("nonsense"), 400, "expected headers of the form"),
-    "two lengths": (head("Content-Length: 1", "Content-Length: 2"), 400, "one header content-length"),
-    "length and chunks": (head("Content-Length: 1", "Transfer-Encoding: chunked"), 400, "expected Content-Length, or"),
-    "a length that is none": (head("Content-Length: -1"), 400, "expected a number as Content-Length"),
+    "no request": (b"rubbish\r\n\r\n", 400, b""),
+    "TLS": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, b""),
+    "a header without a colon": (head("nonsense"), 400, b""),
+    "two lengths": (head("Content-Length: 1", "Content-Length: 2"), 400, b""),
+    "length and chunks": (head("Content-Length: 1", "Transfer-Encoding: chunked"), 400, b""),
+    "a negative length": (head("Content-Length: -1"), 400, b""),
+    "a length of a thousand digits": (head(f"Content-Length: {'9' * 1000}"), 413, "expected a body of at most"),
     "an announced terabyte": (head(f"Content-Length: {10**12}"), 413, "expected a body of at most"),
-    "a chunk of a terabyte": (
-        IN_CHUNKS + b"ffffffffff\r\n",
-        413,
-        "expected a body of at most",
-    ),
-    "a chunk that is none": (IN_CHUNKS + b"xyz\r\n", 400, "size of a chunk"),
-    "long headers": (head("X: " + "x" * 100_000), 431, "bytes of headers"),
+    "a chunk of a terabyte": (IN_CHUNKS + b"ffffffffff\r\n", 400, b""),
+    "a chunk of no size": (IN_CHUNKS + b"xyz\r\n", 400, b""),
+    "long headers": (head("X: " + "x" * 100_000), None, b""),
     "an unknown encoding": (
         head("Content-Encoding: br", "Content-Length: 1") + b"x",
         415,
-        "expected Content-Encoding gzip",
+        "expected Content-Encoding gzip or deflate",
     ),
 }
 
@@ -82,12 +81,16 @@ def test_odd_requests(server: Any, case: str) -> None:
     sent, status, expected = ODD[case]
     received = exchange(server.rest_api_port, sent)
     first, _, body = received.partition(b"\r\n\r\n")
-    assert first.split(b"\r\n")[0].split(b" ")[1] == str(status).encode(), received
-    reply = json.loads(body)
-    if isinstance(expected, str):
-        assert expected in reply["error"]
+    if status is None:
+        assert received == b""
+    else:
+        assert first.split(b"\r\n")[0].split(b" ")[1] == str(status).encode(), received
+    if isinstance(expected, bytes):
+        assert body == expected
+    elif isinstance(expected, str):
+        assert expected in json.loads(body)["error"]
     elif expected is not None:
-        assert reply == expected
+        assert json.loads(body) == expected
 
 
 def test_a_compressed_terabyte_is_not_unpacked(server: Any) -> None:
@@ -109,7 +112,7 @@ def test_a_connection_is_kept_and_told_to_go_on(server: Any) -> None:
     assert connection.sock is first
     connection.close()
     received = exchange(server.rest_api_port, head(f"Content-Length: {len(BODY)}", "Expect: 100-continue"), BODY)
-    assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert received.startswith(b"HTTP/1.1 100 (Continue)\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
 def test_connections_that_say_nothing_or_little_take_no_place(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +144,53 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_a_request_that_does_not_come_whole_is_ended(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_arrives_too_slowly_is_ended(words_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
-    for sent in (b"POST /v1", head("Content-Length: 1000") + b"{"):
-        received = exchange(server.rest_api_port, sent)
+    with Server(words_base, "m", port=0, rest_api_port=-1) as server:
+        assert exchange(server.rest_api_port, b"POST /v1") == b""
+        assert exchange(server.rest_api_port, b"") == b""
+        for sent in (head("Content-Length: 1000") + b"{", IN_CHUNKS + b"5\r\n{"):
+            received = exchange(server.rest_api_port, sent)
+            assert b" 408 " in received.split(b"\r\n")[0]
+            assert b"expected a complete request in time" in received
+
+
+def test_a_body_that_arrives_steadily_but_too_slowly_is_ended(
+    words_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.5)
+    with Server(words_base, "m", port=0, rest_api_port=-1) as server:
+        address = ("127.0.0.1", server.rest_api_port)
+        with socket.create_connection(address, timeout=20) as connection:
+            begun = time.monotonic()
+            connection.sendall(head("Content-Length: 1000000"))
+            connection.settimeout(0.1)
+            received = b""
+            while not received and time.monotonic() - begun < 10:
+                connection.sendall(b" ")
+                with contextlib.suppress(TimeoutError):
+                    received = connection.recv(65536)
         assert b" 408 " in received.split(b"\r\n")[0]
-        assert b"expected a whole request in time" in received
+        assert time.monotonic() - begun < 5
+
+
+def test_a_reply_that_is_not_read_does_not_keep_its_connection(
+    echo_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_server, "MIN_BYTES_PER_SECOND", 10**9)
+    body = json.dumps({"signature_name": "string", "inputs": ["x" * 1000] * 20_000}).encode()
+    with Server(echo_base, "m", port=0, rest_api_port=-1) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", server.rest_api_port))
+        connection.sendall(head(f"Content-Length: {len(body)}") + body)
+        time.sleep(3)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(2**20):
+                received += len(part)
+    assert received < len(body)
 
 
 def test_a_request_that_takes_too_long(tagger_base: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from test_deployment import METRICS_PATH, NAME, SERVING, dockerfile, flags_of, m
 
 from keras_tagger.client import Client
 from keras_tagger.errors import ServingError
+from keras_tagger.serving.config_files import read_batching, read_models, read_monitoring
 from keras_tagger.serving.flags import Flags
 from keras_tagger.serving.server import Server
-from keras_tagger.serving.settings import read_batching, read_models, read_monitoring
 
 CLIP = (np.full(1600, 0.5, np.float32), 16000)
 

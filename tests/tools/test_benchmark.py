@@ -1,6 +1,6 @@
-"""tools/benchmark.py: ratios and spread, tables and page, clips, stages of both systems, a process of its own.
+"""The benchmark beside musicnn: ratios, tables and page, clips, the stages of both systems, a process of its own.
 
-What needs musicnn's weights is skipped where its wheel is not; musicnn's stages are tested with random weights.
+musicnn's stages are tested with random weights; the test with its published weights is skipped if its wheel is missing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def systems(tagger):
 
 
 def test_ratios_are_taken_within_repeats():
-    # The medians' ratio would be 4 / 2.
+    # The ratio of the medians would be 4 / 2.
     found = benchmark.ratios([2.0, 4.0, 9.0], [1.0, 4.0, 2.0])
     assert found.tolist() == [2.0, 1.0, 4.5]
     assert benchmark.with_spread(found, ".2f") == "2.00 (1.50-3.25)"
@@ -103,11 +103,11 @@ def test_page_says_what_was_measured():
     text = benchmark.page(MEASURED, "python tools/benchmark.py --repeats=2")
     assert text.startswith("# Benchmarks\n\n    python tools/benchmark.py --repeats=2\n")
     assert "150 kb/s" in text
-    assert "of 2 repeats for times and of 3 processes" in text
+    assert "over 2 repeats for times and 3 processes" in text
     assert "- A processor, family 1, model 2; cores: 1; Linux, Python 3.11.2; load average before the run 0.13" in text
     assert "keras_tagger 0.1.0, libsndfile 1.2.2" in text
     assert "10 patches and 4 windows (1 clip, 1 core); 20 patches and 8 windows (16 clips, 1 core)." in text
-    # The median of the differences, not the difference of the medians.
+    # This is the median of the differences, not the difference of the medians.
     assert "| difference | **1.00 (1.00-1.25)** |" in text
 
 
@@ -187,7 +187,7 @@ def test_a_process_that_fails_says_why(clips, tmp_path):
 
 @pytest.mark.skipif(
     not WHEEL.is_file(),
-    reason=f"expected {teacher.WHEEL} in data/teacher, or where {teacher.WHEEL_VARIABLE} says "
+    reason=f"expected {teacher.WHEEL} in data/teacher, or at {teacher.WHEEL_VARIABLE} "
     "(pip download musicnn==0.1.0 --no-deps)",
 )
 def test_musicnn_runs_with_its_own_weights(clips):

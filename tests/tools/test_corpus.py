@@ -201,10 +201,10 @@ def test_a_bare_package_is_its_own_tag(debs, tmp_path):
     ("arguments", "message"),
     [
         (["x=none-such"], "expected none-such_*.deb in the folder of --debs"),
-        (["x=Bad_Name"], "Received the package 'Bad_Name'"),
+        (["x=Bad_Name"], "Received: the package 'Bad_Name'"),
         (["a/b=one-music"], "expected a tag"),
         ([], "expected packages, or --collection with one of albums"),
-        (["--min_seconds=100", "x=one-music"], "expected audio of 100 s or longer. Received one-music"),
+        (["--min_seconds=100", "x=one-music"], "expected audio of 100 s or longer. Received: one-music"),
     ],
 )
 def test_errors_are_one_sentence(debs, tmp_path, arguments, message):
@@ -225,7 +225,7 @@ def test_licence_of(corpus):
 
 
 def test_collections_name_real_packages(corpus):
-    assert corpus._packages([], "albums") == {
+    assert corpus.packages_of([], "albums") == {
         "warzone2100-music": ["techno"],
         "wesnoth-1.16-music": ["orchestral"],
         "marsshooter-data": ["metal"],
@@ -233,7 +233,7 @@ def test_collections_name_real_packages(corpus):
         "singularity-music": ["electronic"],
         "drascula-music": ["adventure"],
     }
-    pretraining = corpus._packages([], "pretraining")
+    pretraining = corpus.packages_of([], "pretraining")
     assert len(pretraining) == 23
     assert all(tags == [package] for package, tags in pretraining.items())
     # What decides and what measures is of the packages that there are.
@@ -241,12 +241,12 @@ def test_collections_name_real_packages(corpus):
 
 
 def test_tags_and_packages_of_the_command_line(corpus):
-    found = corpus._packages(["drums=aa,bb", "cc", "odd=aa", "drums=aa", "dd,ee"], None)
+    found = corpus.packages_of(["drums=aa,bb", "cc", "odd=aa", "drums=aa", "dd,ee"], None)
     assert found == {"aa": ["drums", "odd"], "bb": ["drums"], "cc": ["cc"], "dd": ["dd"], "ee": ["ee"]}
-    assert corpus._packages(["loud=singularity-music"], "albums")["singularity-music"] == ["electronic", "loud"]
+    assert corpus.packages_of(["loud=singularity-music"], "albums")["singularity-music"] == ["electronic", "loud"]
     for tag in ("licences", ".hidden", "a;b", "a:b", "a,b", ""):
-        with pytest.raises(corpus.CorpusError, match="expected a tag that can be a folder and a cell of a manifest"):
-            corpus._packages([f"{tag}=aa"], None)
+        with pytest.raises(corpus.CorpusError, match="expected a tag that can name a folder and stand in a manifest"):
+            corpus.packages_of([f"{tag}=aa"], None)
 
 
 @pytest.mark.parametrize(
@@ -257,4 +257,4 @@ def test_tags_and_packages_of_the_command_line(corpus):
     ],
 )
 def test_versions_of_a_piece(corpus, name, piece):
-    assert corpus._VERSION.sub("", name) == piece
+    assert corpus.piece_of(name) == piece

@@ -18,6 +18,6 @@ def test_text_replaces_what_stands_between_marks(tmp_path: Path) -> None:
     expected = "a\n<!-- measure x -->\n| newer \\1 |\n<!-- end -->\nb\n<!-- measure y -->\n<!-- end -->\n<!-- z -->\n"
     assert page.read_text() == expected
     for name in ("absent", "z"):
-        with pytest.raises(ManifestError, match=f"expected the mark <!-- {name} --> once. Received: it 0 times"):
+        with pytest.raises(ManifestError, match=f"expected the mark <!-- {name} --> once. Received: 0 times"):
             replace_marked(page, name, "text")
     assert page.read_text() == expected

@@ -1,12 +1,12 @@
-"""Average the weights of runs that began from one another: better on unseen music than the last of them.
+"""Average the weights of runs that were fine-tuned from one another, which is better on unseen music than the last one.
 
     PYTHONPATH=tools python -m pretrain.average --out runs/mean.keras runs/compact-maps=0.3 runs/varied=0.7
 
-As fine-tuned weights stay in the valley of the weights they began from, their mean is a model too, and one that has
-kept more of what both know ("Robust fine-tuning of zero-shot models", Wortsman et al. 2022, arXiv 2109.01903; "Model
-soups", the same, arXiv 2203.05482). The statistics of batch normalisation have to be the same in all of them
-(`training.freeze: statistics`): the mean of two models' statistics are those of neither. The mean has the tags that all
-of them have, and so leaves out what only some learnt, as `teacher.py --hidden`.
+Fine-tuned weights stay in the same basin of the loss as the weights they began from, so their mean is also a model, and
+it keeps more of what both know ("Robust fine-tuning of zero-shot models", Wortsman et al. 2022, arXiv 2109.01903;
+"Model soups", Wortsman et al. 2022, arXiv 2203.05482). All runs must have the same batch-norm statistics
+(`training.freeze: statistics`), because averaged statistics fit no model. The result has the tags that all runs have,
+so outputs of only some of them, such as those of `teacher.py --hidden`, are dropped.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
+    """Define the program's flags."""
     flags.DEFINE_string("out", None, "The .keras file to write.", required=True)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Average the runs named on the command line, each with its share after "=" (equal shares without)."""
+    """Average the runs on the command line, with the share after "=" or else with equal shares."""
     if len(argv) < 3:
         raise app.UsageError(f"expected at least two runs to average. Received: {', '.join(argv[1:]) or 'none'}")
     try:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
-    """The weighted mean of taggers, with the tags that all of them have, and the last one's configuration.
+    """Compute the weighted mean of taggers, with the tags that all of them have and the last one's configuration.
 
     It may be made in place of the last one.
 
@@ -53,18 +53,18 @@ def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
         raise ModelError(f"expected shares in 0..1 that add up to 1. Received: {', '.join(map(str, shares))}.")
     shared = [tag for tag in taggers[-1].tags if all(tag in tagger.tags for tagger in taggers)]
     if not shared:
-        raise ModelError("expected runs that have a tag in common. Received: none that all have.")
+        raise ModelError("expected runs with a tag in common. Received: runs without one.")
     taggers = [tagger if list(tagger.tags) == shared else tagger.select(shared) for tagger in taggers]
     last = taggers[-1]
     for tagger in taggers:
         if [weight.shape for weight in tagger.model.weights] != [weight.shape for weight in last.model.weights]:
-            raise ModelError("expected runs of the same model. Received: weights of other shapes.")
+            raise ModelError("expected runs of the same model. Received: weights with different shapes.")
     for weights in zip(*(tagger.model.weights for tagger in taggers), strict=True):
         values = [weight.numpy() for weight in weights]
         if "moving_" in weights[-1].path and not all(np.allclose(value, values[-1], rtol=1e-5) for value in values):
             raise ModelError(
                 "expected runs with the same batch statistics (training.freeze: statistics). "
-                f"Received: {weights[-1].path} that differs."
+                f"Received: runs that differ in {weights[-1].path}."
             )
         weights[-1].assign(np.tensordot(shares, np.stack(values), 1).astype(values[-1].dtype))
     return last

@@ -1,10 +1,10 @@
-"""Cut a corpus into clips of 30 s at 16 kHz, split by whole packages: what the teacher labels and `fit` trains on.
+"""Cut a corpus into clips of 30 s at 16 kHz, split by package, for the teacher to label and `fit` to train on.
 
     python tools/corpus.py --collection pretraining --out_dir data/pretraining
     python -m pretrain.clips --corpus data/pretraining --out data/clips
 
 OUT/PACKAGE/NNN_MMMM.flac is clip MMMM of the package's track NNN, mono, 16 bit; OUT/manifest.jsonl has a row per clip
-with path, split, group (the piece, so that versions stay together), package and licence. A track that is done is not
+with path, split, group (the piece, so that versions stay together), package and licence. A finished track is not
 decoded again.
 """
 
@@ -24,19 +24,19 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.prepare import segments_of, to_pcm
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json, write_json_lines
 
 SAMPLE_RATE = 16000
 CLIP_SECONDS = 30.0
 
-# Chosen by kind before anything was trained: a mixed, an orchestral and folk, an electronic and a rock package are
-# never trained on or looked at before the end; others, again of different kinds, decide between recipes.
+# Chosen by kind before any training. The test split has a mixed, an orchestral and folk, an electronic and a rock
+# package that are not used before the end; the valid split, again of different kinds, decides between recipes.
 SPLITS = {
     "test": ("supertuxkart-data", "unknown-horizons", "colobot-common-sounds", "warmux-data"),
     "valid": ("megaglest-data", "trackballs-data", "zaz-data", "pushover-data"),
 }
 
-# What a clip's row has of its track's.
+# The columns of a track that its clips keep.
 _ABOUT = ("group", "package", "track", "licence")
 
 FLAGS = flags.FLAGS
@@ -49,7 +49,7 @@ def define_flags() -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Cut every track and print how much there is of each split."""
+    """Cut every track and print the size of each split."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def split_of(package: str) -> str:
-    """The split of a package; "train" for all that are not named in `SPLITS`."""
+    """Return the split of a package, "train" if `SPLITS` does not name it."""
     return next((split for split, packages in SPLITS.items() if package in packages), "train")
 
 
@@ -103,13 +103,12 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
                 about = {name: track[name] for name in _ABOUT}
                 rows.append({**clip, "tags": [track["package"]], "split": split_of(track["package"]), **about})
             bar.update()
-    with replacing(out / "manifest.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(out / "manifest.jsonl", rows)
     return rows
 
 
 def _cut(track: Path, out: Path, place: str) -> list[dict[str, Any]]:
-    """Write the clips of one track unless its list, which comes last, is there."""
+    """Write the clips of one track, unless their list exists, which is written last."""
     import soundfile
 
     done = out / f"{place}.json"
@@ -121,8 +120,7 @@ def _cut(track: Path, out: Path, place: str) -> list[dict[str, Any]]:
         path = out / f"{place}_{number:04d}.flac"
         soundfile.write(path, to_pcm(clip), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         clips.append({"path": path.relative_to(out).as_posix(), "seconds": round(len(clip) / SAMPLE_RATE, 3)})
-    with replacing(done) as temporary:
-        temporary.write_text(json.dumps(clips), "utf-8")
+    write_json(done, clips)
     return clips
 
 

@@ -1,16 +1,16 @@
-"""Correct the teacher's labels of rendered scores where the score knows better.
+"""Correct the teacher's labels of rendered scores if the score contradicts them.
 
     PYTHONPATH=tools python -m pretrain.correct --scores data/scores/manifest.jsonl \
         --labels data/score_teacher/manifest.jsonl --out data/score_corrected
 
-Hard labels of scores and soft labels of a teacher contradict each other: the teacher gives a harp that is there 0.02,
-and the score 1, four times what the teacher gives any harp. A student of both learns neither well
-(docs/training_notes.md). Corrected labels stay the teacher's, with the least change that puts what is there above what
-is not: an instrument that sounds in a patch has at least --present, one that does not at most --absent, and singing
-that is not there at most --absent. Tags that the score cannot know, and patches in which an instrument sounds for a
-moment only, keep the teacher's label.
+Hard labels of scores and soft labels of a teacher contradict each other: a harp that sounds gets 0.02 from the teacher
+and 1 from the score, four times the teacher's highest label of any harp. A student of both learns neither well
+(docs/training_notes.md). Corrected labels are the teacher's with the smallest change that ranks present tags above
+absent ones: an instrument that sounds in a patch gets at least --present, one that does not sound at most --absent, and
+singing that is absent at most --absent. Tags that the score does not determine, and patches in which an instrument
+sounds only briefly, keep the teacher's label.
 
-Writes dense labels (`keras_tagger.data.dense`) and OUT/manifest.jsonl, which `fit` takes.
+Writes dense labels (`keras_tagger.data.dense`) and OUT/manifest.jsonl for `fit`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tqdm import tqdm
 from keras_tagger.data.dense import DenseLabels, read_dense
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json_lines
 from pretrain.score_labels import PRESENT as INSTRUMENTS
 from pretrain.score_labels import VOICE_TAGS
 
-# Of a patch; with less the score does not say what a listener to the patch would.
+# Share of a patch. If an instrument sounds for less, a listener may not notice it, so the label is not corrected.
 LEAST_SHARE = 0.15
 LOWERED = (*INSTRUMENTS, "choral", *VOICE_TAGS)
 RAISED = (*INSTRUMENTS, "choral")
@@ -41,16 +41,18 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
-    flags.DEFINE_string("scores", None, "The rendered scores' manifest, whose labels are times.", required=True)
-    flags.DEFINE_string("labels", None, "What `teacher.py` made of it, or of a part of it.", required=True)
+    """Define the program's flags."""
+    flags.DEFINE_string("scores", None, "Manifest of the rendered scores, whose labels are intervals.", required=True)
+    flags.DEFINE_string("labels", None, "Manifest that teacher.py wrote for all or some of these clips.", required=True)
     flags.DEFINE_string("out", None, "Folder of the corrected labels.", required=True)
-    flags.DEFINE_float("present", 0.6, "Least label of what sounds.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_float("absent", 0.04, "Greatest label of what does not.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float("present", 0.6, "Lowest label of an instrument that sounds.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_float(
+        "absent", 0.04, "Highest label of an instrument that does not sound.", lower_bound=0.0, upper_bound=1.0
+    )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Correct all labels and say how many."""
+    """Correct all labels and print their number."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -61,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def correct_manifest(scores: Path, labels: Path, out: Path, present: float, absent: float) -> int:
-    """Write corrected labels of every clip of the teacher's manifest, and a manifest; return how many.
+    """Write corrected labels of every clip of the teacher's manifest, and a manifest; return the number of clips.
 
     Raises:
         ManifestError: the scores' manifest does not have a clip, or its labels are not times.
@@ -71,7 +73,9 @@ def correct_manifest(scores: Path, labels: Path, out: Path, present: float, abse
     rows: list[dict[str, object]] = []
     for clip in tqdm(read_manifest(labels).clips, desc="correct", unit="clip"):
         if times.get(clip.track, labels).suffix != ".json":
-            raise ManifestError(f"{scores}: expected times of every clip of {labels}. Received none of '{clip.path}'")
+            raise ManifestError(
+                f"{scores}: expected intervals of every clip of {labels}. Received: none of '{clip.path}'"
+            )
         heard = json.loads(times[clip.track].read_text("utf-8"))["tags"]
         teacher = Path(str(clip.labels))
         dense = read_dense(teacher)
@@ -86,20 +90,20 @@ def correct_manifest(scores: Path, labels: Path, out: Path, present: float, abse
             )
         path = Path(os.path.relpath(clip.path, out)).as_posix()
         rows.append({"path": path, "tags": {}, "labels": teacher.name, "split": clip.split, "group": clip.group})
-    with replacing(out / "manifest.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    write_json_lines(out / "manifest.jsonl", rows)
     return len(rows)
 
 
 def correct(
     dense: DenseLabels, heard: Mapping[str, Sequence[Sequence[float]]], present: float, absent: float
 ) -> np.ndarray:
-    """The teacher's labels of one clip, corrected.
+    """Correct the teacher's labels of one clip.
 
     Args:
-        dense: the teacher's, of patches.
-        heard: when each tag is heard, seconds, as a score knows it; a tag it does not name is unknown.
-        present, absent: least label of what sounds, greatest of what does not.
+        dense: The teacher's labels of patches.
+        heard: The intervals in seconds in which each tag is heard, as in the score; a tag that is left out is unknown.
+        present: The lowest label of an instrument that sounds.
+        absent: The highest label of an instrument that does not sound.
 
     Returns:
         float32 [n_stretches, n_tags], as `dense.values`.

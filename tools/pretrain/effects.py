@@ -1,7 +1,7 @@
-"""Effects that make other music of a clip than its speed and an equalizer do (`vary.py --effects`).
+"""Effects that change a clip more than speed and an equalizer do (`vary.py --effects`).
 
-Each takes a waveform, float32 [samples] at 16 kHz, and a generator that decides how much, and gives a waveform, of
-another length only where its tempo is another or it is cut into whole pieces.
+Each takes a waveform, float32 [samples] at 16 kHz, and a random generator that decides the strength, and returns a
+waveform. Only effects that change the tempo or cut the clip into pieces change its length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import scipy.signal
 
 SAMPLE_RATE = 16000
-# Of those clips that are changed, how many are so twice.
+# The share of changed clips that get two effects.
 TWICE_SHARE = 0.3
 
 _FRAME, _HOP = 1024, 256
@@ -21,24 +21,24 @@ _MARGIN = 2.0
 
 
 def harmonic(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What of it is steady; with some of the rest, 6 to 30 dB softer."""
+    """Keep the steady part, with the rest 6 to 30 dB softer."""
     steady, struck = _separated(waveform)
     return steady + 10.0 ** (rng.uniform(-30.0, -6.0) / 20.0) * struck
 
 
 def percussive(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What of it is struck; with some of the rest, 3 to 20 dB softer."""
+    """Keep the percussive part, with the rest 3 to 20 dB softer."""
     steady, struck = _separated(waveform)
     return struck + 10.0 ** (rng.uniform(-20.0, -3.0) / 20.0) * steady
 
 
 def backwards(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From its end to its start."""
+    """Reverse the waveform."""
     return waveform[::-1].copy()
 
 
 def cut_up(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Its pieces of 0.2 to 3 s in another order, or a few of them again and again."""
+    """Cut the clip into pieces of 0.2 to 3 s and reorder them, or loop a few of them."""
     length = int(rng.uniform(0.2, 3.0) * SAMPLE_RATE)
     n_pieces = max(1, len(waveform) // length)
     pieces = waveform[: n_pieces * length].reshape(n_pieces, -1) if n_pieces > 1 else waveform[np.newaxis]
@@ -54,25 +54,25 @@ def cut_up(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def other_pitch(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """2 to 7 semitones higher or lower, as fast as it was."""
+    """Shift the pitch by 2 to 7 semitones at the same tempo."""
     steps = float(rng.uniform(2.0, 7.0)) * float(rng.choice([-1.0, 1.0]))
     return librosa.effects.pitch_shift(waveform, sr=SAMPLE_RATE, n_steps=steps, n_fft=_FRAME)
 
 
 def other_tempo(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """0.55 to 1.8 times as fast, its pitch as it was."""
+    """Change the tempo by a factor of 0.55 to 1.8 at the same pitch."""
     rate = float(np.exp(rng.uniform(np.log(0.55), np.log(1.8))))
     return librosa.effects.time_stretch(waveform, rate=rate, n_fft=_FRAME)
 
 
 def distorted(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Driven into saturation by 6 to 30 dB."""
+    """Saturate with a drive of 6 to 30 dB."""
     peak = max(float(np.abs(waveform).max(initial=0.0)), 1e-6)
     return np.tanh(waveform / peak * 10.0 ** (rng.uniform(6.0, 30.0) / 20.0)).astype(np.float32) * peak
 
 
 def reverberant(waveform: np.ndarray, rng: np.random.Generator, longest_seconds: float = 4.0) -> np.ndarray:
-    """In a room of noise that falls by 60 dB in 0.3 s to the longest, as loud as the clip or up to 9 dB softer."""
+    """Add a room of noise that decays by 60 dB in 0.3 s or more, as loud as the clip or up to 9 dB softer."""
     seconds = float(np.exp(rng.uniform(np.log(0.3), np.log(longest_seconds))))
     times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     response = rng.standard_normal(len(times)) * 10.0 ** (-3.0 * times / seconds)
@@ -94,13 +94,14 @@ EFFECTS: tuple[Callable[[np.ndarray, np.random.Generator], np.ndarray], ...] = (
 
 
 def changed(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A clip through one or two effects, drawn equally often.
+    """Apply one or two random effects, all equally often.
 
     Args:
         waveform: float32 [samples] at 16 kHz.
+        rng: Decides which effects and how strong.
 
     Returns:
-        float32 [samples] in -1..1, of another length if the tempo is another or the clip is cut up.
+        float32 [samples] in -1..1, of another length if the tempo changes or the clip is cut up.
     """
     chosen = rng.permutation(len(EFFECTS))[: 2 if rng.random() < TWICE_SHARE else 1]
     for number in chosen:
@@ -109,7 +110,7 @@ def changed(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _separated(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Its steady and its struck part (median filtering, Fitzgerald 2010)."""
+    """Separate the steady and the percussive part (median filtering, Fitzgerald 2010)."""
     spectrum = librosa.stft(waveform, n_fft=_FRAME, hop_length=_HOP)
     parts = librosa.decompose.hpss(spectrum, kernel_size=17, margin=_MARGIN)
     steady, struck = (librosa.istft(part, n_fft=_FRAME, hop_length=_HOP, length=len(waveform)) for part in parts)
@@ -117,5 +118,5 @@ def _separated(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rms(waveform: np.ndarray) -> float:
-    """Root mean square of a waveform [samples]."""
+    """Compute the root mean square of a waveform [samples]."""
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))

@@ -1,17 +1,16 @@
-"""Join manifests into one, which may lie elsewhere: the teacher's clips and the rendered scores, for `fit`.
+"""Join manifests, such as those of the teacher's clips and the rendered scores, into one for `fit`.
 
     python tools/pretrain/join.py --out data/pretrain.jsonl data/labels/manifest.jsonl data/scores/manifest.jsonl
 
-Rows keep their order and columns; paths become relative to the new manifest's folder. Without --test, rows of the split
-"test" are left out, so that nothing that reads the new manifest can have seen them. --one_in 4 keeps a quarter of the
-training clips, chosen by their names. --learn_valid gives the split "valid" to "train": for the last run, after which
-nothing is left to choose.
+Rows keep their order and columns; paths become relative to the folder of the new manifest. Without --test, rows of the
+split "test" are left out, so that nothing that reads the new manifest can use them. --one_in 4 keeps a quarter of the
+training clips, chosen by their names. --learn_valid moves the split "valid" to "train" for the last run, after which no
+choices remain.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -21,9 +20,9 @@ from typing import Any
 from absl import app, flags
 
 from keras_tagger.audio import is_remote
-from keras_tagger.data.records import read_records
+from keras_tagger.data.manifest_rows import read_rows
 from keras_tagger.errors import KerasTaggerError
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json_lines
 
 FLAGS = flags.FLAGS
 
@@ -32,14 +31,14 @@ def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("out", None, "The manifest to write (.jsonl).", required=True)
     flags.DEFINE_bool("test", False, "Whether to keep rows of the split test.")
-    flags.DEFINE_integer("one_in", 1, "Keep one of so many clips of the split train.", lower_bound=1)
-    flags.DEFINE_bool("learn_valid", False, "Whether clips of the split valid become clips of the split train.")
+    flags.DEFINE_integer("one_in", 1, "Keep one in this many clips of the split train.", lower_bound=1)
+    flags.DEFINE_bool("learn_valid", False, "Whether to move clips of the split valid to train.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Join the manifests named on the command line and print how many clips of each split there are."""
+    """Join the manifests on the command line and print the number of clips of each split."""
     if len(argv) < 2:
-        raise app.UsageError("expected manifests to join. Received none")
+        raise app.UsageError("expected manifests to join. Received: none")
     try:
         rows = join([Path(path) for path in argv[1:]], Path(FLAGS.out), FLAGS.test, FLAGS.one_in, FLAGS.learn_valid)
     except (KerasTaggerError, OSError) as error:
@@ -51,13 +50,13 @@ def main(argv: Sequence[str]) -> None:
 def join(
     manifests: Sequence[Path], out: Path, test: bool = False, one_in: int = 1, learn_valid: bool = False
 ) -> list[dict[str, Any]]:
-    """Write one manifest of several; return its rows.
+    """Write several manifests as one; return its rows.
 
     Of the split train those are kept whose path in the new manifest has an MD5 that `one_in` divides.
     """
     rows = []
     for manifest in manifests:
-        for _, row in read_records(manifest):
+        for _, row in read_rows(manifest):
             if row.get("split") == "test" and not test:
                 continue
             if row.get("split") == "valid" and learn_valid:
@@ -68,8 +67,7 @@ def join(
             if row.get("split") == "train" and int(hashlib.md5(str(row["path"]).encode()).hexdigest(), 16) % one_in:
                 continue
             rows.append(row)
-    with replacing(out) as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(out, rows)
     return rows
 
 

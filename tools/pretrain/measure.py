@@ -1,23 +1,24 @@
-"""Measure a tagger on music that training never saw, and write the tables of docs/model_card.md.
+"""Measure a tagger on music that was not used for training, and write the tables of docs/model_card.md.
 
     export PYTHONPATH=tools
     python -m pretrain.measure --model compact --labels data/labels/manifest.jsonl --write docs/model_card.md
     python -m pretrain.measure --model compact --scores data/scores/manifest.jsonl \
         --score_labels data/score_labels/manifest.jsonl --write docs/model_card.md
 
-Against the teacher (--labels): clips of whole packages that were held out; the teacher's score of a clip is the mean
-over its patches. A clip has a tag where that is above 0.3; ROC-AUC is of the tags that at least 10 clips have. Further
-the mean overlap of the five best tags, and Spearman's rank correlation across clips, averaged over all tags.
+Agreement with the teacher (--labels) is measured on clips of packages that were held out. The teacher's score of a clip
+is the mean over its patches, and a clip has a tag if the score is above 0.3. The measures are ROC-AUC over tags that at
+least 10 clips have, the mean overlap of the five best tags, and Spearman's rank correlation across clips, averaged over
+all tags.
 
-Where tags are (--labels): halves of two such clips joined in the middle, for tags that the teacher gives one half
-(above 0.5) and not the other (below 0.1): how often the token with the largest contribution lies in the right half
-(pointing), and the ROC-AUC of contributions over time.
+Localisation (--labels) is measured on halves of two such clips joined in the middle, for tags that the teacher gives
+one half (above 0.5) and not the other (below 0.1). The measures are how often the token with the largest contribution
+is in the right half (pointing), and the ROC-AUC of contributions over time.
 
-On rendered scores (--scores), where the truth is known: ROC-AUC of the instruments, and the teacher's own on the same
-clips (--score_labels: what `teacher.py --split test` made of them).
+On rendered scores (--scores), whose labels are true, ROC-AUC of the instruments is compared with that of the teacher
+(--score_labels, from `teacher.py --split test`).
 
---write replaces the text between `<!-- measure NAME -->` and `<!-- end -->`, where NAME is the model's name with
-"real", "where" or "scores" after it; without it tables go to the terminal.
+--write replaces the text between `<!-- measure NAME -->` and `<!-- end -->`, where NAME is the model's name followed by
+"real", "where" or "scores". Without it, tables are printed.
 """
 
 from __future__ import annotations
@@ -56,16 +57,16 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("model", "compact", "A pretrained name, a run directory or a .keras file.")
-    flags.DEFINE_string("prefix", "", 'What stands before the model\'s tags in the labels, such as "msd/".')
-    flags.DEFINE_string("labels", None, "The teacher's manifest.")
-    flags.DEFINE_string("scores", None, "The rendered scores' manifest.")
-    flags.DEFINE_string("score_labels", None, "The teacher's manifest of the rendered scores.")
-    flags.DEFINE_string("split", "test", "Which clips.")
-    flags.DEFINE_string("write", None, "A Markdown file with marks to put tables between.")
+    flags.DEFINE_string("prefix", "", 'Prefix of the model\'s tags in the labels, such as "msd/".')
+    flags.DEFINE_string("labels", None, "Manifest of the teacher's labels.")
+    flags.DEFINE_string("scores", None, "Manifest of the rendered scores.")
+    flags.DEFINE_string("score_labels", None, "Manifest of the teacher's labels of the rendered scores.")
+    flags.DEFINE_string("split", "test", "The split to measure on.")
+    flags.DEFINE_string("write", None, "A Markdown file with marks, between which tables are written.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measure what the flags name."""
+    """Measure, as the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     if not FLAGS.labels and not FLAGS.scores:
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _clips(path: str, split: str) -> Manifest:
-    """The clips of one split of a manifest; raises `ManifestError` if there are none."""
+    """Read the clips of one split of a manifest; raise `ManifestError` if there are none."""
     clips = read_manifest(path).select(split)
     if not len(clips):
         raise ManifestError(f"{path}: expected clips of split {split!r}. Received: none")
@@ -97,7 +98,7 @@ def _clips(path: str, split: str) -> Manifest:
 
 
 def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
-    """The tagger against the teacher's clip scores, as Markdown."""
+    """Compare the tagger with the teacher's scores of clips; return Markdown."""
     labels = label_matrix((clip.tags for clip in manifest.clips), [prefix + tag for tag in tagger.tags])
     scores = _scores(tagger, manifest)
     table = score(labels, scores, list(tagger.tags), POSITIVE)
@@ -127,7 +128,7 @@ def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
 
 
 def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: int = PAIRS, seed: int = 0) -> str:
-    """Localisation by contributions on joined halves, as Markdown.
+    """Measure localisation by contributions on joined halves; return Markdown.
 
     Raises:
         ManifestError: no clip has a tag (above 0.5) that a clip of another group has not (below 0.1).
@@ -137,7 +138,7 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
     groups = np.array([str(clip.group) for clip in manifest.clips])
     if not any(((labels[i] > 0.5) & (labels[groups != groups[i]] < 0.1)).any() for i in range(len(labels))):
         raise ManifestError(
-            f"expected a clip with a tag (above 0.5) that a clip of another group has not (below 0.1). "
+            f"expected a clip with a tag (above 0.5) that a clip of another group does not have (below 0.1). "
             f"Received: none among {len(labels)} clips and {len(names)} tags"
         )
     rng = np.random.default_rng(seed)
@@ -172,7 +173,7 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
 
 
 def scores_table(tagger: Tagger, manifest: Manifest, heard: Manifest | None) -> str:
-    """Instruments of rendered scores, beside the teacher where `heard` has its labels, as Markdown."""
+    """Measure instruments of rendered scores, also of the teacher if `heard` has its labels; return Markdown."""
     tags = [tag for tag in INSTRUMENTS if tag in tagger.tags]
     labels = label_matrix((clip.tags for clip in manifest.clips), tags)
     columns = [tagger.tags.index(tag) for tag in tags]
@@ -181,7 +182,7 @@ def scores_table(tagger: Tagger, manifest: Manifest, heard: Manifest | None) -> 
         by_path = {clip.track: clip.tags for clip in heard.clips}
         missing = [clip.path for clip in manifest.clips if clip.track not in by_path]
         if missing:
-            raise ManifestError(f"expected the teacher's labels of every clip. Received none of '{missing[0]}'")
+            raise ManifestError(f"expected the teacher's labels of every clip. Received: none of '{missing[0]}'")
         found = label_matrix((by_path[clip.track] for clip in manifest.clips), tags)
         tables.append(("teacher", score(labels, found, tags)))
     lines = [
@@ -202,7 +203,7 @@ def scores_table(tagger: Tagger, manifest: Manifest, heard: Manifest | None) -> 
 def _scores(tagger: Tagger, manifest: Manifest) -> np.ndarray:
     scores, failed = score_clips(tagger, manifest, list(manifest.clips))
     if failed:
-        raise ManifestError(f"expected clips that can be read. Received: {failed[0]['reason']}")
+        raise ManifestError(f"expected readable clips. Received: {failed[0]['reason']}")
     return np.stack([scores[index] for index in range(len(manifest))])
 
 
@@ -211,7 +212,7 @@ def _best(scores: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, those of equals averaged."""
+    """Return ranks, averaged over ties."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 

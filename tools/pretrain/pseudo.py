@@ -1,12 +1,12 @@
-"""Label rendered scores with a tagger of one's own instead of the teacher, eight times as fast.
+"""Label rendered scores with a tagger of your own instead of the teacher, eight times as fast.
 
     PYTHONPATH=tools python -m pretrain.pseudo --model runs/compact --manifest data/scores/manifest.jsonl \
         --out data/score_pseudo
 
-Writes what `teacher.py` writes, for `correct.py` to correct: the label of a patch is the mean of the tag-wise
-contributions of its tokens. What the tagger believes of a score teaches it nothing, the corrections do; so only tags
-that `correct.py` knows are there, and all others are unknown. A clip whose .npz is there is not labelled again.
-Pseudo-labels with what is certain put right: "Self-training with Noisy Student", Xie et al. 2020, arXiv 1911.04252.
+Writes the same files as `teacher.py`, for `correct.py` to correct: the label of a patch is the mean of the tag-wise
+contributions of its tokens. A tagger learns nothing from its own labels, only from the corrections, so all tags that
+`correct.py` does not correct are unknown. A clip whose .npz exists is not labelled again. Pseudo-labels are from
+"Self-training with Noisy Student", Xie et al. 2020, arXiv 1911.04252.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
+    """Define the program's flags."""
     flags.DEFINE_string("model", None, "A pretrained name, a run directory or a .keras file.", required=True)
-    flags.DEFINE_string("manifest", None, "The rendered scores' manifest, or that of their copies.", required=True)
+    flags.DEFINE_string("manifest", None, "Manifest of the rendered scores or of varied copies.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
-    flags.DEFINE_enum("split", None, SPLITS, "Label the clips of one split only.")
+    flags.DEFINE_enum("split", None, SPLITS, "Label only the clips of one split.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Label the clips and say how many there are."""
+    """Label the clips and print their number."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 class PseudoTeacher:
-    """A tagger as `teacher.label_manifest` asks one.
+    """A tagger with the interface that `teacher.label_manifest` needs.
 
     Attributes:
         name: for the index.
@@ -80,10 +80,10 @@ class PseudoTeacher:
         self._tagger = tagger
 
     def patches(self, waveform: np.ndarray, hop_seconds: float = HOP_SECONDS) -> tuple[np.ndarray, np.ndarray]:
-        """As `Teacher.patches`: logits float32 [n_patches, n_tags], and the centres of the patches in seconds."""
+        """Return logits, float32 [n_patches, n_tags], and the centres of patches in seconds, as `Teacher.patches`."""
         heat = self._tagger.contributions((waveform, SAMPLE_RATE), self.tags)
         starts = patch_starts(len(waveform) // HOP_LENGTH + 1, hop_seconds) * HOP_LENGTH / SAMPLE_RATE
-        # A patch has the tokens whose centres are in it.
+        # A token belongs to the patches that contain its centre.
         inside = [(heat.times >= start) & (heat.times < start + PATCH_SECONDS) for start in starts]
         means = np.stack([heat.values[:, tokens].mean(axis=1) for tokens in inside])
         means = np.clip(means.astype(np.float64), _EPSILON, 1.0 - _EPSILON)

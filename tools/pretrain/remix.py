@@ -1,17 +1,16 @@
-"""Ensembles of rendered solos: more of what is hardest to hear, a fifth of the time that rendering takes.
+"""Mix rendered solos into ensembles, which are the hardest to hear, in a fifth of the time of rendering.
 
     PYTHONPATH=tools python -m pretrain.remix --manifest data/scores/manifest.jsonl --out data/remixed --n_clips 6000
 
-Every clip is a mixture of 2 to 4 of the training clips in which one instrument plays alone (`scores.py`, texture
-"single"), which clip being the first in turn, or with --first those of some tags. Each is played 0.8 to 1.25 times as
-fast, pitch included, and its louder passages are 0 to 10 dB below a level that all have, as in `score_plan`; no one
-makes another's tag unknown. The mixture goes through the equalizer of `vary.py`, and its peak is 0.5 to 14 dB below
-full scale. The solos do not play together, in time or in tune, as an ensemble of `scores.py` does. With --apart every
-solo goes through an equalizer of its own too, and half of them are in a room of their own (`effects.py`): other
-timbres, and other places.
+Every clip is a mixture of 2 to 4 training clips in which one instrument plays alone (`scores.py`, texture "single").
+The first solo goes through all of them in turn, or with --first through those of some tags. Each is played at 0.8 to
+1.25 times its speed, which also changes its pitch, and its louder passages are 0 to 10 dB below a common level, as in
+`score_plan`; no solo makes a tag of another unknown. The mixture goes through the equalizer of `vary.py`, and its peak
+is 0.5 to 14 dB below full scale. Unlike an ensemble of `scores.py`, the solos are not in time or in tune with each
+other. With --apart every solo also gets its own equalizer, and half of them their own room (`effects.py`).
 
-OUT/NNNNN.flac and .json are a function of the flags and the clip's number; a clip whose .flac is there is not made
-again. OUT/manifest.jsonl is like that of `vary.py`; a clip's group is its first solo's, its piece.
+OUT/NNNNN.flac and .json depend only on the flags and the clip's number; a clip whose .flac exists is not made again.
+OUT/manifest.jsonl is like that of `vary.py`; the group of a clip is the piece of its first solo.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tqdm import tqdm
 
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json_lines
 from pretrain.effects import reverberant
 from pretrain.score_labels import PRESENT
 from pretrain.score_plan import clash
@@ -38,7 +37,7 @@ from pretrain.vary import Times, at_other_speed, filtered, mixed_times, write_cl
 
 SOFTEST_DB = -10.0
 PEAK_DB = (0.5, 14.0)  # below full scale
-# With --apart: how many solos are in a room, and the longest, so that an instrument is not heard long after its notes.
+# With --apart: the share of solos in a room, and the longest decay, so that no instrument sounds long after its notes.
 ROOM_SHARE = 0.5
 ROOM_SECONDS = 1.2
 _TRIES = 100
@@ -49,18 +48,18 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
-    flags.DEFINE_multi_string("manifest", None, "Of rendered scores; may be given again.", required=True)
+    """Define the program's flags."""
+    flags.DEFINE_multi_string("manifest", None, "Manifest of rendered scores; may be repeated.", required=True)
     flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
-    flags.DEFINE_integer("n_clips", 6000, "How many.", lower_bound=1)
+    flags.DEFINE_integer("n_clips", 6000, "The number of clips.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
-    flags.DEFINE_multi_enum("first", None, sorted(PRESENT), "Tags that a clip's first solo has one of; all otherwise.")
-    flags.DEFINE_bool("apart", False, "An equalizer, and perhaps a room, for every solo.")
-    flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
+    flags.DEFINE_multi_enum("first", None, sorted(PRESENT), "Tags of a clip's first solo; all by default.")
+    flags.DEFINE_bool("apart", False, "Give every solo its own equalizer and perhaps a room.")
+    flags.DEFINE_integer("jobs", 2, "The number of processes.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Make the clips and say how many there are."""
+    """Make the clips and print their number."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -68,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         first = {program for tag in FLAGS.first or () for program in PRESENT[tag]}
         firsts = [solo for solo in solos if solo[1] in first] if first else solos
         if not firsts:
-            raise ManifestError(f"expected a solo of {' or '.join(FLAGS.first)}. Received: none of {len(solos)}")
+            raise ManifestError(f"expected a solo of {' or '.join(FLAGS.first)}. Received: none in {len(solos)} solos")
         remix(solos, Path(FLAGS.out), FLAGS.n_clips, FLAGS.seed, FLAGS.jobs, FLAGS.apart, firsts)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -76,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def read_solos(manifest: Path) -> list[Solo]:
-    """The training clips of a manifest of `scores.py` in which one instrument plays alone.
+    """Find the training clips of a manifest of `scores.py` in which one instrument plays alone.
 
     Raises:
         ManifestError: there is none.
@@ -100,7 +99,7 @@ def remix(
     apart: bool = False,
     firsts: Sequence[Solo] | None = None,
 ) -> None:
-    """Make the clips that are not there, and the manifest; `firsts` are the solos that clips begin with, or all.
+    """Make the missing clips and the manifest; `firsts` are the possible first solos, or all.
 
     Raises:
         AudioError: a solo cannot be read.
@@ -111,19 +110,18 @@ def remix(
         work = pool.imap_unordered(functools.partial(_make, solos, firsts, out, seed, apart), missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="remix", unit="clip"):
             pass
-    lines = []
+    rows = []
     for number in range(n_clips):
         path, group = _path(out, number), firsts[number % len(firsts)][0].group
         row = {"path": path.name, "tags": {}, "labels": path.with_suffix(".json").name, "split": "train"}
-        lines.append(json.dumps({**row, "group": group}, ensure_ascii=False) + "\n")
-    with replacing(out / "manifest.jsonl") as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        rows.append({**row, "group": group})
+    write_json_lines(out / "manifest.jsonl", rows)
 
 
 def remix_clip(
     solos: Sequence[Solo], number: int, seed: int, apart: bool = False, firsts: Sequence[Solo] | None = None
 ) -> tuple[np.ndarray, Times]:
-    """One clip, whose first solo is one of `firsts`, or of all.
+    """Make one clip, whose first solo is one of `firsts` or any.
 
     Returns:
         float32 [samples] in -1..1 at 16 kHz, as long as its first solo; and when each tag of which something is known
@@ -154,7 +152,7 @@ def remix_clip(
 def choose(
     solos: Sequence[Solo], number: int, rng: np.random.Generator, firsts: Sequence[Solo] | None = None
 ) -> list[Solo]:
-    """Two to four solos of different programs, none making a tag of another's unknown; `number` counts the first."""
+    """Draw two to four solos of different programs that do not make tags of each other unknown."""
     firsts = solos if firsts is None else firsts
     chosen = [firsts[number % len(firsts)]]
     size = int(rng.choice([2, 3, 4], p=[0.2, 0.4, 0.4]))

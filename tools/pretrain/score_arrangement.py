@@ -1,4 +1,4 @@
-"""An excerpt of a piece and who plays which of its notes, before anybody plays them."""
+"""Choose an excerpt of a piece, and assign its notes to instruments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pretrain.score_instruments import Kind, Line
 def excerpt(
     parts: Sequence[Sequence[Sequence[float]]], seconds: float, rng: np.random.Generator
 ) -> tuple[list[Line], float]:
-    """Some part of a piece, at some tempo: lines of (start, end, pitch) in seconds, and the length of a beat.
+    """Choose an excerpt and a tempo; return lines of (start, end, pitch) in seconds, and the length of a beat.
 
     Old music is written in long notes, so the tempo depends on the notes: half of them follow each other within 0.14
     to 0.75 s. A piece that is too short is repeated.
@@ -45,7 +45,7 @@ def excerpt(
 def arrange(
     lines: list[Line], kinds: Sequence[Kind], beat: float, seconds: float, rng: np.random.Generator
 ) -> list[Line]:
-    """Give every instrument something to play: parts of the piece, or an accompaniment when there are too few.
+    """Give every instrument a part of the piece, or an accompaniment if there are too few parts.
 
     Parts that are left over go to instruments that can play chords, or are dropped.
     """
@@ -54,7 +54,7 @@ def arrange(
     scores: list[Line] = [[] for _ in kinds]
     order = list(rng.permutation(len(lines)))
     if len(kinds) == 1 and kinds[0].melodic and lines:
-        # High instruments have the melody, low ones the bass.
+        # High instruments get the melody, low ones the bass.
         order = [0 if kinds[0].low > 44 else len(lines) - 1]
     players = list(rng.permutation(len(kinds)))
     for i in players:
@@ -73,7 +73,7 @@ def arrange(
 
 
 def fit(line: Line, kind: Kind) -> Line:
-    """Move a line by octaves into an instrument's range, and then the notes that are still outside."""
+    """Move a line by octaves into an instrument's range, and then single notes that are still outside."""
     if not line:
         return []
     middle = float(np.median([pitch for *_, pitch in line]))
@@ -94,7 +94,7 @@ def fit(line: Line, kind: Kind) -> Line:
 
 
 def accompaniment(lines: list[Line], kind: Kind, beat: float, seconds: float, rng: np.random.Generator) -> Line:
-    """Chords to a piece: of every two beats the triad that has most of what sounds; held, broken or its root."""
+    """Make an accompaniment: for every two beats the triad that fits best, held, broken or as its root."""
     style = str(rng.choice(["roots", "broken"] if kind.melodic else ["held", "beats", "broken"]))
     notes = [note for line in lines for note in line]
     step = 2 * beat
@@ -126,7 +126,7 @@ def accompaniment(lines: list[Line], kind: Kind, beat: float, seconds: float, rn
 
 
 def take_turns(scores: list[Line], seconds: float, rng: np.random.Generator) -> list[Line]:
-    """Cut the clip into phrases of 0.5 to 8 s, each for one instrument (sometimes two); one may play throughout."""
+    """Cut the clip into phrases of 0.5 to 8 s for one or sometimes two instruments; one may play throughout."""
     free = int(rng.integers(len(scores))) if len(scores) > 2 and rng.random() < 0.3 else None
     players = [i for i in range(len(scores)) if i != free]
     kept: list[Line] = [list(score) if i == free else [] for i, score in enumerate(scores)]
@@ -146,7 +146,7 @@ def take_turns(scores: list[Line], seconds: float, rng: np.random.Generator) -> 
 
 
 def with_entries(scores: list[Line], seconds: float, rng: np.random.Generator) -> list[Line]:
-    """Some instruments but not all enter later, end earlier or rest for a while."""
+    """Let some instruments, but not all, enter later, end earlier or rest for a while."""
     kept = []
     always = int(rng.integers(len(scores)))
     for i, score in enumerate(scores):
@@ -162,6 +162,6 @@ def with_entries(scores: list[Line], seconds: float, rng: np.random.Generator) -
 
 
 def within(line: Line, start: float, end: float) -> Line:
-    """The notes that sound in a stretch, cut to it; what is left of them is at least 0.06 s."""
+    """Cut notes to a stretch, and drop those of which less than 0.06 s remains."""
     cut = [(max(a, start), min(b, end), pitch) for a, b, pitch in line if a < end and b > start]
     return [note for note in cut if note[1] - note[0] >= 0.06]

@@ -1,4 +1,4 @@
-"""Drums of channel 10: kits, and patterns of several styles."""
+"""Drum kits of channel 10, and patterns of several styles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pretrain.score_instruments import CYMBALS, Line
 
 KITS = (0, 0, 0, 8, 16, 24, 25, 32, 40)
-# Steps of a bar (sixteenths; the waltz has twelve) on which a drum of channel 10 is hit, louder where upper case.
+# The hits of drums of channel 10 on the sixteenths of a bar (the waltz has twelve); upper case is louder.
 _KICK, _SNARE, _SIDE, _CLAP, _CLOSED, _OPEN, _RIDE = 36, 38, 37, 39, 42, 46, 51
 _STYLES: dict[str, dict[int, str]] = {
     "rock": {_KICK: "X.......X.x.....", _SNARE: "....X.......X...", _CLOSED: "X.x.x.x.X.x.x.x."},
@@ -30,7 +30,7 @@ _STYLES: dict[str, dict[int, str]] = {
 
 
 def drum_pattern(beat: float, seconds: float, rng: np.random.Generator) -> Line:
-    """Drums of one style from the first beat on, with fills; now and then a hit is left out."""
+    """Play drums of one style from the first beat on, with fills and occasionally without a hit."""
     while beat > 0.85:
         beat /= 2
     while beat < 0.375:
@@ -45,7 +45,7 @@ def drum_pattern(beat: float, seconds: float, rng: np.random.Generator) -> Line:
             for i, mark in enumerate(pattern):
                 if mark == "." or (fill and i >= steps // 2) or (mark == "x" and rng.random() < 0.06):
                     continue
-                # A weak hit is one that is shorter, which `score_plan` plays more softly.
+                # A weak hit is shorter, and `score_plan` plays it more softly.
                 start = (bar * steps + i) * step
                 hits.append((start, start + (0.12 if mark == "X" else 0.08), pitch))
         if fill:

@@ -1,13 +1,13 @@
-"""General MIDI instruments: which programs are played alike, and what one plays.
+"""General MIDI instruments: kinds of programs, and the notes that an instrument plays.
 
-A program is its General MIDI number from 0; the kits of channel 10 are counted from `DRUMS`.
+A program is a General MIDI number from 0. Drum kits of channel 10 have numbers from `DRUMS` on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-# Kits of channel 10 are counted from here, so that a program is one number.
+# Numbers of kits of channel 10 begin here, so that one number identifies a program or kit.
 DRUMS = 128
 # Pitches of channel 10.
 CYMBALS = (49, 57)
@@ -18,7 +18,7 @@ Line = list[tuple[float, float, int]]  # start, end, pitch
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Programs that are played alike.
+    """Programs that are played in the same way.
 
     Attributes:
         programs: General MIDI programs from 0, as often as they are named.
@@ -47,7 +47,7 @@ KINDS = {
     "sitar": Kind((104,), 45, 79, decays=True),
     "synth": Kind((80, 81, 81, 82, 83, 84, 86, 87, 88, 89, 90, 90, 92, 93, 94, 95, 62, 63), 40, 88),
     "synth bass": Kind((38, 39), 28, 60, melodic=True),
-    # What follows is none of the tags, or not certainly.
+    # The following are not tags, or not certainly.
     "electric piano": Kind((2, 3, 4, 5), 28, 98, decays=True),
     "clavinet": Kind((7,), 36, 86, decays=True),
     "bells": Kind((8, 9, 10, 11, 14), 60, 98, decays=True),
@@ -71,7 +71,7 @@ KINDS = {
 
 @dataclasses.dataclass
 class Instrument:
-    """What one program plays.
+    """An instrument and the notes that it plays.
 
     Attributes:
         program: General MIDI program from 0, or `DRUMS` plus a kit.

@@ -1,4 +1,4 @@
-"""What the instruments of a clip say about its tags, and when."""
+"""Derive the tags of a clip, and when they are heard, from its instruments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from pretrain.score_instruments import CYMBALS, DRUMS, Instrument
 
 RELEASE_SECONDS = 0.1
-# Strings that nobody damps: measured, a harp's and a sitar's notes are as loud for a while after they end.
+# Undamped strings: measured notes of a harp and a sitar stay as loud for this long after their ends.
 RING_SECONDS = {46: 0.6, 104: 0.6}
 DRUM_SECONDS = 0.4
 CYMBAL_SECONDS = 1.5
 _JOIN_SECONDS = 0.1
 
-# The programs of a tag, and those with which nobody can say whether it is there.
+# The programs that have a tag, and those with which it is unknown whether the tag is present.
 PRESENT: dict[str, tuple[int, ...]] = {
     "piano": (0, 1),
     "harpsichord": (6,),
@@ -47,7 +47,7 @@ UNKNOWN: dict[str, tuple[int, ...]] = {
 }
 _VOICES = (52, 53)
 _PERHAPS_VOICES = (54, 85, 91)
-# Many players in one program: not a solo even when alone.
+# Programs of many players, which are not a solo even when alone.
 _SECTIONS = (44, 45, 48, 49, 50, 51, 52, 53, 54, 61, 91)
 NO_VOICE_TAGS = ("no vocals", "no vocal", "no voice")
 VOICE_TAGS = (
@@ -68,7 +68,7 @@ def join(intervals: Iterable[tuple[float, float]], apart: float = _JOIN_SECONDS)
 
 
 def sounding(instrument: Instrument, seconds: float) -> list[list[float]]:
-    """When an instrument is heard: sorted intervals in 0..seconds, releases included."""
+    """Return the sorted intervals, in 0..seconds, in which an instrument is heard, releases included."""
     intervals = []
     for start, end, pitch, _ in instrument.notes:
         if instrument.program >= DRUMS:
@@ -83,7 +83,7 @@ def sounding(instrument: Instrument, seconds: float) -> list[list[float]]:
 
 
 def label(instruments: Sequence[Instrument], seconds: float) -> dict[str, list[list[float]]]:
-    """The tags about which something is known, each with the intervals of its presence.
+    """Return the known tags, each with the intervals in which it is present.
 
     An instrument without notes is not there. `strings` is unknown with a solo string instrument, `violin` and `cello`
     with an ensemble, an acoustic instrument's tag with its electric cousin. `solo` is present when there is one
@@ -116,7 +116,7 @@ def _rounded(intervals: list[list[float]]) -> list[list[float]]:
 
 
 def _together(heard: Sequence[tuple[int, list[list[float]]]], seconds: float) -> float:
-    """Seconds in which three or more instruments sound, or drums and another."""
+    """Return the seconds in which three or more instruments, or drums and another instrument, sound."""
     frames = np.zeros((2, math.ceil(seconds * 20)), int)  # twentieths of a second
     for program, times in heard:
         for start, end in times:

@@ -1,4 +1,4 @@
-"""Instruments and their notes as a standard MIDI file."""
+"""Write instruments and their notes as a standard MIDI file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pretrain.score_instruments import DRUMS, Instrument
 
 TICKS_PER_SECOND = 960
 
-# Of SoundFont 2.04, by their numbers.
+# Numbers of generators of SoundFont 2.04.
 VIBRATO_CENTS = 6
 FILTER_CENTS = 8
-FILTER_Q = 9  # tenths of a dB
-VIBRATO_RATE = 24  # cents, as all rates and times
+FILTER_Q = 9  # in tenths of a dB
+VIBRATO_RATE = 24  # in cents, like all rates and times
 ATTACK, DECAY, RELEASE = 34, 36, 38
-COARSE_TUNE = 51  # semitones
-FINE_TUNE = 52  # cents
-# A step of the data entry that sets a generator, in the generator's unit (SoundFont 2.04, 9.6.4; fluid_gen.c).
+COARSE_TUNE = 51  # in semitones
+FINE_TUNE = 52  # in cents
+# The step of the data entry that sets a generator, in its unit (SoundFont 2.04, 9.6.4; fluid_gen.c).
 _STEPS = {VIBRATO_CENTS: 2, FILTER_CENTS: 2, FILTER_Q: 1, VIBRATO_RATE: 4, ATTACK: 2, DECAY: 2, RELEASE: 2}
 _STEPS |= {COARSE_TUNE: 1, FINE_TUNE: 1}
 
 
 def midi_bytes(instruments: Sequence[Instrument], apart_seconds: float) -> bytes:
-    """A standard MIDI file of format 0 in which instrument i begins `i * apart_seconds` after the first.
+    """Write a standard MIDI file of format 0 in which instrument i begins `i * apart_seconds` after the first.
 
     A tick is 1/960 s: 480 to the quarter note, and 120 quarter notes to the minute. Channels are 1, 2, ... and 10 for
     drums. Where keys are shifted the tuning is too, the other way.
@@ -59,7 +59,7 @@ def midi_bytes(instruments: Sequence[Instrument], apart_seconds: float) -> bytes
 
 
 def _generator(channel: int, number: int, offset: int) -> bytes:
-    """Messages, with the times between them, that add to a generator of all notes to come in a channel.
+    """Write messages, with the times between them, that add to a generator of all later notes in a channel.
 
     The number's two halves, then the value's, the lower first; 8192 is nothing.
     """
@@ -69,7 +69,7 @@ def _generator(channel: int, number: int, offset: int) -> bytes:
 
 
 def _variable_length(value: int) -> bytes:
-    """A number in groups of seven bits, the highest first; all but the last have their top bit set."""
+    """Encode a number in groups of seven bits, highest first; all but the last have their top bit set."""
     groups = [value & 0x7F]
     while value := value >> 7:
         groups.append(0x80 | (value & 0x7F))

@@ -1,11 +1,11 @@
-"""Pieces of music21's corpus as plain lists of notes, for `scores.py`.
+"""Convert pieces of music21's corpus to plain lists of notes, for `scores.py`.
 
-music21 (`pip install music21`) parses slowly, so every piece is parsed once and kept as JSON:
+music21 (`pip install music21`) parses slowly, so every piece is parsed once and stored as JSON:
 {"piece", "work", "parts": [[[onset, duration, pitch], ...], ...]}, in quarter notes and MIDI pitches. A piece that
-cannot be parsed within the time limit is kept too, without parts, so that it is not tried again.
+cannot be parsed within the time limit is stored without parts, so that it is not tried again.
 
-Movements and versions of one work have the same "work": splits are by it. Some of music21's encodings are for
-non-commercial use; the note lists stay in the work folder.
+Movements and versions of a work have the same "work", which decides the split. Some of music21's encodings are for
+non-commercial use; the lists of notes stay in the work folder.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from absl import logging
 from tqdm import tqdm
 
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
-from keras_tagger.files import replacing
+from keras_tagger.files import write_json
 
 SPLITS = ("train", "valid", "test")
 
-# How many pieces of a collection are taken; all that are not named have few.
+# The number of pieces to take from a collection; the others are small and taken whole.
 QUOTAS = {
     **{"bach": 95, "palestrina": 50, "monteverdi": 40, "trecento": 35, "ryansMammoth": 45},
     **{"oneills1850": 35, "airdsAirs": 25, "essenFolksong": 40},
@@ -42,7 +42,7 @@ _MUSIC21 = "expected music21, which has the scores: pip install music21. Receive
 
 
 def find_corpus() -> Path:
-    """The folder of music21's corpus, without importing music21.
+    """Find the folder of music21's corpus without importing music21.
 
     Raises:
         ManifestNotFoundError: music21 is not installed.
@@ -54,7 +54,7 @@ def find_corpus() -> Path:
 
 
 def work_of(piece: str) -> str:
-    """The work that a piece is a movement or a version of; `piece` is its path in the corpus, "#n" a tune of a file.
+    """Return the work of a piece; `piece` is a path in the corpus, with "#n" for the n-th tune of a file.
 
     A folder below the composer's is one work, and so is a file of several sections by Josquin; madrigals are kept
     together by book, masses by number, dance tunes by name, cantatas by BWV.
@@ -77,7 +77,7 @@ def work_of(piece: str) -> str:
 
 
 def list_pieces(corpus: Path) -> list[str]:
-    """Pieces to use, the same at every call: path in the corpus, with "#n" for the n-th tune of a file of many."""
+    """List the pieces to use, always the same: paths in the corpus, with "#n" for the n-th tune of a file."""
     chosen = []
     for folder in sorted(path for path in corpus.iterdir() if path.is_dir()):
         if folder.name in LEFT_OUT or folder.name.startswith("_"):
@@ -86,7 +86,7 @@ def list_pieces(corpus: Path) -> list[str]:
         for path in sorted(folder.rglob("*")):
             if path.suffix not in SUFFIXES or "choraleAnalyses" in path.parts or path.stat().st_size == 0:
                 continue
-            # The same piece in two formats counts once.
+            # A piece in two formats counts once.
             if path.suffix in (".xml", ".krn") and path.with_suffix(".mxl").exists():
                 continue
             name = path.relative_to(corpus).as_posix()
@@ -101,13 +101,13 @@ def list_pieces(corpus: Path) -> list[str]:
 
 
 def _tunes(path: Path) -> list[str]:
-    """The tunes of an ABC file, each from its line "X:" on."""
+    """Split an ABC file into tunes, each of which begins with a line "X:"."""
     text = path.read_text("utf-8", errors="replace")
     return ["X:" + tune for tune in re.split(r"^X:", text, flags=re.MULTILINE)[1:]]
 
 
 def load_pieces(work_dir: Path, jobs: int) -> list[dict[str, Any]]:
-    """All pieces with notes, parsed by `jobs` processes unless they are in `work_dir`.
+    """Load all pieces with notes; `jobs` processes parse those that are not in `work_dir`.
 
     Raises:
         ManifestNotFoundError: music21 is not installed.
@@ -126,7 +126,7 @@ def load_pieces(work_dir: Path, jobs: int) -> list[dict[str, Any]]:
     logging.info("%d of %d pieces can be used.", len(usable), len(pieces))
     if not usable:
         raise ManifestError(
-            f"expected scores that music21 can parse in '{corpus}'. Received: {len(pieces)} that it cannot"
+            f"expected scores that music21 can parse in '{corpus}'. Received: {len(pieces)} that it cannot parse"
         )
     return usable
 
@@ -150,12 +150,11 @@ def _parse_and_keep(task: tuple[str, str, str]) -> None:
         piece["problem"] = f"{type(error).__name__}: {error}"[:200]
     finally:
         signal.alarm(0)
-    with replacing(target) as temporary:
-        temporary.write_text(json.dumps(piece), "utf-8")
+    write_json(target, piece)
 
 
 def parse(corpus: Path, name: str) -> list[list[list[float]]]:
-    """The parts of a piece, top first: sorted [onset, duration, pitch], in quarter notes from its first note.
+    """Parse a piece into parts, top first: sorted [onset, duration, pitch] in quarter notes from its first note.
 
     Ties are joined, grace notes and chord symbols left out; what begins after `MAX_QUARTERS` is left out.
     """
@@ -200,6 +199,6 @@ def _notes_of(part: Any) -> list[list[float]]:
 
 
 def split_of(work: str) -> str:
-    """The split of a work, by a hash of its name: all pieces of a work are in one."""
+    """Return the split of a work, which a hash of its name decides."""
     place = int(hashlib.sha256(f"scores:{work}".encode()).hexdigest()[:8], 16) / 2**32
     return "test" if place < 0.25 else "valid" if place < 0.37 else "train"

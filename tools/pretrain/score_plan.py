@@ -1,4 +1,4 @@
-"""The plan of a clip: all that decides it, drawn from the seed, the split and the clip's number."""
+"""Plan a clip completely from the seed, the split and the clip's number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pretrain.score_soundfonts import SOUNDFONTS_OF
 from pretrain.score_timbre import varied
 
 TEXTURES = ("single", "ensemble", "turns")
-# The kinds that a clip begins with, as often as they are named: those that are tags, and the others.
+# The kinds of a clip's first instrument, with a frequency that is the number of mentions: tags, and others.
 _TAG_KINDS = (
     "piano",
     "harpsichord",
@@ -42,7 +42,7 @@ _OTHER_KINDS = (
 
 @dataclasses.dataclass
 class Plan:
-    """All that decides a clip.
+    """Everything that decides a clip.
 
     Attributes:
         piece, work: as in `score_pieces`.
@@ -70,7 +70,7 @@ def make_plan(
     texture: str | None = None,
     vary_timbre: bool = False,
 ) -> Plan:
-    """Decide all about a clip; the same arguments give the same plan.
+    """Plan a clip; the same arguments give the same plan.
 
     Args:
         pieces: those of the split, as `score_pieces.load_pieces` has them.
@@ -85,7 +85,7 @@ def make_plan(
     seconds = round(float(rng.uniform(20.0, 30.0)), 2)
     drawn = str(rng.choice(TEXTURES, p=[0.40, 0.45, 0.15]))
     texture = drawn if texture is None else texture
-    # Each tag comes first equally often: a new order of all of them for every 12 clips.
+    # Each tag comes first equally often, in a new order for every 12 clips.
     order = np.random.default_rng([seed, split_number, number // 12, 12]).permutation(len(_TAG_KINDS) + 1)
     first = int(order[number % len(order)])
     drums_first = first == len(_TAG_KINDS)
@@ -138,13 +138,13 @@ def make_plan(
 
 
 def choose_programs(names: Sequence[str], size: int, rng: np.random.Generator) -> list[tuple[str, int]]:
-    """Fill up a list of kinds to `size` and give each a program; no one makes another's tag unknown."""
+    """Extend a list of kinds to `size` and give each a program, so that none makes a tag of another unknown."""
     chosen: list[tuple[str, int]] = []
     while len(chosen) < size:
         if len(chosen) < len(names):
             name = names[len(chosen)]
         else:
-            # Ensembles of strings do not go with solo strings, so they are tried more often.
+            # String ensembles are rejected beside solo strings, so they are tried more often.
             name = str(rng.choice((*_TAG_KINDS, "strings") if rng.random() < 0.8 else _OTHER_KINDS))
         if name == "synth" and rng.random() < 0.12:
             name = "synth bass"
@@ -155,7 +155,7 @@ def choose_programs(names: Sequence[str], size: int, rng: np.random.Generator) -
 
 
 def clash(one: int, other: int) -> bool:
-    """Whether one of two programs makes a tag unknown that the other has."""
+    """Return whether one of two programs makes a tag of the other unknown."""
     return any(
         (one in PRESENT[tag] and other in UNKNOWN[tag]) or (other in PRESENT[tag] and one in UNKNOWN[tag])
         for tag in PRESENT
@@ -167,7 +167,7 @@ def _covered(line: Line) -> float:
 
 
 def play(line: Line, seconds: float, rng: np.random.Generator, drums: bool) -> list[Note]:
-    """Give notes velocities, which swell and vary, and make them end before their pitch sounds anew."""
+    """Give notes velocities, which swell and vary, and end them before their pitch is played again."""
     loud = float(rng.uniform(62, 112))
     swell, period, phase = float(rng.uniform(0, 12)), float(rng.uniform(5, 15)), float(rng.uniform(0, 6.28))
     apart = 1.0 if drums else float(rng.choice([1.0, 0.95, 0.85, 0.6], p=[0.4, 0.3, 0.2, 0.1]))

@@ -1,4 +1,4 @@
-"""The sound of a plan: fluidsynth plays it, and its instruments are mixed."""
+"""Render a plan with fluidsynth and mix its instruments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pretrain.score_plan import Plan
 
 SAMPLE_RATE = 16000
 RENDER_RATE = 32000
-# Instruments are rendered one after the other; reverberation dies away between them.
+# Instruments are rendered one after another; reverberation decays between them.
 _GAP_SECONDS = 3.0
 
 
 def render(plan: Plan, soundfont: str) -> np.ndarray:
-    """The clip of a plan, float32 [seconds * 16000], its peak as the plan says.
+    """Render the clip of a plan, float32 [seconds * 16000], with the peak of the plan.
 
     fluidsynth plays the instruments one after the other, so that their levels are those of the plan and not of the
     soundfont: a level is the RMS that a tenth of the blocks of 0.4 s exceed.
@@ -36,7 +36,7 @@ def render(plan: Plan, soundfont: str) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         score, wav = Path(folder) / "score.mid", Path(folder) / "score.wav"
         score.write_bytes(midi_bytes(instruments, apart))
-        # Samples are read when a program needs them: a quarter of the time with a large soundfont.
+        # Loading samples on demand takes a quarter of the time with a large soundfont.
         settings = {"synth.gain": 0.5, "synth.dynamic-sample-loading": 1, **plan.synth}
         command = ["fluidsynth", "-ni", "-q", "-F", str(wav), "-O", "float", "-r", str(RENDER_RATE)]
         command += [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -62,7 +62,7 @@ def render(plan: Plan, soundfont: str) -> np.ndarray:
 
 
 def level(waveform: np.ndarray) -> float:
-    """The RMS that a tenth of the sounding blocks of 0.4 s exceed; `waveform` is [samples] at 16 kHz.
+    """Return the RMS that a tenth of the non-silent blocks of 0.4 s exceed; `waveform` is [samples] at 16 kHz.
 
     What is left after the last whole block counts only if nothing sounds before.
     """

@@ -1,4 +1,4 @@
-"""The soundfonts, and which split is rendered with which."""
+"""Find the soundfonts of each split."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ SOUNDFONTS_OF = {"train": ("FluidR3", "TimGM6mb"), "valid": ("FluidR3", "TimGM6m
 
 
 def find_soundfonts(folder: str, splits: Iterable[str]) -> dict[str, str]:
-    """Paths of the soundfonts that the splits need, by name.
+    """Find the paths of the soundfonts that the splits need, by name.
 
     Raises:
         ManifestNotFoundError: a soundfont or the program fluidsynth is not there.
     """
     if shutil.which("fluidsynth") is None:
-        raise ManifestNotFoundError("expected the program fluidsynth, which plays the scores. Received: none in PATH")
+        raise ManifestNotFoundError(
+            "expected the program fluidsynth, which renders the scores. Received: a PATH without it"
+        )
     found = {}
     for name in sorted({name for split in splits for name in SOUNDFONTS_OF[split]}):
         found[name] = str(Path(folder) / SOUNDFONTS[name])
         if not Path(found[name]).is_file():
-            raise ManifestNotFoundError(f"expected the soundfont {name}. Received: no file '{found[name]}'")
+            raise ManifestNotFoundError(
+                f"expected the soundfont {name}. Received: '{found[name]}', which does not exist"
+            )
     return found

@@ -1,4 +1,4 @@
-"""Other timbres of the same instrument: offsets of a soundfont's generators, other samples for the same pitches."""
+"""Vary the timbre of an instrument with offsets of a soundfont's generators, and other samples for its pitches."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pretrain.score_midi import (
 LOWEST_VELOCITY, HIGHEST_VELOCITY = 20, 127
 MOST_KEYS = 4
 
-# Cents by which filters and the vibrato's rate differ, by soundfont. Two in five of FluidR3's filters are at 13500,
-# where two octaves less is still 5 kHz. Half of TimGM6mb's begin below 8600. FluidR3's vibrato is at 8.2 Hz unless its
-# presets say otherwise, most of TimGM6mb's near 5.4 Hz.
+# Offsets of filters and of the vibrato's rate in cents, by soundfont. Two in five of FluidR3's filters are at 13500,
+# and two octaves below that is still 5 kHz. Half of TimGM6mb's are below 8600. FluidR3's vibrato is at 8.2 Hz unless a
+# preset sets it, most of TimGM6mb's near 5.4 Hz.
 _FILTER = {"FluidR3": (-3600, 600), "TimGM6mb": (-2400, 1200)}
 _RATE = {"FluidR3": (-1100, -300), "TimGM6mb": (-400, 300)}
-# Times are multiplied, so only envelopes that rise in 1 ms may rise more slowly. These do not, some of them pads that
-# rise in half a second.
+# Times are multiplied, so only an attack of 1 ms can become slower. These programs have slower attacks; some of them
+# are pads with an attack of half a second.
 _RISING = {
     "FluidR3": (0, 1, 3, 16, 35, 49, 50, 51, 56, 59, 63, 64, 65, 66, 67, 81, 84, 86, 88, 89, 92, 93, 95),
     "TimGM6mb": (
@@ -39,15 +39,17 @@ _RISING = {
 
 
 def varied(instrument: Instrument, soundfont: str, rng: np.random.Generator) -> Instrument:
-    """An instrument with another timbre: its pitches and their times stay, its keys and velocities may not.
+    """Vary an instrument's timbre; pitches and times stay the same, keys and velocities may change.
 
-    One in ten stays as it is, and each of these is left out often: a filter, its resonance, a vibrato, a slower attack
-    (64 ms at most, 16 ms if the instrument decays), decay and release half to twice as long, 25 cents of tuning, keys
-    that are up to `MOST_KEYS` semitones from the pitches, so that other samples sound, and 20 steps of velocity. Drums
-    get a filter only.
+    One in ten stays the same. The others get a random selection of a filter, its resonance, a vibrato, a slower attack
+    (at most 64 ms, or 16 ms if the instrument decays), decay and release half to twice as long, 25 cents of tuning, keys
+    up to `MOST_KEYS` semitones from the pitches, so that other samples sound, and 20 steps of velocity. Drums only get
+    a filter.
 
     Args:
-        soundfont: one of those of the split "train".
+        instrument: The instrument and its notes.
+        soundfont: A soundfont of the split "train".
+        rng: Decides the variation.
     """
 
     def sometimes(probability: float, low: float, high: float) -> int:
@@ -59,7 +61,7 @@ def varied(instrument: Instrument, soundfont: str, rng: np.random.Generator) -> 
     generators = {FILTER_CENTS: sometimes(0.5 if drums else 0.65, *_FILTER[soundfont])}
     key_shift, louder = 0, 0
     if not drums:
-        # Vibrato is rare where a string is struck or plucked. What is labelled as heard is not made to end sooner.
+        # Vibrato is rare in struck and plucked strings. Notes must not end earlier than their labels.
         generators[FILTER_Q] = sometimes(0.4, 10, 60)
         generators[VIBRATO_CENTS] = sometimes(0.15 if decays else 0.4, 4, 10 if decays else 40)
         generators[VIBRATO_RATE] = sometimes(float(generators[VIBRATO_CENTS] > 0), *_RATE[soundfont])
@@ -68,7 +70,7 @@ def varied(instrument: Instrument, soundfont: str, rng: np.random.Generator) -> 
         generators[DECAY] = sometimes(0.5, -400 if decays else -1200, 1200)
         generators[RELEASE] = sometimes(0.5, 0 if program in RING_SECONDS else -1200, 1200)
         generators[FINE_TUNE] = sometimes(0.6, -25, 25)
-        # Above an instrument's highest pitch a soundfont may have no sample; below its lowest these all have one.
+        # A soundfont may lack samples above an instrument's highest pitch; all have samples below the lowest.
         high = next(kind.high for kind in KINDS.values() if program in kind.programs)
         room = high - max((pitch for _, _, pitch, _ in instrument.notes), default=high)
         key_shift = sometimes(0.7, -MOST_KEYS, max(0, min(MOST_KEYS, room)))

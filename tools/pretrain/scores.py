@@ -1,20 +1,19 @@
-"""Rendered scores: music with labels that are true by construction, and their times.
+"""Render scores: music with labels and times that are true by construction.
 
     PYTHONPATH=tools python -m pretrain.scores --out data/scores --n_train 1400 --n_valid 150 --n_test 360
 
-renders excerpts of music21's corpus with fluidsynth: 20 to 30 s each, transposed, faster or slower, for 1 to 4 General
-MIDI instruments and sometimes drums. The programs are the labels and the notes their times. It writes
+renders excerpts of music21's corpus with fluidsynth, 20 to 30 s each, transposed and at another tempo, for 1 to 4
+General MIDI instruments and sometimes drums. Programs become labels, and notes their times. It writes
 OUT/{train,valid,test}/NNNNN.flac (16 kHz, mono), NNNNN.json beside each, and OUT/manifest.jsonl. A .json has
 
     {"seconds": 24.5, "stretch_seconds": 1.0, "tags": {"piano": [[0.0, 1.25], [2.0, 9.5]], "cello": []}, ...}
 
 with sorted intervals in seconds from the start of the audio. A tag with intervals is present in them and absent
-elsewhere, a tag with an empty list is absent, and of a tag that is not listed nothing is known.
+elsewhere, a tag with an empty list is absent, and a tag that is not listed is unknown.
 
-A clip is a function of the seed, --texture, --vary_timbre, the split and its number; a clip whose .json is there is not
-rendered again. Splits have no work in common, and no soundfont: `test` is rendered with MuseScore General alone,
-`train` and `valid` with FluidR3 and TimGM6mb. With --vary_timbre the instruments of `train` have other timbres too than
-the soundfont's (`score_timbre.py`).
+A clip depends only on the seed, --texture, --vary_timbre, the split and its number; a clip whose .json exists is not
+rendered again. Splits share no work. `test` is rendered with MuseScore General, `train` and `valid` with FluidR3 and
+TimGM6mb. With --vary_timbre the timbres of `train` are varied (`score_timbre.py`).
 
 Needs music21 (`pip install music21`), the program fluidsynth, and the soundfonts of Debian's fluid-soundfont-gm,
 timgm6mb-soundfont and musescore-general-soundfont. Not part of the package.
@@ -34,7 +33,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from keras_tagger.errors import AudioError, KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json, write_json_lines
 from pretrain.score_labels import NO_VOICE_TAGS, PRESENT, VOICE_TAGS, label
 from pretrain.score_pieces import SPLITS, load_pieces, split_of
 from pretrain.score_plan import TEXTURES, make_plan
@@ -48,21 +47,23 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
+    """Define the program's flags."""
     flags.DEFINE_string("out", None, "Folder of the clips, their labels and the manifest.", required=True)
     flags.DEFINE_integer("n_train", 1400, "Clips for training.", lower_bound=0)
     flags.DEFINE_integer("n_valid", 150, "Clips for validation.", lower_bound=0)
-    flags.DEFINE_integer("n_test", 360, "Clips for testing, with a soundfont of their own.", lower_bound=0)
+    flags.DEFINE_integer("n_test", 360, "Clips for testing, with another soundfont.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
-    flags.DEFINE_enum("texture", None, TEXTURES, "Clips of one kind only: one instrument, several together, in turn.")
-    flags.DEFINE_bool("vary_timbre", False, "Vary the instruments' timbres, in the training clips alone.")
+    flags.DEFINE_enum(
+        "texture", None, TEXTURES, "Only clips of one kind: one instrument, several together, or in turn."
+    )
+    flags.DEFINE_bool("vary_timbre", False, "Vary the instruments' timbres in the training clips.")
     flags.DEFINE_string("work_dir", "data/scores_work", "Folder of the parsed pieces.")
     flags.DEFINE_string("soundfonts", "/usr/share/sounds", f"Folder with {', '.join(SOUNDFONTS.values())}.")
-    flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
+    flags.DEFINE_integer("jobs", 2, "The number of processes.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Render the clips, write the manifest and print how many there are of each tag."""
+    """Render the clips, write the manifest and print the number of clips of each tag."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     counts = {split: FLAGS[f"n_{split}"].value for split in SPLITS}
@@ -90,7 +91,7 @@ def render_set(
     texture: str | None = None,
     vary_timbre: bool = False,
 ) -> list[str]:
-    """Render the clips that are not there; return a sentence for each that failed.
+    """Render the missing clips; return a message for each that failed.
 
     Raises:
         ManifestError: `out` has clips of another seed or other timbres, or a split has no piece.
@@ -110,9 +111,9 @@ def render_set(
                 raise ManifestError(f"{path}: expected a clip of seed {seed}. Received: one of seed {found['seed']}")
             if found.get("vary_timbre", False) != (vary_timbre and split == "train"):
                 made = "with" if found.get("vary_timbre", False) else "without"
-                raise ManifestError(f"{path}: expected clips that are all alike. Received: one {made} --vary_timbre")
-    logging.info("%d clips are there, %d are to be rendered.", sum(counts.values()) - len(todo), len(todo))
-    # The splits in turn, so that a set that is stopped early has something of each.
+                raise ManifestError(f"{path}: expected clips with equal settings. Received: one {made} --vary_timbre")
+    logging.info("%d clips exist, %d to render.", sum(counts.values()) - len(todo), len(todo))
+    # The splits take turns, so that a set that is stopped early has clips of each.
     todo.sort(key=lambda clip: clip[1] / counts[clip[0]])
     failed: list[str] = []
     if todo:
@@ -152,7 +153,7 @@ def render_clip(
     texture: str | None = None,
     vary_timbre: bool = False,
 ) -> None:
-    """Write OUT/SPLIT/NNNNN.flac and then NNNNN.json, which says that both are there.
+    """Write OUT/SPLIT/NNNNN.flac and then NNNNN.json, whose existence means that both are finished.
 
     Raises:
         AudioError: as `render`.
@@ -176,12 +177,11 @@ def render_clip(
     }
     if vary_timbre and split == "train":
         labels["vary_timbre"] = True
-    with replacing(audio_path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(labels) + "\n", "utf-8")
+    write_json(audio_path.with_suffix(".json"), labels)
 
 
 def write_manifest(out: Path, counts: dict[str, int]) -> list[dict[str, Any]]:
-    """Write OUT/manifest.jsonl, a row for every clip that is there, and return the rows."""
+    """Write OUT/manifest.jsonl with a row for every existing clip, and return the rows."""
     rows = []
     for split, count in counts.items():
         for number in range(count):
@@ -199,13 +199,12 @@ def write_manifest(out: Path, counts: dict[str, int]) -> list[dict[str, Any]]:
                     **{key: labels[key] for key in ("piece", "soundfont", "programs", "texture", "seconds")},
                 }
             )
-    with replacing(out / MANIFEST) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    write_json_lines(out / MANIFEST, rows)
     return rows
 
 
 def table(out: Path, rows: Sequence[dict[str, Any]]) -> str:
-    """For every split its clips and minutes, and for every tag the clips with, without, and unknown."""
+    """Tabulate clips and minutes of every split, and clips with, without and unknown for every tag."""
     lines = []
     for split in SPLITS:
         labels = [json.loads((out / row["labels"]).read_text("utf-8")) for row in rows if row["split"] == split]

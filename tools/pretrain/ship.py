@@ -1,17 +1,16 @@
-"""Cut a shipped tagger out of a run: some of its outputs, float16, with thresholds and a checksum.
+"""Package a run for shipping: some of its outputs in float16, with thresholds and a checksum.
 
     export PYTHONPATH=tools
     python -m pretrain.ship --run_dir runs/compact --data data/prepared --name compact --tags mtat
     python -m pretrain.ship --run_dir runs/compact --data data/prepared --name compact-msd --tags msd
 
-writes keras_tagger/weights/NAME.npz and NAME's entry in registry.json beside it (keras_tagger/packaged.py has the
-format). The run has outputs named after MagnaTagATune's 50 tags, and after the Million Song Dataset's 50 with "msd/"
-before each, which is left out of the shipped names; the order is that of the published vocabularies.
+writes keras_tagger/weights/NAME.npz and the entry NAME of registry.json (keras_tagger/storage/pretrained.py explains
+the format). The outputs of the run are MagnaTagATune's 50 tags, and the Million Song Dataset's 50 with the prefix
+"msd/", which is removed from the shipped names. The order is that of the published vocabularies.
 
-Thresholds are fitted to the clips of --valid_split with the best F1, and evidence is counted on the split "train"
-(keras_tagger/train/calibrate.py): a clip has a tag where its label is above --positive, and clips whose label is not
-known do not count. A tag with too few clips to fit a threshold gets --positive; one that no training clip has is
-flagged.
+Thresholds maximise F1 on the clips of --valid_split, and training clips are counted on the split "train"
+(keras_tagger/evaluation/thresholds.py): a clip has a tag if its label is above --positive, and unknown labels do not
+count. A tag with too few clips for a threshold gets --positive; a tag without training clips is flagged.
 """
 
 from __future__ import annotations
@@ -48,20 +47,24 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; a test that imports this module has none."""
+    """Define the program's flags."""
     flags.DEFINE_string("run_dir", None, "The run, or its .keras file.", required=True)
     flags.DEFINE_string("data", None, "The prepared folder that the run was trained on.", required=True)
-    flags.DEFINE_string("name", None, "What keras_tagger.load is to call it.", required=True)
-    flags.DEFINE_enum("tags", "mtat", [*VOCABULARIES, "all"], "Which outputs.")
-    flags.DEFINE_string("description", "", "One sentence for keras_tagger.pretrained(); there is one for each --tags.")
-    flags.DEFINE_string("valid_split", "valid", "Split whose clips the thresholds are fitted to.")
-    flags.DEFINE_float("positive", 0.3, "A clip has a tag where its label is above this.", 0.0, 1.0)
-    flags.DEFINE_integer("min_clips", MIN_CLIPS, "Clips with and without a tag that its threshold needs.", 1)
+    flags.DEFINE_string("name", None, "The name for keras_tagger.load.", required=True)
+    flags.DEFINE_enum("tags", "mtat", [*VOCABULARIES, "all"], "The outputs to ship.")
+    flags.DEFINE_string(
+        "description", "", "One sentence for keras_tagger.pretrained(); by default one that fits --tags."
+    )
+    flags.DEFINE_string("valid_split", "valid", "The split to fit thresholds to.")
+    flags.DEFINE_float("positive", 0.3, "A clip has a tag if its label is above this value.", 0.0, 1.0)
+    flags.DEFINE_integer(
+        "min_clips", MIN_CLIPS, "The number of clips with and without a tag that a threshold needs.", 1
+    )
     flags.DEFINE_string("out", str(weights_folder()), "Folder of the weights.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Ship, and say what was shipped."""
+    """Package the run and print a summary."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -101,17 +104,19 @@ def ship(
     min_clips: int = MIN_CLIPS,
     report: Mapping[str, Any] | None = None,
 ) -> Tagger:
-    """Write the packaged file, and give the tagger that is in it.
+    """Write the packaged file, and return the tagger in it.
 
     Args:
-        tagger: of the run.
-        prepared: the data that it was trained on.
-        name: of the file and its entry.
-        tags: "mtat", "msd", or "all" outputs under their own names.
-        out: folder of the weights; attribution is taken from its ATTRIBUTION.md.
-        description: one sentence; by default that of `tags`.
-        valid_split, positive, min_clips: see `calibrate`.
-        report: plain values to keep about the run's measures.
+        tagger: The tagger of the run.
+        prepared: The data that it was trained on.
+        name: The name of the file and of its entry.
+        tags: "mtat", "msd", or "all" for all outputs with their own names.
+        out: The folder of the weights; its ATTRIBUTION.md is stored too.
+        description: One sentence; by default that of `tags`.
+        valid_split: See `calibrate`.
+        positive: See `calibrate`.
+        min_clips: See `calibrate`.
+        report: The run's measures as plain values.
 
     Raises:
         ModelError: the run lacks a tag of the vocabulary, or the folder its attribution.
@@ -123,7 +128,7 @@ def ship(
     attribution = out / ATTRIBUTION
     if not attribution.is_file():
         raise ModelError(f"expected {ATTRIBUTION} (origins and licences) in {out}. Received: a folder without it.")
-    # Under the names that the data have; the shipped ones come after.
+    # With the names of the data; the shipped names are set later.
     cut = tagger.select(list(names))
     cut.info = calibrate(cut, prepared, valid_split, positive, min_clips)
     cut = cut.select(list(names), names)
@@ -144,7 +149,7 @@ def ship(
 
 
 def report_of(run_dir: Path) -> dict[str, Any]:
-    """The run's own measures, without the tables of tags and files; empty where there are none."""
+    """Return the run's own measures without the tables of tags and files, or {} if there are none."""
     path = run_dir / "report.json"
     if not path.is_file():
         return {}

@@ -1,15 +1,15 @@
-"""Rendered clips of short solos, with their times: where in a clip does a tagger hear an instrument?
+"""Render clips of short solos with their times, to test where in a clip a tagger hears an instrument.
 
     PYTHONPATH=tools python -m pretrain.solos --out data/solos --n_clips 240
 
-In a clip of 20 s, three or four instruments play one at a time, each for 0.5 to 3 s, and one of them is the `target`,
-whose tag is asked for. Instruments, pieces, levels and reverberation are those of `scores.py`, to whose split `test`
-these clips belong: its pieces, and MuseScore General, which no training clip was rendered with. Every instrument with a
-tag of its own is the target equally often.
+In a clip of 20 s, three or four instruments play one at a time, for 0.5 to 3 s each; the tag of one of them is the
+`target`. Instruments, levels and reverberation are those of `scores.py`. The pieces are those of its split `test`, and
+the soundfont is MuseScore General, which no training clip uses. Every instrument with its own tag is the target equally
+often.
 
 It writes OUT/NNNNN.flac (16 kHz, mono), NNNNN.json (`keras_tagger/data/dense.py`, with "target") and
-OUT/manifest.jsonl, whose column `target` names the tag. A clip is a function of the seed and its number; one whose
-.json is there is not rendered again. Needs what `scores.py` needs.
+OUT/manifest.jsonl, whose column `target` names the tag. A clip depends only on the seed and its number; one whose .json
+exists is not rendered again. It has the requirements of `scores.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json, write_json_lines
 from pretrain.score_arrangement import arrange, excerpt, within
 from pretrain.score_drums import KITS, drum_pattern
 from pretrain.score_instruments import DRUMS, KINDS, Instrument, Line
@@ -41,7 +41,7 @@ SOLO_SECONDS = (0.5, 3.0)
 TARGETS = tuple(PRESENT)
 MANIFEST = "manifest.jsonl"
 STRETCH_SECONDS = 0.5
-# A target that is heard for less, or for more than that share of the clip, leaves little to find.
+# The share of the clip in which a target is heard; outside this range there is little to find.
 _HEARD_SECONDS = (1.5, 0.7 * SECONDS)
 _SPLIT = "test"
 
@@ -51,15 +51,15 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("out", None, "Folder of the clips, their labels and the manifest.", required=True)
-    flags.DEFINE_integer("n_clips", 240, "Clips.", lower_bound=1)
+    flags.DEFINE_integer("n_clips", 240, "The number of clips.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
     flags.DEFINE_string("work_dir", "data/scores_work", "Folder of the parsed pieces.")
     flags.DEFINE_string("soundfonts", "/usr/share/sounds", f"Folder with {', '.join(SOUNDFONTS.values())}.")
-    flags.DEFINE_integer("jobs", 2, "Processes that parse pieces.", lower_bound=1)
+    flags.DEFINE_integer("jobs", 2, "The number of processes that parse pieces.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Render the clips that are not there and write the manifest."""
+    """Render the missing clips and write the manifest."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
 def render_clip(
     out: Path, pieces: Sequence[dict[str, Any]], soundfonts: dict[str, str], number: int, seed: int
 ) -> None:
-    """Write OUT/NNNNN.flac and then NNNNN.json, unless that is there.
+    """Write OUT/NNNNN.flac and then NNNNN.json, unless the latter exists.
 
     Raises:
         ManifestError: the clip that is there has another seed.
@@ -103,12 +103,11 @@ def render_clip(
         "programs": [instrument.program for instrument in plan.instruments if instrument.notes],
         "seed": seed,
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(labels) + "\n", "utf-8")
+    write_json(path, labels)
 
 
 def make_solos(pieces: Sequence[dict[str, Any]], number: int, seed: int) -> tuple[Plan, str]:
-    """Decide all about a clip; the same arguments give the same plan, and the tag that is asked for.
+    """Plan a clip and choose its target; the same arguments give the same plan.
 
     Plans are drawn until the target is heard for 1.5 to 14 s of the 20.
     """
@@ -154,7 +153,7 @@ def _draw(pieces: Sequence[dict[str, Any]], target: str, rng: np.random.Generato
 
 
 def solos(scores: Sequence[Line], seconds: float, rng: np.random.Generator) -> list[Line]:
-    """Cut a clip into phrases of 0.5 to 3 s, each for one instrument alone, and never two running for the same.
+    """Cut a clip into phrases of 0.5 to 3 s for one instrument each, never two in a row for the same.
 
     The first instrument has six in ten of the turns that it can have.
 
@@ -178,14 +177,13 @@ def solos(scores: Sequence[Line], seconds: float, rng: np.random.Generator) -> l
 
 
 def write_manifest(out: Path, n_clips: int) -> list[dict[str, Any]]:
-    """Write OUT/manifest.jsonl, a row for every clip, and return the rows."""
+    """Write OUT/manifest.jsonl with a row for every clip, and return the rows."""
     rows = []
     for number in range(n_clips):
         labels = json.loads((out / f"{number:05d}.json").read_text("utf-8"))
         name = {"path": f"{number:05d}.flac", "labels": f"{number:05d}.json", "tags": {}, "split": _SPLIT}
         rows.append({**name, "group": labels["work"], "target": labels["target"], "piece": labels["piece"]})
-    with replacing(out / MANIFEST) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    write_json_lines(out / MANIFEST, rows)
     return rows
 
 

@@ -1,16 +1,16 @@
-"""Soft labels for music from a published tagger: musicnn 0.1.0, rebuilt in Keras with its own weights.
+"""Label music with a published tagger: musicnn 0.1.0, rebuilt in Keras with its own weights.
 
     python tools/pretrain/teacher.py --manifest data/clips/manifest.jsonl --out data/labels --vocabulary MTT \
         --vocabulary MSD
 
-writes one .npz per clip, dense labels as `keras_tagger.data.dense` reads them (`values` float16 [n_patches, n_tags]
-in 0..1, one row per 3 s patch; `tags`, `hop_seconds`, `length_seconds`, `pool`), OUT/manifest.jsonl with the clips and
-their labels, which `fit` takes, and OUT/index.json (settings; `failed` names the clips that could not be read and why).
-With both vocabularies, tags of the second are called msd/TAG. A clip whose .npz is there is not labelled again.
+writes one .npz of dense labels per clip (see `keras_tagger.data.dense`: `values` float16 [n_patches, n_tags] in 0..1
+with one row per 3 s patch, `tags`, `hop_seconds`, `length_seconds`, `pool`), OUT/manifest.jsonl with the clips and
+their labels for `fit`, and OUT/index.json (the settings, and in `failed` the clips that could not be read and why).
+With both vocabularies, tags of the second are called msd/TAG. A clip whose .npz exists is not labelled again.
 
---hidden MTT adds the 200 values before the last layer of those weights, hidden/000 to hidden/199: what a student learns
-of them it need not guess from 50 tags ("FitNets: hints for thin deep nets", Romero et al. 2015, arXiv 1412.6550). They
-are logits of soft labels like the tags', so `fit` takes them as tags, and `ship.py` leaves them out.
+--hidden MTT adds the 200 values before the last layer of those weights as hidden/000 to hidden/199, because they tell a
+student more than 50 tags ("FitNets: hints for thin deep nets", Romero et al. 2015, arXiv 1412.6550). They are logits of
+soft labels, as those of tags are, so `fit` treats them as tags, and `ship.py` leaves them out.
 
 Imports TensorFlow. Not part of the package.
 """
@@ -39,20 +39,20 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, read_manifest
 from keras_tagger.errors import AudioError, KerasTaggerError, ModelError, ModelNotFoundError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json, write_json_lines
 
 SAMPLE_RATE = 16000
 N_FFT, HOP_LENGTH, N_MELS = 512, 256, 96
 PATCH_FRAMES = 187
 PATCH_SECONDS = PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE
-# 96 frames, twelve tokens of the compact front-end: patches overlap by half.
+# 96 frames, which are twelve tokens of the compact front-end; patches overlap by half.
 HOP_SECONDS = 96 * HOP_LENGTH / SAMPLE_RATE
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 WHEEL_VARIABLE = "KERAS_TAGGER_MUSICNN_WHEEL"
 
-# The 50 tags of each set of weights in the order of its outputs: MagnaTagATune's, and the Million Song Dataset's.
+# The 50 tags of each set of weights, in the order of its outputs: MagnaTagATune and the Million Song Dataset.
 _TAGS = {
     "MTT": (
         "guitar, classical, slow, techno, strings, drums, electronic, rock, fast, piano, ambient, beat, violin, vocal, "
@@ -77,22 +77,22 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
+    """Define the program's flags."""
     flags.DEFINE_string("manifest", None, "CSV or JSON lines of the clips to label.", required=True)
     flags.DEFINE_string("out", None, "Folder of the labels.", required=True)
-    flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "Which of musicnn's weights; may be given twice.")
+    flags.DEFINE_multi_enum("vocabulary", ["MTT"], sorted(TAGS), "The set of musicnn's weights; may be given twice.")
     flags.DEFINE_multi_enum(
-        "hidden", [], sorted(TAGS), "Of which of these the values before the last layer are labels too."
+        "hidden", [], sorted(TAGS), "Sets of weights whose values before the last layer are also labels."
     )
     flags.DEFINE_float(
-        "hop_seconds", HOP_SECONDS, "From one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
+        "hop_seconds", HOP_SECONDS, "Time from one patch of 3 s to the next.", lower_bound=HOP_LENGTH / SAMPLE_RATE
     )
-    flags.DEFINE_enum("split", None, SPLITS, "Label the clips of one split only.")
+    flags.DEFINE_enum("split", None, SPLITS, "Label only the clips of one split.")
     flags.DEFINE_string("work_dir", "data/teacher", f"Folder of musicnn's wheel (or set {WHEEL_VARIABLE}).")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Label the clips and say how many there are."""
+    """Label the clips and print their number."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -108,14 +108,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 class Labeller(Protocol):
-    """What `label_manifest` asks for labels: `Teacher`, or `pseudo.PseudoTeacher`."""
+    """The interface that `label_manifest` needs: `Teacher` or `pseudo.PseudoTeacher`."""
 
     name: str
     vocabulary: str
     tags: tuple[str, ...]
 
     def patches(self, waveform: np.ndarray, hop_seconds: float = ...) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32 [n_patches, n_tags] and the patches' centres in seconds, as `Teacher.patches`."""
+        """Return logits, float32 [n_patches, n_tags], and the centres of patches in seconds, as `Teacher.patches`."""
 
 
 class Teacher:
@@ -146,8 +146,10 @@ class Teacher:
         self._logits = tf.function(self._patch_logits, input_signature=[frames, starts])
 
     def _patch_logits(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """Logits [n_patches, n_tags] of patches that overlap: `model` on each, but the tall filters, most of the work,
-        run once over all frames, and again only where a patch's padding is seen."""
+        """Compute logits [n_patches, n_tags] of overlapping patches, as `model` does on each.
+
+        The tall filters, which are most of the work, run once over all frames, and again only at the padding of patches.
+        """
         normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
         patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))
         columns = []
@@ -166,13 +168,13 @@ class Teacher:
         return self._after_front_end(tf.concat(columns, axis=-1), training=False)
 
     def _filtered(self, x: tf.Tensor, conv: str, norm: str) -> tf.Tensor:
-        """One of the front-end's branches, with its maximum over frequency: [B, time, channels]."""
+        """Compute a branch of the front-end and its maximum over frequency: [B, time, channels]."""
         return tf.reduce_max(self._layers[norm](self._layers[conv](x), training=False), axis=2)
 
     def patches(
         self, waveform: np.ndarray, hop_seconds: float = HOP_SECONDS, batch_size: int = 32
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Listen to a clip in patches of 187 frames (2.992 s).
+        """Label a clip in patches of 187 frames (2.992 s).
 
         Patch i begins at the frame nearest to `i * hop_seconds`; patches that would reach beyond the end are left
         out, as in musicnn (whose patches follow each other: `hop_seconds=PATCH_SECONDS`). A clip shorter than a patch
@@ -205,7 +207,7 @@ class Teacher:
 
 
 def patch_starts(n_frames: int, hop_seconds: float) -> np.ndarray:
-    """First frames of the patches of a clip, int64 [n_patches], at least one; rounding does not add up."""
+    """Return the first frames of a clip's patches, int64 [n_patches], at least one, without accumulated rounding."""
     hop_frames = hop_seconds * SAMPLE_RATE / HOP_LENGTH
     if not (math.isfinite(hop_frames) and hop_frames >= 1):
         raise ValueError(f"Expected hop_seconds of at least {HOP_LENGTH / SAMPLE_RATE}. Received: {hop_seconds!r}.")
@@ -215,7 +217,7 @@ def patch_starts(n_frames: int, hop_seconds: float) -> np.ndarray:
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
-    """musicnn's input: log10(10000 x + 1) of a power mel spectrogram x.
+    """Compute musicnn's input: log10(10000 x + 1) of a power mel spectrogram x.
 
     librosa's: Hann window, frames centred, 96 Slaney bands of unit area over 0-8000 Hz. musicnn was published with
     librosa 0.7, which reflects the signal at its ends; librosa 0.10 and later pad with zeros unless told.
@@ -238,14 +240,14 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
         htk=False,
         norm="slaney",
     )
-    # musicnn rounds to half precision. Under NumPy 1 its logarithm was then taken in single precision; under NumPy 2
-    # its expression would overflow half precision in loud music.
+    # musicnn rounds to half precision. NumPy 1 then computed the logarithm in single precision; with NumPy 2 the
+    # original expression would overflow half precision in loud music.
     rounded = mel.T.astype(np.float16).astype(np.float32)
     return np.log10(10000.0 * rounded + 1.0)
 
 
 def build_model() -> keras.Model:
-    """musicnn without weights: float32 [B, 187, 96] (`log_mel`) -> logits [B, 50].
+    """Build musicnn without weights: float32 [B, 187, 96] (`log_mel`) -> logits [B, 50].
 
     Front-end: vertical (timbral) filters of 7 frames by 0.4 and 0.7 of the bands and horizontal (temporal) ones of
     128, 64 and 32 frames, each followed by a maximum over frequency; mid-end: three convolutions of 7 frames, the
@@ -281,7 +283,7 @@ def build_model() -> keras.Model:
     features.append(features[1] + mix(features[1]))
     features.append(features[2] + mix(features[2]))
     over_time = keras.ops.concatenate(features, axis=-1)
-    # Flattened channel by channel: maximum and mean of the first, of the second, ...
+    # Flattened by channel: maximum and mean of the first, then of the second, ...
     pooled = keras.ops.stack([keras.ops.max(over_time, axis=1), keras.ops.mean(over_time, axis=1)], axis=-1)
     x = norm(keras.layers.Flatten()(pooled))
     x = norm(keras.layers.Dense(200, activation="relu", name="dense")(x))
@@ -289,12 +291,12 @@ def build_model() -> keras.Model:
 
 
 def _scope(kind: str, count: int) -> str:
-    """TensorFlow 1's name of the count-th layer of a kind: conv2d, conv2d_1, ..."""
+    """Return TensorFlow 1's name of the count-th layer of a kind: conv2d, conv2d_1, ..."""
     return kind if count == 1 else f"{kind}_{count - 1}"
 
 
 def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT", hidden: bool = False) -> Teacher:
-    """Rebuild musicnn with the weights of its wheel, fetched into `work_dir` unless it is there.
+    """Rebuild musicnn with the weights of its wheel, which is downloaded to `work_dir` if necessary.
 
     `vocabulary` is "MTT" (MagnaTagATune) or "MSD" (Million Song Dataset); `hidden` as in `Teacher`.
 
@@ -303,7 +305,7 @@ def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT", hidd
         ModelError: `vocabulary` is neither, or the wheel is not the published one.
     """
     if vocabulary not in TAGS:
-        raise ModelError(f"expected a vocabulary among {', '.join(TAGS)}. Received: {vocabulary!r}")
+        raise ModelError(f"expected one of the vocabularies {', '.join(TAGS)}. Received: {vocabulary!r}")
     model = build_model()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(find_wheel(work_dir)) as wheel:
         prefix = f"musicnn/{vocabulary}_musicnn/"
@@ -312,13 +314,13 @@ def load_teacher(work_dir: str | os.PathLike[str], vocabulary: str = "MTT", hidd
         reader = tf.compat.v1.train.NewCheckpointReader(os.path.join(folder, prefix))
         for layer in model.layers:
             for weight in layer.weights:
-                # Only axes of length one differ: the mid-end's convolutions are two-dimensional in the checkpoint.
+                # Only axes of length one differ, because the mid-end's convolutions are 2D in the checkpoint.
                 weight.assign(reader.get_tensor(f"{layer.name}/{weight.name}").reshape(weight.shape))
     return Teacher(vocabulary, model, hidden)
 
 
 def find_wheel(work_dir: str | os.PathLike[str]) -> Path:
-    """musicnn's wheel: where KERAS_TAGGER_MUSICNN_WHEEL says, or in `work_dir`, downloaded by pip if need be.
+    """Find musicnn's wheel: KERAS_TAGGER_MUSICNN_WHEEL, or a file in `work_dir`, downloaded by pip if necessary.
 
     Raises:
         ModelNotFoundError: it is not there, and pip cannot download it.
@@ -328,7 +330,7 @@ def find_wheel(work_dir: str | os.PathLike[str]) -> Path:
     path = Path(named) if named else Path(work_dir) / WHEEL
     if not path.is_file():
         if named:
-            raise ModelNotFoundError(f"expected {WHEEL} where {WHEEL_VARIABLE} says. Received: '{path}'")
+            raise ModelNotFoundError(f"expected {WHEEL} at the path in {WHEEL_VARIABLE}. Received: '{path}'")
         _download(path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != WHEEL_SHA256:
@@ -352,7 +354,7 @@ def _download(path: Path) -> None:
 def label_manifest(
     teachers: Sequence[Labeller], manifest: Manifest, out: Path, hop_seconds: float = HOP_SECONDS
 ) -> dict[str, Any]:
-    """Label every clip that has no labels in `out` yet; write the manifest and the index, and return the index.
+    """Label every clip without labels in `out`; write the manifest and the index, and return the index.
 
     Clips that cannot be read are logged, listed under "failed" and tried again the next time.
 
@@ -383,32 +385,31 @@ def label_manifest(
             index["failed"].append({"id": clip_id, "reason": str(error)})
             continue
         rows.append(_row(clip, file, out))
-    with replacing(out / MANIFEST) as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    write_json_lines(out / MANIFEST, rows)
     _write_index(out, index)
     return index
 
 
 def joined_tags(teachers: Sequence[Labeller]) -> tuple[str, ...]:
-    """The tags of all teachers; those of the second and later ones are called msd/TAG and the like."""
+    """Return the tags of all teachers; those of the second and later ones have a prefix such as msd/."""
     first, *others = teachers
     return (*first.tags, *(f"{other.vocabulary.lower()}/{tag}" for other in others for tag in other.tags))
 
 
 def relative_id(clip: Clip, root: str) -> str:
-    """The clip's id with its path relative to the manifest's folder, so that both can be moved."""
+    """Return the clip's id with a path relative to the manifest's folder, so that both can be moved."""
     path, mark, stretch = clip.clip_id.partition("#t=")
     return (path if "://" in path else Path(os.path.relpath(path, root)).as_posix()) + mark + stretch
 
 
 def _label(teachers: Sequence[Labeller], clip: Clip, path: Path, hop_seconds: float) -> None:
-    """Write the labels of one clip unless they are there."""
+    """Write the labels of one clip unless they exist."""
     if path.exists():
         return
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
     logits = np.concatenate([teacher.patches(waveform, hop_seconds)[0] for teacher in teachers], axis=1)
     if not np.isfinite(logits).all():
-        raise AudioError(f"{clip.path}: expected audio within about -1..1. Received: {np.abs(waveform).max():g}")
+        raise AudioError(f"{clip.path}: expected audio roughly in -1..1. Received: {np.abs(waveform).max():g}")
     values = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     with replacing(path) as temporary:
         np.savez(
@@ -422,7 +423,7 @@ def _label(teachers: Sequence[Labeller], clip: Clip, path: Path, hop_seconds: fl
 
 
 def _row(clip: Clip, labels: str, out: Path) -> dict[str, Any]:
-    """A clip's row of the manifest in `out`."""
+    """Return a clip's row of the manifest in `out`."""
     path = clip.path if "://" in clip.path else Path(os.path.relpath(clip.path, out)).as_posix()
     row = {"path": path, "tags": {}, "labels": labels, "split": clip.split, "group": clip.group}
     if clip.start_seconds or clip.end_seconds is not None:
@@ -431,8 +432,7 @@ def _row(clip: Clip, labels: str, out: Path) -> dict[str, Any]:
 
 
 def _write_index(out: Path, index: dict[str, Any]) -> None:
-    with replacing(out / INDEX) as temporary:
-        temporary.write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / INDEX, index, indent=1)
 
 
 if __name__ == "__main__":

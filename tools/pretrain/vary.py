@@ -1,28 +1,27 @@
-"""Make other music of the training clips: faster or slower, mixed, filtered; for the teacher to label anew.
+"""Vary the training clips in speed, mixture and spectrum, for the teacher to label again.
 
     PYTHONPATH=tools python -m pretrain.vary --manifest data/clips/manifest.jsonl --out data/varied --copies 2
 
-A student that hears only the clips learns them by heart. The teacher can be asked about any audio, so its answers to
-changed clips are labels as true as those of the clips themselves ("function matching", Beyer et al. 2022,
-arXiv 2106.05237).
+A student memorises the clips if it hears nothing else. The teacher can label any audio, so its labels of varied clips
+are as good as those of the original clips ("function matching", Beyer et al. 2022, arXiv 2106.05237).
 
-Every copy of a clip of the split "train" is played 0.8 to 1.25 times as fast, pitch included. Half of the copies
-(--mixed_share) have a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up to 8 dB, and
-a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) is a function of
-the seed, the copy, the share, --effects, --added and the clip's number in the manifest; a file that is there is not
-made again. OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
+Every copy of a clip of the split "train" is played at 0.8 to 1.25 times its speed, which also changes its pitch. Half
+of the copies (--mixed_share) have a clip of another package added, 0 to 12 dB softer. All go through an equalizer of up
+to 8 dB, and a fifth through a low-pass filter of 2.5 to 7 kHz. OUT/COPY/NNNNN.flac (16 kHz, mono, at most 30 s) depends
+only on the seed, the copy, the share, --effects, --added and the clip's number in the manifest; a file that exists is
+not made again. OUT/manifest.jsonl has path, split and group, as that of `clips.py`.
 
-With --effects a copy, and what is added to it, also goes through one or two of `effects.py`: taken apart, backwards,
-cut up, at another pitch or tempo, distorted, in a room.
+With --effects a copy, and the clip added to it, also goes through one or two of `effects.py`: separated, reversed, cut
+up, at another pitch or tempo, distorted, or in a room.
 
---split valid varies the clips of the split "valid" instead, mixed with those of "train" too, for weights that learn
-both. The copies are of the split "train" all the same.
+--split valid varies the clips of the split "valid" instead, also mixed with those of "train", for weights that learn
+from both. The copies still belong to the split "train".
 
-With --added a mixture has a training clip of that manifest added, and none of another package: rendered scores
-(`scores.py`), say, whose times are not kept, since nobody knows when the clip has the same instruments.
+With --added a mixture has a training clip of that manifest added instead of one of another package, such as a rendered
+score (`scores.py`). Its times are dropped, because it is unknown when the other clip has the same instruments.
 
-Clips whose labels are times, those of `scores.py`, are varied with them: OUT/COPY/NNNNN.json has the times at the
-copy's speed. Of a mixture a tag is there when it is in either clip, and unknown when it is so in either.
+If labels are times, as those of `scores.py`, they are varied too: OUT/COPY/NNNNN.json has the times at the copy's
+speed. In a mixture a tag is present if it is present in either clip, and unknown if it is unknown in either.
 """
 
 from __future__ import annotations
@@ -44,11 +43,11 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing
+from keras_tagger.files import replacing, write_json, write_json_lines
 from pretrain.effects import SAMPLE_RATE, changed, rms
 from pretrain.score_labels import NO_VOICE_TAGS, join
 
-# When each tag is heard: intervals in seconds. A tag that is not named is unknown.
+# The intervals in seconds in which each tag is heard. A tag that is not listed is unknown.
 Times = dict[str, list[list[float]]]
 
 MOST_SAMPLES = 30 * SAMPLE_RATE
@@ -57,27 +56,27 @@ SLOWEST, FASTEST = 0.8, 1.25
 SOFTEST_DB = -12.0
 EQUALIZER_DB, EQUALIZER_HZ = 8.0, (50.0, 150.0, 400.0, 1000.0, 2500.0, 5000.0, 8000.0)
 LOW_PASS_SHARE, LOW_PASS_HZ, LOW_PASS_SLOPE_DB = 0.2, (2500.0, 7000.0), 48.0
-# So that neither clipping nor silence tells a copy from a clip.
+# A range without clipping and near-silence, which would tell copies from clips.
 PEAK = 0.99
 
 FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    """Define the program's flags; other programs that import this module have flags of their own."""
-    flags.DEFINE_string("manifest", None, "The clips that `clips.py` cut.", required=True)
+    """Define the program's flags."""
+    flags.DEFINE_string("manifest", None, "Manifest of clips.py or scores.py.", required=True)
     flags.DEFINE_string("out", None, "Folder of the copies.", required=True)
-    flags.DEFINE_integer("copies", 2, "Copies of every clip.", lower_bound=1)
+    flags.DEFINE_integer("copies", 2, "The number of copies of every clip.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
-    flags.DEFINE_float("mixed_share", 0.5, "Of the copies, those with another clip added.", 0.0, 1.0)
-    flags.DEFINE_bool("effects", False, "Change the copies more (effects.py), where labels are not times.")
-    flags.DEFINE_multi_string("added", [], "Manifest of what to add to mixtures instead; may be given twice.")
-    flags.DEFINE_enum("split", "train", ("train", "valid"), "The clips to vary.")
-    flags.DEFINE_integer("jobs", 2, "Processes.", lower_bound=1)
+    flags.DEFINE_float("mixed_share", 0.5, "The share of copies that have another clip added.", 0.0, 1.0)
+    flags.DEFINE_bool("effects", False, "Also apply effects.py, if labels are not times.")
+    flags.DEFINE_multi_string("added", [], "Manifest of clips to add to mixtures instead; may be given twice.")
+    flags.DEFINE_enum("split", "train", ("train", "valid"), "The split to vary.")
+    flags.DEFINE_integer("jobs", 2, "The number of processes.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Make the copies and say how many there are."""
+    """Make the copies and print their number."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
@@ -99,7 +98,7 @@ def vary(
     effects: bool = False,
     added: Sequence[str | Path] = (),
 ) -> int:
-    """Make `copies` copies of each clip of a split in `out`, and their manifest; return how many.
+    """Make `copies` copies of each clip of a split in `out`, and their manifest; return their number.
 
     Clips of the split "valid" are numbered after those of "train", which they are mixed with.
 
@@ -139,8 +138,7 @@ def vary(
         if _has_times(clip):
             row.update(tags={}, labels=path.with_suffix(".json").as_posix())
         rows.append(row)
-    with replacing(out / "manifest.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_json_lines(out / "manifest.jsonl", rows)
     return len(rows)
 
 
@@ -153,7 +151,7 @@ def vary_clip(
     effects: bool = False,
     addable: Sequence[Clip] = (),
 ) -> tuple[np.ndarray, Times]:
-    """One copy of clip `number`; with a clip of `addable` added or, if there are none, one of another package.
+    """Make one copy of clip `number`, mixed with a clip of `addable` or, if there are none, of another package.
 
     Returns:
         float32 [samples] in -1..1 at 16 kHz, at most 30 s; and when each tag of which something is known is heard,
@@ -178,7 +176,7 @@ def vary_clip(
 
 
 def mixed_times(one: Times, other: Times, seconds: float) -> Times:
-    """When tags are heard in a mixture of `seconds`.
+    """Return when tags are heard in a mixture of `seconds`.
 
     A tag is there when it is in either clip, and one of which either knows nothing is not among them. Nobody plays
     "solo" in a mixture, and it is free of voices only while both are.
@@ -188,7 +186,7 @@ def mixed_times(one: Times, other: Times, seconds: float) -> Times:
         if tag == "solo":
             mixed[tag] = []
         elif tag in NO_VOICE_TAGS:
-            # `scores.py` gives them for the whole clip or not at all.
+            # `scores.py` gives these tags for the whole clip or not at all.
             mixed[tag] = [[0.0, seconds]] if one[tag] and other[tag] else []
         else:
             mixed[tag] = within(join((start, end) for start, end in [*one[tag], *other[tag]]), seconds)
@@ -196,12 +194,12 @@ def mixed_times(one: Times, other: Times, seconds: float) -> Times:
 
 
 def within(intervals: Sequence[Sequence[float]], seconds: float) -> list[list[float]]:
-    """The part of intervals that is before `seconds`."""
+    """Cut intervals at `seconds`."""
     return [[start, min(end, seconds)] for start, end in intervals if start < seconds]
 
 
 def at_other_speed(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, Times]:
-    """The clip at a speed drawn log-uniformly, pitch included, and its times."""
+    """Change speed and pitch by a log-uniform factor; return the clip and its times."""
     speed = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST))))
     waveform = audio.load(clip.path, SAMPLE_RATE, clip.start_seconds, clip.end_seconds)
     waveform = soxr.resample(waveform, SAMPLE_RATE * speed, SAMPLE_RATE)[:MOST_SAMPLES]
@@ -217,8 +215,8 @@ def _has_times(clip: Clip) -> bool:
 
 
 def filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Through an equalizer with random decibels at `EQUALIZER_HZ`, and perhaps a low-pass filter."""
-    # Some lengths take ten times as long.
+    """Apply an equalizer with random gains at `EQUALIZER_HZ`, and perhaps a low-pass filter."""
+    # For some lengths an FFT takes ten times as long.
     length = scipy.fft.next_fast_len(len(waveform), real=True)
     spectrum = scipy.fft.rfft(waveform, length)
     octaves = np.log2(np.maximum(scipy.fft.rfftfreq(length, 1.0 / SAMPLE_RATE), 1.0))
@@ -230,7 +228,7 @@ def filtered(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _package(clip: Clip) -> str:
-    """Groups of `clips.py` are called PACKAGE/PIECE."""
+    """Return the package in a group of `clips.py`, PACKAGE/PIECE."""
     return str(clip.group).partition("/")[0]
 
 
@@ -258,8 +256,7 @@ def write_clip(path: Path, waveform: np.ndarray, times: Times | None) -> None:
     if times is not None:
         seconds = round(len(waveform) / SAMPLE_RATE, 3)
         content = {"seconds": seconds, "stretch_seconds": STRETCH_SECONDS, "tags": times}
-        with replacing(path.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(content), encoding="utf-8")
+        write_json(path.with_suffix(".json"), content)
     with replacing(path) as temporary:
         soundfile.write(temporary, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 

@@ -1,12 +1,12 @@
-"""The field's data sets by name: `mtat`, `mtg_jamendo`, `msd`, `gtzan`, read in the layout in which each is had.
+"""The public data sets `mtat`, `mtg_jamendo`, `msd` and `gtzan`, read in the layout in which they are distributed.
 
-    annotations.py    what annotations say, how files are found, what is missing and where it is had
-    mtat.py, mtg_jamendo.py, msd.py, gtzan.py    one data set each: `read`, `published`, `SOURCE`
-    pickles.py        pickles of Python 2, read without running anything
-    counts.py         counts beside the published ones
-    opening.py        `open_dataset`: a `Manifest` by name and folder
+    open.py           `open_dataset`: a `Manifest` by name and folder
+    counts.py         compare the counts with the published ones
+    annotations.py    what the readers have in common: annotated clips, finding audio, reporting what is missing
+    mtat.py, mtg_jamendo.py, msd.py, gtzan.py    a reader each: `read`, `published`, `ORIGIN`
+    vocabularies.py   the published tags
 
-Nothing is downloaded: audio and annotations are licensed to whoever gets them. Without TensorFlow.
+Nothing is downloaded, because users need their own licence for audio and annotations. Does not import TensorFlow.
 """
 
 from keras_tagger.data.datasets.counts import DatasetCounts, count_dataset

@@ -1,4 +1,4 @@
-"""A data set's counts beside the published ones, as `keras-tagger data check mtat --root DIR` prints them."""
+"""Compare a data set's counts with the published ones, for `keras-tagger data check mtat --root DIR`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from keras_tagger.data.datasets.open import Opened, read_dataset
+from keras_tagger.data.datasets.open import OpenedDataset, read_dataset
 from keras_tagger.data.manifest import SPLITS
-from keras_tagger.text import columns
+from keras_tagger.tables import text_table
 
 
 @dataclass(frozen=True)
 class DatasetCounts:
     """The findings of `count_dataset`.
 
-    `opened` has annotations and places of the audio; `tag_counts` counts the annotated clips by tag and split.
+    Attributes:
+        opened: The annotations and the paths of the audio.
+        tag_counts: The number of annotated clips by tag and split.
     """
 
-    opened: Opened
+    opened: OpenedDataset
     tag_counts: dict[str, dict[str, int]]
 
     @property
     def ok(self) -> bool:
-        """Whether all audio is there."""
-        return not self.opened.located.missing
+        """Whether all audio was found."""
+        return not self.opened.audio.missing
 
     def to_dict(self) -> dict[str, Any]:
-        """All findings as JSON types."""
+        """Return all findings as JSON types."""
         opened = self.opened
         annotated, audio = opened.counts(), opened.counts(with_audio=True)
         return {
@@ -47,12 +49,12 @@ class DatasetCounts:
             },
             "n_tags": {"annotated": len(self.tag_counts), "published": opened.published.n_tags},
             "tags": self.tag_counts,
-            "missing": len(opened.located.missing),
+            "missing": len(opened.audio.missing),
             "problem": opened.problem(),
         }
 
     def table(self) -> str:
-        """The findings as text for a terminal."""
+        """Return the findings as text for a terminal."""
         found = self.to_dict()
         rows = [["split", "annotated", "published", "with audio"]]
         rows += [[split, *map(str, counts.values())] for split, counts in found["splits"].items()]
@@ -60,21 +62,31 @@ class DatasetCounts:
         rows.append(["tags", *map(str, found["n_tags"].values()), ""])
         tag_rows = [["tag", *SPLITS, "all"]]
         tag_rows += [[tag, *map(str, by.values()), str(sum(by.values()))] for tag, by in self.tag_counts.items()]
-        verdict = "The counts are" if found["as_published"] else "The counts are not"
+        verdict = "equal" if found["as_published"] else "differ from"
         parts = [
             f"{found['dataset']} {found['subset']}: {found['root']}",
-            columns(rows),
-            f"{verdict} the published ones.",
-            columns(tag_rows),
+            text_table(rows),
+            f"The counts {verdict} the published ones.",
+            text_table(tag_rows),
             found["problem"],
         ]
         return "\n\n".join(part for part in parts if part)
 
 
 def count_dataset(name: str, root: str | os.PathLike[str], subset: str = "", split_index: int = 0) -> DatasetCounts:
-    """Count a data set's clips by split and tag, and look whether its audio is there; nothing is decoded.
+    """Count a data set's clips by split and tag, and check that its audio exists, without decoding it.
 
-    Raises as `open_dataset`, but for missing audio, of which the findings tell.
+    Args:
+        name: As in `open_dataset`.
+        root: As in `open_dataset`.
+        subset: As in `open_dataset`.
+        split_index: As in `open_dataset`.
+
+    Raises:
+        KerasTaggerError: As `open_dataset`, except that missing audio is not an error.
+
+    Example:
+        >>> print(count_dataset("mtat", "data/mtat").table())
     """
     opened = read_dataset(name, root, subset, split_index)
     counted = {split: Counter[str]() for split in SPLITS}

@@ -1,13 +1,13 @@
-"""MTG-Jamendo (Bogdanov, Won, Tovstogan, Porter, Serra 2019): full tracks with tags of genre, instrument, mood.
+"""MTG-Jamendo (Bogdanov, Won, Tovstogan, Porter, Serra 2019): full tracks with tags of genre, instrument and mood.
 
-    ROOT/data/splits/split-0/autotagging_top50tags-train.tsv   and -validation, -test; the data set's repository as it
-                                                               is; ROOT/splits/split-0/ and ROOT/split-0/ will do, and
-                                                               for split 0 ROOT itself
+    ROOT/data/splits/split-0/autotagging_top50tags-train.tsv   and -validation, -test, as in the data set's repository;
+                                                               also in ROOT/splits/split-0/, ROOT/split-0/ and, for
+                                                               split 0, in ROOT itself
     ROOT/15/215.mp3                                            the audio; also below ROOT/audio/ or ROOT/raw_30s/audio/,
                                                                and 15/215.low.mp3 of the low-bitrate version
 
-A row has TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION and any number of tags, tab-separated; lines end with CRLF. Tags
-keep their category: `genre---rock`. Artists are the groups; the five splits are disjoint by artist.
+A row has TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION and any number of tags, separated by tabs; lines end with CRLF.
+Tags keep their category: `genre---rock`. The artist is the group, and no artist is in two parts of a split.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from keras_tagger.data.datasets.annotations import Annotated, Annotations, Published, Source, read_lines
+from keras_tagger.data.datasets.annotations import AnnotatedClip, Annotations, Origin, PublishedCounts, read_lines
 from keras_tagger.data.datasets.vocabularies import JAMENDO_50
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
-SOURCE = Source(
+ORIGIN = Origin(
     annotations="https://github.com/MTG/mtg-jamendo-dataset (its folder data/splits)",
-    audio="the Music Technology Group of Universitat Pompeu Fabra, by scripts/download of "
+    audio="the Music Technology Group of Universitat Pompeu Fabra, with scripts/download of "
     "https://github.com/MTG/mtg-jamendo-dataset",
 )
 
@@ -35,7 +35,7 @@ _FILES = {
 _PARTS = {"train": "train", "valid": "validation", "test": "test"}
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 
-# Rows of the files of splits 0 to 4, and tags.
+# The number of tags, and of rows of the files (train, validation, test) of splits 0 to 4.
 _PUBLISHED = {
     "top50": (
         50,
@@ -78,25 +78,25 @@ _PUBLISHED = {
 }
 
 
-def published(subset: str, split_index: int = 0) -> Published:
-    """The rows of the published files."""
+def published(subset: str, split_index: int = 0) -> PublishedCounts:
+    """Return the number of rows of the published files."""
     n_tags, splits = _PUBLISHED[subset]
-    return Published(*splits[split_index], n_tags)
+    return PublishedCounts(*splits[split_index], n_tags)
 
 
 def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | None = None) -> Annotations:
     """Read the three files of a subset and split.
 
-    The vocabulary is `tags`, or the 50 in published order, or for the other subsets all tags of the files, sorted.
+    The vocabulary is `tags`, or else the 50 tags in published order or, for other subsets, all tags, sorted.
     """
-    clips: list[Annotated] = []
+    clips: list[AnnotatedClip] = []
     seen: dict[str, str] = {}
     for split, part in _PARTS.items():
         path = _find(root, f"{_FILES[subset]}-{part}.tsv", split_index)
         for clip in _read_file(path, split):
             if clip.path in seen:
                 raise ManifestError(
-                    f"{path}: expected every track once. Received again: {clip.path!r}, of {seen[clip.path]}."
+                    f"{path}: expected no duplicate tracks. Received: {clip.path!r}, also in {seen[clip.path]}."
                 )
             seen[clip.path] = split
             clips.append(clip)
@@ -116,11 +116,11 @@ def _find(root: str, file: str, split_index: int) -> str:
             return path
     raise ManifestNotFoundError(
         f"mtg_jamendo: expected the file data/splits/{split}/{file} in {root}. Received: a folder without it; it is "
-        f"had from {SOURCE.annotations}."
+        f"available from {ORIGIN.annotations}."
     )
 
 
-def _read_file(path: str, split: str) -> list[Annotated]:
+def _read_file(path: str, split: str) -> list[AnnotatedClip]:
     lines = read_lines(path)
     header = next(lines, (1, ""))[1].split("\t")
     if tuple(header[:6]) != _COLUMNS:
@@ -134,12 +134,12 @@ def _read_file(path: str, split: str) -> list[Annotated]:
         tags = tuple(filter(None, row[5:]))
         if not tags or not all(row[:5]) or not row[3].endswith(".mp3"):
             raise ManifestError(
-                f"{path}, line {number}: expected {', '.join(_COLUMNS[:5])} (as 15/215.mp3) and a tag. "
-                f"Received: {line[:80]!r}, a file that was cut short?"
+                f"{path}, line {number}: expected {', '.join(_COLUMNS[:5])} (such as 15/215.mp3) and a tag. "
+                f"Received: {line[:80]!r}; is the file truncated?"
             )
         wrong = next((tag for tag in tags if "---" not in tag), None)
         if wrong is not None:
-            raise ManifestError(f"{path}, line {number}: expected tags as category---tag. Received: {wrong!r}.")
+            raise ManifestError(f"{path}, line {number}: expected tags such as genre---rock. Received: {wrong!r}.")
         low = f"{row[3][: -len('.mp3')]}.low.mp3"
-        clips.append(Annotated(row[3], tags, split, group=row[1], other_paths=(low,)))
+        clips.append(AnnotatedClip(row[3], tags, split, group=row[1], other_paths=(low,)))
     return clips

@@ -1,4 +1,4 @@
-"""`open_dataset`: a public data set by its name and folder, as a `Manifest` like any other."""
+"""Open a public data set by its name and folder as a `Manifest`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keras_tagger.config.data import DataConfig
 from keras_tagger.data.datasets import gtzan, msd, mtat, mtg_jamendo
 from keras_tagger.data.datasets.annotations import (
     Annotations,
-    Located,
-    Published,
-    Source,
+    FoundAudio,
+    Origin,
+    PublishedCounts,
     check_root,
     locate,
     missing_audio,
@@ -24,36 +24,36 @@ from keras_tagger.data.datasets.annotations import (
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest
 from keras_tagger.errors import ConfigError, ManifestError, ManifestNotFoundError
 
-_READERS: dict[str, ModuleType] = {"mtat": mtat, "mtg_jamendo": mtg_jamendo, "msd": msd, "gtzan": gtzan}
+READERS: dict[str, ModuleType] = {"mtat": mtat, "mtg_jamendo": mtg_jamendo, "msd": msd, "gtzan": gtzan}
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
-    """A data set's annotations and where its audio is."""
+class OpenedDataset:
+    """The annotations of a data set and the paths of its audio."""
 
     name: str
     subset: str
     root: str
     annotations: Annotations
-    located: Located
-    published: Published
-    source: Source
+    audio: FoundAudio
+    published: PublishedCounts
+    origin: Origin
 
     def problem(self) -> str:
-        """What audio is missing and where it is had; empty if nothing is."""
-        if not self.located.missing:
+        """Describe which audio is missing and where it is available; return "" if all audio was found."""
+        if not self.audio.missing:
             return ""
-        return missing_audio(self.annotations, self.located, self.root, self.name, self.source)
+        return missing_audio(self.annotations, self.audio, self.root, self.name, self.origin)
 
     def counts(self, with_audio: bool = False) -> dict[str, int]:
-        """Clips by split, of all or of those whose audio is there."""
+        """Count the clips by split, either all or only those with audio."""
         clips = self.annotations.clips
-        places = self.located.paths if with_audio else range(len(clips))
+        places = self.audio.paths if with_audio else range(len(clips))
         found = Counter(clips[index].split for index in places)
         return {split: found[split] for split in SPLITS}
 
     def as_published(self) -> bool:
-        """Whether every split has as many annotated clips as is published."""
+        """Return whether every split has the published number of annotated clips."""
         return all(self.counts()[split] == getattr(self.published, split) for split in SPLITS)
 
 
@@ -66,46 +66,49 @@ def open_dataset(
     min_clips_per_tag: int = 1,
     allow_missing: bool = False,
 ) -> Manifest:
-    """A public data set as a manifest with its published splits and vocabulary.
+    """Open a public data set as a manifest with its published splits and vocabulary.
 
     Args:
-        name: "mtat", "mtg_jamendo", "msd" or "gtzan"; the modules of those names say which files they read.
-        root: its folder.
-        subset: see `DataConfig.subset`; empty is the first.
-        split_index: which of the five splits of mtg_jamendo.
-        tags: a vocabulary, in order, instead of the published one.
-        min_clips_per_tag: tags that fewer clips have are left out of the vocabulary.
-        allow_missing: leave out clips whose audio is not there, instead of refusing the data set.
+        name: "mtat", "mtg_jamendo", "msd" or "gtzan". The modules with these names list the files that they read.
+        root: The folder of the data set.
+        subset: See `DataConfig.subset`; empty for the first.
+        split_index: Which of the five splits of mtg_jamendo, in 0..4.
+        tags: A vocabulary, in order, instead of the published one.
+        min_clips_per_tag: Drop tags that fewer clips have.
+        allow_missing: Leave out clips without audio instead of raising an error.
 
     Raises:
-        ConfigError: no such data set, subset or split.
-        ManifestNotFoundError: annotations or audio are missing; the sentence says which, and where they are had.
-        ManifestError: annotations that are damaged, or tags that the data set does not have.
+        ConfigError: If the data set, subset or split does not exist.
+        ManifestNotFoundError: If annotations or audio are missing; the message says where they are available.
+        ManifestError: If annotations are damaged, or the data set does not have a tag of `tags`.
+
+    Example:
+        >>> keras_tagger.open_dataset("mtat", "data/mtat").select("train")
     """
     opened = read_dataset(name, root, subset, split_index, tags)
-    annotations, located = opened.annotations, opened.located
+    annotations, paths = opened.annotations, opened.audio.paths
     problem = opened.problem()
-    if problem and (not allow_missing or not located.paths):
+    if problem and (not allow_missing or not paths):
         raise ManifestNotFoundError(problem)
     if problem:
         logging.warning("%s", problem)
     if not opened.as_published():
         published = [getattr(opened.published, split) for split in SPLITS]
         logging.warning(
-            "%s %s: published are %s clips (%s); %s has %s.",
+            "%s %s: expected %s clips (%s), as published. %s has %s.",
             *(name, opened.subset, " / ".join(map(str, published)), " / ".join(SPLITS), opened.root),
             " / ".join(map(str, opened.counts().values())),
         )
-    counted = Counter(tag for index in located.paths for tag in annotations.clips[index].tags)
+    counted = Counter(tag for index in paths for tag in annotations.clips[index].tags)
     kept = tuple(tag for tag in annotations.tags if min_clips_per_tag <= 1 or counted[tag] >= min_clips_per_tag)
     if not any(counted[tag] for tag in kept):
         raise ManifestError(
-            f"{name}: expected a tag with at least {max(min_clips_per_tag, 1)} clips. Received tags with at most "
+            f"{name}: expected a tag with at least {max(min_clips_per_tag, 1)} clips. Received: tags with at most "
             f"{max((counted[tag] for tag in annotations.tags), default=0)}."
         )
     vocabulary = set(kept)
     clips = []
-    for index, path in located.paths.items():
+    for index, path in paths.items():
         clip = annotations.clips[index]
         labels = {tag: 1.0 for tag in clip.tags if tag in vocabulary}
         clips.append(Clip(path, labels, split=clip.split, group=clip.group))
@@ -113,7 +116,7 @@ def open_dataset(
 
 
 def open_config(config: DataConfig) -> Manifest:
-    """The data set that a configuration names."""
+    """Open the data set that a configuration names."""
     return open_dataset(
         config.dataset,
         config.root,
@@ -127,15 +130,15 @@ def open_config(config: DataConfig) -> Manifest:
 
 def read_dataset(
     name: str, root: str | os.PathLike[str], subset: str = "", split_index: int = 0, tags: Sequence[str] | None = None
-) -> Opened:
-    """The annotations of a data set and where its audio is; errors as `open_dataset`, but missing audio is none."""
+) -> OpenedDataset:
+    """Read annotations and find audio, with the errors of `open_dataset` except those for missing audio."""
     from keras_tagger.config.data import SUBSETS
 
     if isinstance(split_index, bool) or not isinstance(split_index, int):
         raise ConfigError(f"data.split_index: expected a whole number. Received: {split_index!r}.")
     if isinstance(tags, str):
         raise ConfigError(f"data.tags: expected a list of tags. Received: {tags!r}.")
-    # The section checks name, subset, split and that no tag is there twice.
+    # The section checks the name, subset and split, and that there are no duplicate tags.
     config = DataConfig(
         dataset=name or "nothing",
         root=os.fspath(root) or ".",
@@ -144,16 +147,16 @@ def read_dataset(
         tags=tuple(tags or ()),
     )
     subset = config.subset or SUBSETS[name][0]
-    reader = _READERS[name]
-    folder = check_root(root, name, reader.SOURCE)
+    reader = READERS[name]
+    folder = check_root(root, name, reader.ORIGIN)
     annotations: Annotations = reader.read(folder, subset, split_index, tags)
     if not annotations.clips:
-        raise ManifestError(f"{name}: expected annotated clips in {folder}. Received: annotations without one.")
+        raise ManifestError(f"{name}: expected annotated clips in {folder}. Received: annotations without clips.")
     unknown = [tag for tag in annotations.tags if tag not in annotations.known]
     if unknown:
         raise ManifestError(
             f"data.tags: expected tags of {name} {subset} ({', '.join(sorted(annotations.known))[:120]} ...). "
             f"Received: {unknown[0]!r}."
         )
-    located = locate(annotations, folder)
-    return Opened(name, subset, folder, annotations, located, reader.published(subset, split_index), reader.SOURCE)
+    audio = locate(annotations, folder)
+    return OpenedDataset(name, subset, folder, annotations, audio, reader.published(subset, split_index), reader.ORIGIN)

@@ -15,7 +15,7 @@ MTAT_50 = _names(
     "female vocal; beats; harp; cello; no voice; weird; country; metal; female voice; choral"
 )
 
-# Last.fm's tags of the Million Song Dataset: the conventional 50, and those of CALS, which are others.
+# Tags of Last.fm in the Million Song Dataset: the conventional 50, and the 50 of CALS.
 MSD_50 = _names(
     "rock; pop; alternative; indie; electronic; female vocalists; dance; 00s; alternative rock; jazz; beautiful; "
     "metal; chillout; male vocalists; classic rock; soul; indie rock; Mellow; electronica; 80s; folk; 90s; chill; "

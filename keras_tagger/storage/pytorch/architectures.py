@@ -1,4 +1,4 @@
-"""The authors' four models: what a checkpoint's tensors say of its configuration, and where each tensor goes."""
+"""The four published models: how a checkpoint's tensors determine the configuration, and where each tensor goes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Values = Mapping[str, npt.NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """One of the authors' models.
+    """A published model.
 
     Attributes:
-        preset: its name, and that of its preset.
-        mark: a tensor that it alone has.
-        output: the tensor with a row per tag.
-        configure: from tensors to what differs from the preset, nested values.
-        fill: from tensors to a model's variables (`Tensors` plans it).
+        preset: Its name, which is also that of its preset.
+        mark: A tensor that only this model has.
+        output: The tensor with a row per tag.
+        configure: Returns the settings that differ from the preset, given the tensors.
+        fill: Plans the tensors for a model's variables.
     """
 
     preset: str
@@ -34,13 +34,13 @@ class Architecture:
 
 
 def _size(values: Values, name: str, axis: int, default: int) -> int:
-    """A size that a tensor shows; where it is missing or no such tensor, the preset's, and the error comes later."""
+    """Return a tensor's size, or the preset's if the tensor is missing or has too few axes (an error comes later)."""
     value = values.get(name)
     return int(value.shape[axis]) if value is not None and value.ndim > axis else default
 
 
 def _count(values: Values, prefix: str, default: int) -> int:
-    """Number of layers numbered in names as prefix0., prefix1., ...; a large number alone makes no layers."""
+    """Count the layers that are numbered prefix0., prefix1., ...; a single large number does not count as many."""
     names = {name[len(prefix) :].split(".")[0] for name in values if name.startswith(prefix)}
     numbers = [int(name) for name in names if name.isdecimal()]
     return min(max(numbers) + 1, 2 * len(numbers)) if numbers else default
@@ -60,7 +60,7 @@ def _configure_2019(values: Values, channels_of: str) -> dict[str, Any]:
     encoder = _encoder_2019(values, "back_end.", width)
     attention: dict[str, Any] = {}
     if _TABLE_2019 in values:
-        # The published ponswon.pth: BERT's embeddings, which are learnt, normalised and dropped out.
+        # The published ponswon.pth has BERT's embeddings: learnt positions, layer norm and dropout.
         attention = {"positions": "learned", "max_positions": max(_size(values, _TABLE_2019, 0, 271), 2)}
         encoder.update(input_norm=True, input_dropout=True)
     return {
@@ -98,7 +98,7 @@ def _configure_2021(values: Values) -> dict[str, Any]:
 
 
 def _fill_encoder(tensors: Tensors, model: Any, prefix: str) -> None:
-    """BERT's layers, and its pooler."""
+    """Plan BERT's layers and its pooler."""
     for index, block in enumerate(model.encoder.blocks):
         layer = f"{prefix}encoder.layer.{index}"
         for part in ("query", "key", "value"):
@@ -159,7 +159,7 @@ def _fill_2021(tensors: Tensors, model: Any) -> None:
     front_end = model.front_end
     tensors.batch_norm(front_end.input_norm, "frontend.input_bn")
     _fill_blocks(tensors, model, "frontend.")
-    # Theirs are flattened with channels first, ours with bands first.
+    # The authors flatten channels first, this package bands first.
     channels = front_end.channels[-1]
     order = np.arange(front_end.flat).reshape(channels, -1).T.ravel()
     tensors.dense(front_end.project, "frontend.fc", inputs=order)

@@ -1,11 +1,10 @@
-"""Files of `torch.save`, read as arrays without PyTorch and without running anything in them.
+"""Read files of `torch.save` as arrays, without PyTorch and without running anything in them.
 
-Both formats are read: the zip archive (PyTorch 1.6 and later: `NAME/data.pkl` and the raw storages `NAME/data/KEY`) and
-the one before (four pickles: magic number, protocol, system, object; the keys of the storages; and the storages, each
-after its length). A pickle may name tensors, storages, ordered dictionaries, what PyTorch Lightning notes of itself and
-plain data (numpy's numbers, sets, types, paths). Nothing that it names is imported or called, and any other name
-refuses the file. Small files that would fill the memory or never end are refused too: places in a memo that is nearly
-empty, containers that hold themselves.
+Both formats are read: the zip archive of PyTorch 1.6 and later (`NAME/data.pkl` and the raw storages `NAME/data/KEY`),
+and the older format (four pickles: magic number, protocol, system, object; then the keys of the storages; then the
+storages, each preceded by its length). A pickle may name tensors, storages, ordered dictionaries, classes of PyTorch
+Lightning and plain data (numpy's numbers, sets, types, paths); any other name refuses the file
+(`keras_tagger.pickles`). Containers that hold themselves, and memos far larger than the file, are refused too.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import io
 import math
 import os
 import pickle
-import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
+from keras_tagger.pickles import NUMPY_MODULES, SafeUnpickler, check_memo
 
-# Of a storage's type; bfloat16 has no type in numpy and is widened as it is read.
+# numpy has no bfloat16; such a storage is widened to float32 when it is read.
 _DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -39,34 +38,20 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Where trainers put the tensors beside other things.
+# Keys below which trainers put the tensors.
 BELOW = ("state_dict", "model_state_dict", "model")
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
-# Plain data that trainers keep beside the tensors. A stand-in takes its place, and what it would hold is passed over.
-_BUILTINS = (
-    "set",
-    "frozenset",
-    "bytearray",
-    "complex",
-    "slice",
-    "dict",
-    "list",
-    "tuple",
-    "int",
-    "float",
-    "str",
-    "bool",
-)
-_NUMPY = ("scalar", "_reconstruct")
+# Plain data that trainers keep beside the tensors. Its content is ignored.
+_BUILTINS = (set, frozenset, bytearray, complex, slice, dict, list, tuple, int, float, str, bool)
+_PATHS = [f"{kind}Path" for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")]
 _DATA = {
-    *((module, name) for module in ("builtins", "__builtin__") for name in _BUILTINS),
-    *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in _NUMPY),
+    *((module, kind.__name__) for module in ("builtins", "__builtin__") for kind in _BUILTINS),
+    *((module, name) for module in NUMPY_MODULES for name in ("scalar", "_reconstruct")),
     *(("numpy", name) for name in ("dtype", "ndarray")),
     *(("collections", name) for name in ("defaultdict", "Counter", "deque")),
-    *(("pathlib", f"{kind}Path") for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")),
-    *(("pathlib._local", f"{kind}Path") for kind in ("", "Posix", "Windows", "PurePosix", "PureWindows")),
+    *((module, name) for module in ("pathlib", "pathlib._local") for name in _PATHS),
     *(("torch", name) for name in ("device", "float16", "bfloat16", "float32", "float64", "int32", "int64", "bool")),
     ("_codecs", "encode"),
     ("argparse", "Namespace"),
@@ -74,11 +59,17 @@ _DATA = {
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object that `torch.save` wrote, a dictionary, with numpy arrays for tensors.
+    """Read the dictionary that `torch.save` wrote, with numpy arrays for tensors.
+
+    Args:
+        path: A file of `torch.save`, in either format.
+
+    Returns:
+        The dictionary. Everything in it that is neither a container nor a tensor may be a meaningless stand-in.
 
     Raises:
-        ModelNotFoundError: there is no such file.
-        ModelError: it is no such file, is damaged, or its pickle names something that is not data.
+        ModelNotFoundError: If the file does not exist.
+        ModelError: If it is not a file of `torch.save`, is damaged, or names something that is not data.
     """
     try:
         with open(path, "rb") as file:
@@ -90,17 +81,17 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelError(f"expected a PyTorch checkpoint. Received: {path} ({reason[:200]}).") from None
     if not isinstance(found, dict):
         raise ModelError(
-            f"expected a PyTorch checkpoint of named tensors. Received: {path}, which holds {_kind(found)}."
+            f"expected a PyTorch checkpoint with named tensors. Received: {path}, which holds {_kind(found)}."
         )
-    # As the dictionary itself has them: what a pickle set on it counts for nothing.
+    # The dictionary's own items: attributes that a pickle set on it must not matter.
     return dict(dict.items(found))
 
 
 def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """The named tensors of a model in what `read_tensors` gives: at its top, or below one of `BELOW`.
+    """Find a model's named tensors in the result of `read_tensors`: at the top level or below a key of `BELOW`.
 
     Raises:
-        ModelError: there are none.
+        ModelError: If there are no named tensors.
     """
     for candidate in (*(values.get(name) for name in BELOW), values):
         if isinstance(candidate, dict):
@@ -108,21 +99,21 @@ def state_dict(values: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[
             if tensors and all(isinstance(name, str) for name in tensors):
                 return tensors
     raise ModelError(
-        f"expected a PyTorch checkpoint of named tensors, at its top or below {', '.join(BELOW)}. "
-        f"Received: {path}, which holds none there."
+        f"expected a PyTorch checkpoint with named tensors, at its top level or below {', '.join(BELOW)}. "
+        f"Received: {path}, which has none there."
     )
 
 
 @dataclass(frozen=True)
 class _StorageType:
-    """Stands for a class such as torch.FloatStorage."""
+    """Stands for a class such as `torch.FloatStorage`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers of a tensor, not yet shaped; `start` and `count` are of a view into it."""
+    """A stretch of `count` numbers of the storage `key`, beginning at `start`."""
 
     key: str
     type: str
@@ -131,7 +122,7 @@ class _Storage:
 
 
 class _Rebuild:
-    """Stands for torch._utils._rebuild_tensor_v2 and the like: a storage seen through shape and strides."""
+    """Stands for `torch._utils._rebuild_tensor_v2` and the like: a view of a storage with a shape and strides."""
 
     __slots__ = ()
 
@@ -151,7 +142,7 @@ class _Tensor:
 
 
 class _Parameter:
-    """Stands for torch._utils._rebuild_parameter: the tensor itself."""
+    """Stands for `torch._utils._rebuild_parameter`: returns the tensor itself."""
 
     __slots__ = ()
 
@@ -159,8 +150,8 @@ class _Parameter:
         return tensor
 
 
-class _Note:
-    """Stands for classes of Lightning's, and for plain data beside the tensors; takes anything and keeps nothing."""
+class _Ignored:
+    """Stands for Lightning's classes and for plain data beside the tensors: takes anything and keeps nothing."""
 
     __slots__ = ()
 
@@ -177,49 +168,6 @@ class _Note:
         """Take any items."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves no name to what it names, but for `OrderedDict`, which cannot do anything and cannot be changed.
-
-    `types` has the types of the storages that it met, by their keys.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="utf-8")
-        self.types: dict[str, str] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for a name; what is not data is refused."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return _Rebuild()
-        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
-            return _Parameter()
-        if (module == "torch" and name in _DTYPES) or (module, name) == ("torch.storage", "UntypedStorage"):
-            return _StorageType(name)
-        if module.split(".")[0] in _LIGHTNING or (module, name) in _DATA:
-            return _Note
-        if (module, name) == ("torch", "Size"):
-            return _Size()
-        raise pickle.UnpicklingError(
-            f"its pickle names {module}.{name}, which is not data; only named tensors are read, and nothing was run"
-        )
-
-    def persistent_load(self, reference: Any) -> _Storage:
-        """A storage: ("storage", type, key, device, count) and in old files a view of it."""
-        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-            raise pickle.UnpicklingError("a reference to something other than a storage")
-        kind, key, _, count = reference[1:5]
-        if not isinstance(kind, _StorageType) or kind.name not in _DTYPES:
-            named = kind.name if isinstance(kind, _StorageType) else type(kind).__name__
-            raise pickle.UnpicklingError(f"a storage of an unknown type, {named!r}")
-        self.types.setdefault(str(key), kind.name)
-        view = reference[5] if len(reference) > 5 else None
-        if view is None:
-            return _Storage(str(key), kind.name, 0, int(count))
-        return _Storage(str(key), kind.name, int(view[1]), int(view[2]))
-
-
 class _Size:
     """Stands for torch.Size: a tuple."""
 
@@ -229,17 +177,44 @@ class _Size:
         return tuple(int(size) for size in sizes)
 
 
-def _load(file: BinaryIO) -> tuple[Any, dict[str, str]]:
-    """The object of a pickle at the file's place, which is then behind it, and the types of its storages by key.
+def _stand_in(module: str, name: str) -> Any:
+    if (module, name) == ("collections", "OrderedDict"):
+        return OrderedDict
+    if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+        return _Rebuild()
+    if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+        return _Parameter()
+    if (module == "torch" and name in _DTYPES) or (module, name) == ("torch.storage", "UntypedStorage"):
+        return _StorageType(name)
+    if module.split(".")[0] in _LIGHTNING or (module, name) in _DATA:
+        return _Ignored
+    return _Size() if (module, name) == ("torch", "Size") else None
 
-    Its steps are looked through first: each has the bytes that it says it has, and a place in the memo is not beyond
-    the number of bytes before it, as Python's unpickler would make room for all the places below.
-    """
-    start = file.tell()
-    for step, argument, place in pickletools.genops(file):
-        if step.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > (place or 0):
-            raise pickle.UnpicklingError(f"a pickle with a memo of {argument} places")
-    file.seek(start)
+
+class _Unpickler(SafeUnpickler):
+    """Also resolves references to storages; `types` has their types by key."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, _stand_in)
+        self.types: dict[str, str] = {}
+
+    def persistent_load(self, reference: Any) -> _Storage:
+        """Return a storage for ("storage", type, key, device, count) and, in old files, a view of it."""
+        if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
+            raise pickle.UnpicklingError("a reference to something other than a storage")
+        kind, key, _, count = reference[1:5]
+        if not isinstance(kind, _StorageType) or kind.name not in _DTYPES:
+            named = kind.name if isinstance(kind, _StorageType) else type(kind).__name__
+            raise pickle.UnpicklingError(f"a storage of an unknown type, {named!r}")
+        self.types.setdefault(str(key), kind.name)
+        view = reference[5] if len(reference) > 5 else None
+        start, count = (0, count) if view is None else view[1:3]
+        return _Storage(str(key), kind.name, int(start), int(count))
+
+
+def _load(file: BinaryIO) -> tuple[Any, dict[str, str]]:
+    """Load one pickle; return its object and the types of its storages by key."""
+    check_memo(file)
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.types
 
@@ -248,7 +223,7 @@ def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1 or any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("a zip archive, but not of torch.save")
+            raise ValueError("a zip archive that torch.save did not write")
         folder = names[0][: -len("data.pkl")]
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("numbers of another byte order")
@@ -266,7 +241,7 @@ def _read_zip(file: BinaryIO) -> Any:
 def _read_old(file: BinaryIO) -> Any:
     file.seek(0)
     if _load(file)[0] != _MAGIC or _load(file)[0] != _PROTOCOL:
-        raise ValueError("no file of torch.save")
+        raise ValueError("not a file of torch.save")
     system, _ = _load(file)
     if not isinstance(system, dict) or not system.get("little_endian", True):
         raise ValueError("numbers of another byte order")
@@ -278,12 +253,12 @@ def _read_old(file: BinaryIO) -> Any:
         size = np.dtype(_DTYPES[types[str(key)]]).itemsize * count
         raw[str(key)] = file.read(size) if size >= 0 else b""
         if len(raw[str(key)]) != size:
-            raise ValueError("a file cut short")
+            raise ValueError("a truncated file")
     return _filled(found, raw.__getitem__)
 
 
 def _walk(value: Any, see: Any, seen: dict[int, Any] | None = None) -> Any:
-    """`value` with what `see` makes of each tensor in it, below dictionaries and lists; each of these is made once."""
+    """Replace each tensor in nested dictionaries and lists by `see(tensor)`; shared containers are converted once."""
     if isinstance(value, _Tensor):
         return see(value)
     if not isinstance(value, dict | list | tuple):
@@ -304,7 +279,7 @@ _UNFINISHED = object()
 
 
 def _filled(value: Any, content: Any) -> Any:
-    """Tensors as arrays: views of their storages' numbers, so that many tensors of one storage take no more memory."""
+    """Replace tensors by arrays that are views of their storages, so that tensors of one storage share its memory."""
     storages: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
     def numbers_of(storage: _Storage) -> npt.NDArray[Any]:
@@ -320,7 +295,7 @@ def _filled(value: Any, content: Any) -> Any:
         numbers = numbers_of(tensor.storage)
         inside = all(size >= 0 for size in tensor.shape) and min((tensor.offset, *tensor.strides, 0)) >= 0
         steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
-        # No more values than numbers either: strides of zero would make much of little.
+        # Strides of zero could ask for more values than the storage has.
         needed = max(tensor.offset + steps + 1, math.prod(tensor.shape))
         if not inside or (0 not in tensor.shape and needed > len(numbers)):
             raise ValueError(f"a tensor of shape {tensor.shape} that is not within its storage")

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint on their way into layers: which were taken, which are missing, which are left over."""
+"""Assign the tensors of a PyTorch checkpoint to Keras layers, and keep track of missing and unused ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from keras_tagger.layers import ConvNorm
 
 
 class Tensors:
-    """The named tensors of a PyTorch model, and the values that they give to variables.
+    """The named tensors of a PyTorch model and the variables that they are planned for.
 
-    Nothing is assigned before `assign`, so that a model is changed by a whole checkpoint or not at all.
+    Nothing is assigned before `assign`, so a model takes a whole checkpoint or nothing.
 
     Args:
-        values: name to array.
+        values: The arrays by name.
+
+    Attributes:
+        missing: Names of tensors that a layer needs and the checkpoint does not have.
+        wrong: Names of tensors with an unexpected shape or values that are not finite, with the reason.
     """
 
     def __init__(self, values: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -30,22 +34,22 @@ class Tensors:
 
     @property
     def left_over(self) -> list[str]:
-        """Names of tensors that nothing took."""
+        """The names of tensors that no layer took."""
         return [name for name in self.values if name not in self._taken]
 
     def ignore(self, wanted: Callable[[str], bool]) -> list[str]:
-        """Count those as taken that hold nothing the model learnt; gives their names."""
+        """Mark the tensors whose name is `wanted` as taken, and return their names."""
         names = [name for name in self.values if wanted(name)]
         self._taken.update(names)
         return names
 
     def assign(self) -> None:
-        """Give the variables their values."""
+        """Assign the planned values to the variables."""
         for variable, value in self._planned:
             variable.assign(value)
 
     def batch_norm(self, layer: keras.layers.Layer, name: str, bias: str = "") -> None:
-        """A normalisation; `bias` is that of a convolution before it, which its mean takes in."""
+        """Plan a batch norm; `bias` names the bias of the convolution before it, which is subtracted from its mean."""
         for variable, part in (
             (layer.gamma, "weight"),
             (layer.beta, "bias"),
@@ -59,17 +63,17 @@ class Tensors:
         self._taken.add(f"{name}.num_batches_tracked")
 
     def conv_norm(self, layer: ConvNorm, convolution: str, norm: str) -> None:
-        """A convolution [out, in, frequency, time] with the normalisation after it."""
+        """Plan a convolution `[out, in, frequency, time]` and the batch norm after it."""
         self._plan(layer.kernel, f"{convolution}.weight", _reversed(layer.kernel), lambda x: x.transpose())
         self.batch_norm(layer, norm, bias=f"{convolution}.bias")
 
     def convolution(self, layer: keras.layers.Layer, name: str) -> None:
-        """A convolution [out, in, (frequency,) time] with bias."""
+        """Plan a convolution `[out, in, (frequency,) time]` with bias."""
         self._plan(layer.kernel, f"{name}.weight", _reversed(layer.kernel), lambda x: x.transpose())
         self._plan(layer.bias, f"{name}.bias", layer.bias.shape)
 
     def dense(self, layer: keras.layers.Layer, name: str, shape: Sequence[int] = (), inputs: Any = None) -> None:
-        """A dense layer; `shape` is the tensor's where it is not [out, in], `inputs` orders its inputs."""
+        """Plan a dense layer; `shape` is the tensor's if not `[out, in]`, `inputs` is an order of the inputs."""
         kernel = layer.kernel
         order = inputs if inputs is not None else slice(None)
         self._plan(
@@ -81,12 +85,12 @@ class Tensors:
         self._plan(layer.bias, f"{name}.bias", layer.bias.shape)
 
     def layer_norm(self, layer: keras.layers.Layer, name: str) -> None:
-        """A layer normalisation."""
+        """Plan a layer norm."""
         self._plan(layer.gamma, f"{name}.weight", layer.gamma.shape)
         self._plan(layer.beta, f"{name}.bias", layer.beta.shape)
 
     def heads(self, layer: keras.layers.Layer, name: str, rows: slice = slice(None), of: int = 1) -> None:
-        """Queries, keys or values [heads * size, in]: of a tensor with `of` such parts, its `rows`; bias if it has."""
+        """Plan queries, keys or values `[heads * size, in]`, which are the `rows` of a tensor with `of` such parts."""
         width, heads, size = layer.kernel.shape
         stacked = of * heads * size
         self._plan(
@@ -99,13 +103,13 @@ class Tensors:
             self._plan(layer.bias, f"{name}.bias", (stacked,), lambda x: x[rows].reshape(heads, size))
 
     def joined_heads(self, layer: keras.layers.Layer, name: str) -> None:
-        """The projection [out, heads * size] of attention's output."""
+        """Plan the output projection `[out, heads * size]` of attention."""
         heads, size, width = layer.kernel.shape
         self._plan(layer.kernel, f"{name}.weight", (width, heads * size), lambda x: x.T.reshape(heads, size, width))
         self._plan(layer.bias, f"{name}.bias", (width,))
 
     def vector(self, variable: Any, name: str, shape: Sequence[int]) -> None:
-        """A parameter of its own."""
+        """Plan a single parameter."""
         self._plan(variable, name, shape, lambda x: x.reshape(variable.shape))
 
     def _plan(
@@ -137,7 +141,7 @@ class Tensors:
 
 
 def _note(found: list[str], what: str) -> None:
-    """Once, though several variables take their part of a tensor."""
+    """Add an entry once, though several variables may take parts of one tensor."""
     if what not in found:
         found.append(what)
 

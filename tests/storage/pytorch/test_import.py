@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ import pytest
 import tensorflow as tf
 
 import keras_tagger as kt
-from keras_tagger.cli import main as cli
 from keras_tagger.data.datasets.vocabularies import CALS_50, JAMENDO_50, MSD_50, MTAT_50
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.export.windowed import analyze_windows
@@ -39,8 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("imported") / "won2021"
     (out.parent / "tags.txt").write_text("\n".join(TAGS) + "\n", encoding="utf-8")
     given = [str(DATA / "won2021.pth"), "--architecture", "won2021", "--tags", str(out.parent / "tags.txt")]
-    arguments = cli._parse(["keras-tagger", "import-checkpoint", *given, "--out", str(out)])
-    assert arguments.command(arguments) == 0
+    subprocess.run([sys.executable, "-m", "keras_tagger", "import-checkpoint", *given, "--out", str(out)], check=True)
     return out
 
 
@@ -141,9 +141,9 @@ def damaged(state: dict[str, Any], kind: str) -> dict[str, Any]:
     elif kind == "left over":
         state["back_end.encoder.layer.0.more.weight"] = state[name]
     elif kind == "code":
-        state[name] = pickled.call("os", "system", "touch it_ran")
+        state[name] = pickled.Call("os", "system", "touch it_ran")
     elif kind == "object":
-        state[name] = pickled.named("torch", "Size")
+        state[name] = pickled.Named("torch", "Size")
     return state
 
 
@@ -151,8 +151,11 @@ def damaged(state: dict[str, Any], kind: str) -> dict[str, Any]:
     ("kind", "words"),
     [
         ("missing", r"with 2 missing \(back_end\.encoder\.layer\.1\.attention\.self\.key\.weight, classifier\.bias\)"),
-        ("shape", r"with 1 of other values or shapes \(back_end\S+key\.weight \[16, 7\] instead of \[16, 16\]\)"),
-        ("nan", r"with 1 of other values or shapes \(back_end\S+key\.weight with values that are not finite\)"),
+        (
+            "shape",
+            r"with 1 with unexpected values or shapes \(back_end\S+key\.weight \[16, 7\] instead of \[16, 16\]\)",
+        ),
+        ("nan", r"with 1 with unexpected values or shapes \(back_end\S+key\.weight with values that are not finite\)"),
         ("left over", r"with 1 left over \(back_end\.encoder\.layer\.0\.more\.weight\)"),
         ("code", r"its pickle names os\.system, which is not data"),
         ("object", r"with 1 missing \(back_end\S+key\.weight\)"),
@@ -181,7 +184,7 @@ def test_another_spectrogram_is_refused(tmp_path: Path) -> None:
     state = tensors_of("won2020")
     state["spec.mel_scale.fb"] = np.roll(state["spec.mel_scale.fb"], 1, axis=0)
     path = pickled.write(tmp_path / "a.pth", state)
-    with pytest.raises(ModelError, match=r"spec\.mel_scale\.fb as the preset's spectrogram has it"):
+    with pytest.raises(ModelError, match=r"spec\.mel_scale\.fb to equal that of the preset"):
         import_checkpoint(path, "won2020", TAGS)
 
 
@@ -208,19 +211,19 @@ def test_published_vocabularies(architecture: str, tags: str, expected: tuple[st
     state[f"{head}.weight"], state[f"{head}.bias"] = np.zeros((50, 16), np.float32), np.zeros(50, np.float32)
     path = pickled.write(tmp_path / "a.pth", state)
     assert import_checkpoint(path, architecture, tags).tags == expected
-    with pytest.raises(ModelError, match=r"tags: expected 50 names, as .*a\.pth has outputs\. Received: 5 names\."):
+    with pytest.raises(ModelError, match=r"tags: expected 50 names, one per output of .*a\.pth\. Received: 5 names\."):
         import_checkpoint(path, architecture, TAGS)
 
 
 def test_tags_and_directory_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"tags: expected mtat, msd, jamendo or a file .* Received: 'mtt'"):
         import_checkpoint(DATA / "won2021.pth", "won2021", "mtt")
-    with pytest.raises(ModelError, match=r"tags: expected at least one name, each once\. Received: b more than once\."):
+    with pytest.raises(
+        ModelError, match=r"tags: expected at least one name and no duplicates\. Received: b more than once\."
+    ):
         import_checkpoint(DATA / "won2021.pth", "won2021", ("a", "b", "c", "b"))
     for wrong in (("a", 3), ("a", "b\nc"), ("a", " ")):
-        with pytest.raises(
-            ModelError, match=r"tags: expected names, each in a line of its own\. Received: (3|'b\\nc'|' ')"
-        ):
+        with pytest.raises(ModelError, match=r"tags: expected names without line breaks\. Received: (3|'b\\nc'|' ')"):
             import_checkpoint(DATA / "won2021.pth", "won2021", wrong)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious", encoding="utf-8")
@@ -244,7 +247,7 @@ def test_names_in_a_file_do_not_make_a_model_of_any_size(tmp_path: Path) -> None
         import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2021", TAGS)
     state = {**tensors_of("won2021"), "cls_token": np.zeros(64000, np.float32)}
     with pytest.raises(
-        ModelError, match=r"layers of width 64000 and \d+ have [\d,]+ weights, and it holds 1\d\d,\d+ num"
+        ModelError, match=r"layers of width 64000 and \d+ need [\d,]+ weights, but the file holds 1\d\d,\d+ num"
     ):
         import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2021", TAGS)
     state["frontend.layer1.conv_1.weight"] = np.zeros((0, 1, 3, 3), np.float32)
@@ -259,8 +262,6 @@ def test_a_tensor_named_with_a_line_end_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_pytorch_is_not_needed() -> None:
-    import sys
-
     import_checkpoint(DATA / "won2019_raw.pth", "won2019_raw", TAGS)
     assert "torch" not in sys.modules
 

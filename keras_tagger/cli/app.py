@@ -1,0 +1,138 @@
+"""The program `keras-tagger`: its parser, and how a command ends.
+
+Results go to stdout; messages and progress go to stderr. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import app
+from absl.flags import argparse_flags
+
+from keras_tagger.cli import compare, data, evaluate, explain, export, fit, import_checkpoint, request, serve, tag
+from keras_tagger.cli.flags import Commands, underscored
+from keras_tagger.cli.output import fail
+from keras_tagger.errors import KerasTaggerError
+
+_COMMANDS = (tag, explain, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
+
+_EPILOG = """examples:
+  keras-tagger tag song.mp3                               print the best tags of a file
+  keras-tagger explain song.mp3 --tags guitar --out guitar.html   show where in the song the guitar is
+  keras-tagger data check my_music/                       count clips, find unreadable files
+  keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
+  keras-tagger tag song.mp3 --model runs/demo             tag with your own model
+  keras-tagger evaluate runs/demo --data my_music/ --out reports/demo
+  keras-tagger compare reports/demo reports/other         compare two models on the same clips
+  keras-tagger export runs/demo exported/                 write a SavedModel to exported/1
+  keras-tagger serve exported/ --port 8500                serve it to any TensorFlow Serving client
+  keras-tagger request song.mp3 --server localhost:8500   ask a server
+  tensorboard --logdir runs/demo/logs                     see metrics, pictures and clips of a run
+
+`keras-tagger COMMAND --help` shows the options and examples of a command. Flags may be written with dashes
+(--n-chunks) or underscores (--n_chunks).
+
+exit status: 0 success; 1 an error, described on stderr, or a failed check; 2 a wrong command line; 130 interrupted.
+"""
+
+# How names of files are written to stdout.
+_ANY_NAME = "keras_tagger.any_name"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    Args:
+        argv: The arguments without the program's name. If None, the arguments of the process are run under absl, and
+            the process ends with the command's exit status.
+
+    Returns:
+        0 for success, 1 for an error or a failed check, 2 for a wrong command line, 130 if interrupted.
+
+    Example:
+        >>> main(["tag", "song.mp3", "--top", "3"])
+        0
+    """
+    if argv is None:
+        app.run(_run_process, flags_parser=lambda words: parse(words[1:]))
+    try:
+        arguments = parse(argv or ())
+    except SystemExit as stopped:
+        # argparse has printed the help or a message.
+        return int(stopped.code or 0)
+    return run(arguments)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse arguments (without the program's name); `run` in the result is the command's function.
+
+    Raises:
+        SystemExit: After `--help` and `--version` (0), and if the arguments are wrong (2).
+    """
+    from keras_tagger import __version__
+
+    parser = argparse_flags.ArgumentParser(
+        prog="keras-tagger",
+        description="Tag music with a self-attention model: train, explain, export, serve.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Otherwise a command's --test could be taken as the abbreviation of one of absl's flags.
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"keras_tagger {__version__}")
+    commands = Commands(parser)
+    for module in _COMMANDS:
+        module.add(commands)
+    return parser.parse_args(underscored(argv))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a parsed command and return its exit status; an error becomes one sentence on stderr."""
+    # Keras imports matplotlib, which reports when it builds its cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=_ANY_NAME)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KerasTaggerError as error:
+        return fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted")
+        return 130
+    except OSError as error:
+        # What remains in the buffer of stdout must not fail again when the process ends.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output, such as head, has seen enough.
+            return 0
+        return fail(f"expected to read and write files. Received: {error}.")
+    return status
+
+
+def _run_process(arguments: argparse.Namespace) -> int:
+    status = run(arguments)
+    if "tensorflow_io" in sys.modules:
+        # tensorflow-io 0.37 aborts in its destructors, which would turn success into a failure.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write bytes that are not text unchanged, and characters that stdout cannot encode as backslash escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(_ANY_NAME, _escape)

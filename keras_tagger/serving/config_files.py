@@ -1,0 +1,227 @@
+"""Configuration files of the server: ModelServerConfig, SSLConfig, MonitoringConfig, BatchingParameters as text protos.
+
+Fields, numbers and defaults are those of TensorFlow Serving 2.17. tensorflow-serving-api contains only the first
+message, so the others are built here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from keras_tagger.errors import ServingError
+from keras_tagger.serving.status import StatusError, invalid_argument
+from keras_tagger.serving.versions import ServedModel, VersionPolicy
+
+_PACKAGE = "tensorflow.serving"
+_SCALARS = {
+    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
+    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
+    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+}
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "SSLConfig": {
+        "server_key": (1, "string"),
+        "server_cert": (2, "string"),
+        "custom_ca": (3, "string"),
+        "client_verify": (4, "bool"),
+    },
+    "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
+    "MonitoringConfig": {"prometheus_config": (1, ".tensorflow.serving.PrometheusConfig")},
+    "BatchingParameters": {
+        "max_batch_size": (1, ".google.protobuf.Int64Value"),
+        "batch_timeout_micros": (2, ".google.protobuf.Int64Value"),
+        "max_enqueued_batches": (3, ".google.protobuf.Int64Value"),
+        "num_batch_threads": (4, ".google.protobuf.Int64Value"),
+        "thread_pool_name": (5, ".google.protobuf.StringValue"),
+        "allowed_batch_sizes": (6, "repeated int64"),
+        "pad_variable_length_inputs": (7, "bool"),
+        "enable_large_batch_splitting": (8, ".google.protobuf.BoolValue"),
+        "max_execution_batch_size": (9, ".google.protobuf.Int64Value"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """TLS of the server, as PEM.
+
+    Attributes:
+        key: Private key.
+        certificate: Certificate chain.
+        client_authority: Certificates that sign those of clients; None if the server does not check them.
+        client_verify: Whether clients must have a certificate.
+    """
+
+    key: bytes
+    certificate: bytes
+    client_authority: bytes | None
+    client_verify: bool
+
+
+@dataclass(frozen=True)
+class BatchingOptions:
+    """How requests are batched; the fields of BatchingParameters."""
+
+    max_batch_size: int = 1000
+    timeout_seconds: float = 0.0
+    max_enqueued_batches: int = 10
+    threads: int = os.cpu_count() or 1
+    allowed_batch_sizes: tuple[int, ...] = ()
+
+
+def read_models(path: str) -> list[ServedModel]:
+    """Read the models of a --model_config_file.
+
+    Raises:
+        ServingError: If the file cannot be read or is not valid.
+    """
+    config = _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
+    try:
+        return models_of(config)
+    except StatusError as refusal:
+        raise ServingError(f"model_config_file {path}: {refusal.text}") from None
+
+
+def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ServedModel]:
+    """Return the models of a configuration.
+
+    Raises:
+        StatusError: If the configuration is not valid, with TensorFlow Serving's text.
+    """
+    if config.WhichOneof("config") == "custom_model_config":
+        raise invalid_argument(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    found: list[ServedModel] = []
+    for model in config.model_config_list.config:
+        if not model.model_platform and not model.model_type:
+            raise invalid_argument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                f"ModelServerConfig::model_platform, model name is {model.name}"
+            )
+        if model.model_platform and model.model_platform != "tensorflow":
+            raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
+        if not model.name:
+            raise invalid_argument("Expected every model to have a name")
+        if model.name in {earlier.name for earlier in found}:
+            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
+        if not (os.path.isabs(model.base_path) or "://" in model.base_path):
+            raise invalid_argument(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
+        found.append(ServedModel(model.name, model.base_path, _policy(model), dict(model.version_labels)))
+    return found
+
+
+def _policy(model: model_server_config_pb2.ModelConfig) -> VersionPolicy:
+    policy = model.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return VersionPolicy(latest=None)
+    if choice == "specific":
+        return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=max(policy.latest.num_versions, 1))
+
+
+def read_tls(path: str) -> ServerTls:
+    """Read the SSLConfig of an --ssl_config_file, which contains PEM text, not paths."""
+    config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
+    for field in ("server_key", "server_cert"):
+        if "-----BEGIN " not in getattr(config, field):
+            raise ServingError(f"ssl_config_file {path}: expected PEM text as {field}. Received: something else.")
+    if config.client_verify and not config.custom_ca:
+        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: no custom_ca.")
+    authority = config.custom_ca.encode() or None
+    return ServerTls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
+
+
+def read_monitoring(path: str) -> str | None:
+    """Read the path of the Prometheus page from a --monitoring_config_file; None if it is not enabled."""
+    config = _parse(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
+    return (config.path or PROMETHEUS_PATH) if config.enable else None
+
+
+PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
+
+
+def read_batching(path: str) -> BatchingOptions:
+    """Read the BatchingParameters of a --batching_parameters_file."""
+    config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
+    if config.pad_variable_length_inputs:
+        raise ServingError(
+            f"batching_parameters_file {path}: expected pad_variable_length_inputs to be false, because padding "
+            "changes the scores of a clip. Received: true."
+        )
+    default = BatchingOptions()
+
+    def value(field: str, otherwise: int) -> int:
+        found = getattr(config, field).value if config.HasField(field) else otherwise
+        if found < (0 if field == "batch_timeout_micros" else 1):
+            raise ServingError(f"batching_parameters_file {path}: expected a positive {field}. Received: {found}.")
+        return found
+
+    batching = BatchingOptions(
+        max_batch_size=value("max_batch_size", default.max_batch_size),
+        timeout_seconds=value("batch_timeout_micros", 0) / 1e6,
+        max_enqueued_batches=value("max_enqueued_batches", default.max_enqueued_batches),
+        threads=value("num_batch_threads", default.threads),
+        allowed_batch_sizes=tuple(config.allowed_batch_sizes),
+    )
+    _check_sizes(path, batching.allowed_batch_sizes, batching.max_batch_size)
+    return batching
+
+
+def _check_sizes(path: str, sizes: Sequence[int], largest: int) -> None:
+    if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
+        raise ServingError(
+            f"batching_parameters_file {path}: expected ascending allowed_batch_sizes that end with max_batch_size "
+            f"{largest}. Received: {list(sizes)}."
+        )
+
+
+def _parse(path: str, message: Any, flag: str) -> Any:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ServingError(f"{flag}: expected a readable file. Received: {path} ({reason}).") from None
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        name = message.DESCRIPTOR.name
+        raise ServingError(f"{flag}: expected a {name} in protobuf text format. Received: {path} ({error}).") from None
+
+
+def _classes() -> dict[str, Any]:
+    # A separate pool cannot collide with another package's copies of the same messages.
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(
+        name="keras_tagger_serving_config.proto", package=_PACKAGE, syntax="proto3"
+    )
+    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            single = kind.removeprefix("repeated ")
+            added = message.field.add(name=field, number=number, label=3 if kind != single else 1)
+            if single in _SCALARS:
+                added.type = _SCALARS[single]
+            else:
+                added.type, added.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, single
+    pool.AddSerializedFile(file.SerializeToString())
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
+    }
+
+
+MESSAGES = _classes()
+"""Classes of the messages that tensorflow-serving-api lacks, by name."""

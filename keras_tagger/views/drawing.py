@@ -1,0 +1,161 @@
+"""Drawing of rows and spectra over time, with matplotlib. Importing this imports numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.colors import Normalize
+
+# A renderer drops columns at random if there are more than the screen has pixels, and takes long to do so.
+_MAX_COLUMNS = 1000
+# Over frequency, the colour scale ends at this quantile: a few cells may be so large that all others would look alike.
+_SHOWN_QUANTILE = 0.99
+_FREQUENCY_TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+def draw_map(
+    values: npt.NDArray[Any],
+    times: npt.NDArray[Any],
+    frequencies: npt.NDArray[Any] | None,
+    labels: Sequence[str],
+    title: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw rows over time, or one panel per row over frequency and time, with a colour bar.
+
+    Args:
+        values: float `[n_rows, T]`, or `[n_rows, F, T]` if `frequencies` is given.
+        times: float `[T]`, centres of the columns in seconds.
+        frequencies: float `[F]`, centres of the bands in Hz, or None.
+        labels: Names of the rows.
+        title: Label of the colour bar.
+        ax: Where to draw; None for a new figure. Must be None for several rows over frequency.
+
+    Returns:
+        The axes, or the top one of several.
+    """
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    n_rows = len(values)
+    if ax is None:
+        panels, height = (1, max(2.2, 0.24 * n_rows + 1.2)) if frequencies is None else (n_rows, 2.2 * n_rows + 0.8)
+        figure = Figure(figsize=(10, height), dpi=100, layout="constrained")
+        axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
+    else:
+        axes = [ax]
+
+    finite = values[np.isfinite(values)]
+    high = float(np.abs(finite).max()) if finite.size and finite.any() else 1.0
+    if frequencies is not None and finite.any():
+        high = float(np.quantile(np.abs(finite), _SHOWN_QUANTILE)) or high
+    signed = bool((finite < 0).any())
+    norm = Normalize(-high if signed else 0.0, high)
+    cmap = "RdBu_r" if signed else "viridis"
+    extend = "neither"
+    if frequencies is None:
+        mesh = draw_rows(axes[0], values, times, labels, cmap=cmap, norm=norm)
+    else:
+        extend = "both" if signed else "max"
+        for panel, row, label in zip(axes, values, labels, strict=True):
+            mesh = draw_spectrum(panel, row, times, frequencies, cmap=cmap, norm=norm)
+            panel.set_title(label, fontsize=9, loc="left", parse_math=False)
+    axes[-1].set_xlabel("time (s)")
+    axes[0].figure.colorbar(mesh, ax=axes, label=title, pad=0.02, fraction=0.05, extend=extend)
+    return axes[0]
+
+
+def draw_rows(
+    ax: Axes, values: npt.NDArray[Any], times: npt.NDArray[Any], labels: Sequence[str], *, cmap: str, norm: Normalize
+) -> QuadMesh:
+    """Draw values `[n_rows, T]`, the first row on top. Each column covers its time span in seconds."""
+    values, edges = _columns(values, times)
+    mesh = ax.pcolormesh(edges, np.arange(len(values) + 1), values, cmap=cmap, norm=norm, rasterized=True)
+    ax.set_yticks(np.arange(len(values)) + 0.5, labels, fontsize=9, parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    ax.hlines(np.arange(1, len(values)), edges[0], edges[-1], colors="white", linewidth=1)
+    ax.set_ylim(len(values), 0)
+    ax.set_xlim(max(edges[0], 0.0) if times[0] >= 0 else edges[0], edges[-1])
+    return mesh
+
+
+def draw_spectrum(
+    ax: Axes,
+    values: npt.NDArray[Any],
+    times: npt.NDArray[Any],
+    frequencies: npt.NDArray[Any],
+    *,
+    cmap: str,
+    norm: Normalize | None = None,
+) -> QuadMesh:
+    """Draw values `[F, T]` over seconds and Hz. The frequency axis is spaced in mels and labelled in Hz."""
+    values, edges = _columns(values, times)
+    bands = np.maximum(column_edges(frequencies), 0.0)
+    # Half a band is missing above the last centre: a filterbank up to 8 kHz must still reach its tick at 8k.
+    ticks = [tick for tick in _FREQUENCY_TICKS_HZ if bands[0] <= tick <= bands[-1] * 1.03]
+    bands[-1] = max([bands[-1], *ticks])
+    mesh = ax.pcolormesh(edges, bands, values, cmap=cmap, norm=norm, rasterized=True)
+    ax.set_yscale("function", functions=(_hz_to_mel, _mel_to_hz))
+    labels = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in ticks]
+    ax.set_yticks(ticks, labels, fontsize=9)
+    ax.set_yticks([], minor=True)
+    ax.set_ylabel("frequency (Hz)")
+    ax.set_ylim(bands[0], bands[-1])
+    ax.set_xlim(max(edges[0], 0.0) if times[0] >= 0 else edges[0], edges[-1])
+    return mesh
+
+
+def column_edges(centres: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the borders halfway between neighbouring centres, `[n + 1]`.
+
+    A single centre is the middle of a span that starts at 0.
+
+    Example:
+        >>> column_edges(np.array([0.5, 1.5, 2.5]))
+        array([0., 1., 2., 3.])
+    """
+    if len(centres) == 1:
+        half = centres[0] if centres[0] > 0 else 0.5
+        return np.array([centres[0] - half, centres[0] + half])
+    middle = (centres[1:] + centres[:-1]) / 2
+    first = centres[0] - (centres[1] - centres[0]) / 2
+    last = centres[-1] + (centres[-1] - centres[-2]) / 2
+    return np.concatenate([[first], middle, [last]])
+
+
+def shorten(name: str, limit: int = 32) -> str:
+    """Return the name; if it has more than `limit` characters, an ellipsis replaces its middle.
+
+    Example:
+        >>> shorten("abcdefghij", 9)
+        'abcd…ghij'
+    """
+    if len(name) <= limit:
+        return name
+    head = limit // 2
+    return f"{name[:head].rstrip()}…{name[len(name) - (limit - head - 1) :].lstrip()}"
+
+
+def _columns(values: npt.NDArray[Any], times: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Average neighbouring columns down to `_MAX_COLUMNS`; return them and their edges in seconds."""
+    edges = column_edges(times)
+    step = -(-len(times) // _MAX_COLUMNS)
+    starts = np.arange(0, len(times), step)
+    counts = np.diff(np.append(starts, len(times)))
+    return np.add.reduceat(values, starts, axis=-1) / counts, np.append(edges[starts], edges[-1])
+
+
+# An axis needs one smooth scale whatever the model's own is (`keras_tagger.layers.mel`): HTK's mels.
+def _hz_to_mel(hz: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return 2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0)
+
+
+def _mel_to_hz(mel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)

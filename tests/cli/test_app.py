@@ -1,0 +1,212 @@
+"""The command line as a whole: help, exit status, spelling of flags, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_tagger import __version__
+from keras_tagger.cli.app import parse
+from keras_tagger.errors import ConfigError
+
+# Of every command, a command line with every flag whose name has two words.
+COMMAND_LINES = {
+    "tag": "song-1.mp3 --merge_synonyms --top 3",
+    "explain": "song-1.mp3 --tags no-vocals",
+    "fit": "my-config.yaml --run_dir runs/my-run --set training.epochs=3",
+    "evaluate": "my-model --data mtat --root a-b --split_index 2 --allow_missing --min_positives 2 --n_chunks=16",
+    "compare": "report-a report-b --seed 1",
+    "import-checkpoint": "best-model.pth --architecture won2020 --tags my-tags.txt --out a-b",
+    "export": "my-model a-b --check",
+    "serve": (
+        "a-b --model_base_path c-d --model_name my-model --rest_api_port=8501 --model_config_file m-c.config "
+        "--model_config_file_poll_wait_seconds 1 --file_system_poll_wait_seconds 2 --max_num_load_retries 3 "
+        "--load_retry_interval_micros 4 --allow_version_labels_for_unavailable_models --enable_model_warmup=false "
+        "--enable_batching true --batching_parameters_file b-p --monitoring_config_file m-c --ssl_config_file s-c "
+        "--enable_grpc_healthcheck_service=0 --grpc_channel_arguments=grpc.a-b=1 --grpc_max_threads 5 "
+        "--rest_api_timeout_in_ms 6 --rest_api_num_threads 7 --rest_api_enable_cors_support "
+        "--tensorflow_session_parallelism 8 --tensorflow_intra_op_parallelism 9 "
+        "--tensorflow_inter_op_parallelism 10 --max_message_bytes 11 --grace_seconds 12"
+    ),
+    "request": (
+        "song-1.mp3 --merge_synonyms --model_name my-model --model_version_label my-label --root_certificates r-c.pem "
+        "--client_certificate c-c.pem --client_key c-k.pem --server_name a-b.example"
+    ),
+    "request by version": "song-1.mp3 --model_version 3",
+    "data check": "my-music --split_index 1 --min_clips 3",
+    "data prepare": "my-music --split_index=1 --allow_missing --sample_rate 8000 --out a-b",
+}
+
+
+def words_of(name: str) -> list[str]:
+    return [*name.removesuffix(" by version").split(), *shlex.split(COMMAND_LINES[name])]
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from keras_tagger.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'tensorflow', 'keras', 'kapre', 'sklearn', 'matplotlib', 'librosa', 'grpc', 'tqdm'}\n"
+        "heavy &= set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "keras-tagger fit configs/demo.yaml" in done.stdout
+    assert "exit status: 0 success" in done.stdout
+
+
+@pytest.mark.parametrize("command", [name for name in COMMAND_LINES if "by version" not in name])
+def test_help_of_a_command_has_examples(call, command):
+    status, out, _ = call(*command.split(), "--help")
+    examples = re.findall(rf"(?m)^  keras-tagger {command} .+", out.partition("examples:")[2])
+    assert status == 0
+    assert examples
+    for example in examples:
+        # Comments and shell syntax are for the reader.
+        words = shlex.split(re.sub(r" {2,}\(.*|>.*", "", example))
+        assert callable(parse(words[1:]).run)
+
+
+def test_every_command_is_in_the_help(call):
+    commands = {name.split()[0] for name in COMMAND_LINES}
+    assert set(re.findall(r"(?m)^    ([a-z-]+)(?: |$)", call("--help")[1])) == commands
+    assert set(re.findall(r"(?m)^    ([a-z-]+) ", call("data", "--help")[1])) == {"check", "prepare"}
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_both_spellings_of_flags_parse_equally(name):
+    words = words_of(name)
+    dashed = [re.sub(r"^--[a-z_]+", lambda flag: flag[0].replace("_", "-"), word) for word in words]
+    assert dashed != words or name in ("explain", "compare", "import-checkpoint", "export")
+    assert parse(dashed) == parse(words)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMAND_LINES if "by version" not in name])
+def test_both_spellings_are_tested_for_every_flag(call, name):
+    shown = set(re.findall(r"(?m)^  (--[a-z]+_[a-z_]+)", call(*name.split(), "--help")[1]))
+    tested = " ".join(line for key, line in COMMAND_LINES.items() if key.startswith(name))
+    assert shown <= set(re.findall(r"--[a-z_]+", tested))
+
+
+def test_only_names_of_flags_are_respelled():
+    arguments = parse(["fit", "my-config.yaml", "--set=a-b.c-d=e-f", "--run-dir=my-runs/a-b", "--data", "my-data"])
+    assert (arguments.config, arguments.set, arguments.run_dir, arguments.data) == (
+        *("my-config.yaml", ["a-b.c-d=e-f"]),
+        *("my-runs/a-b", "my-data"),
+    )
+    assert parse(["tag", "--merge-synonyms", "--", "--my-song.mp3", "-x-y.mp3"]).files == ["--my-song.mp3", "-x-y.mp3"]
+
+
+def test_version(call):
+    assert call("--version") == (0, f"keras_tagger {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("tag",), ("sing", "a.wav"), ("tag", "a.wav", "--topp", "3"), ("data",)], ids=str
+)
+def test_a_wrong_command_line_is_status_2(call, words):
+    status, out, err = call(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: keras-tagger")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(("--version",), 0), (("tag",), 2), (("tag", "a.wav", "--model", "-"), 1)]
+)
+def test_the_process_has_the_exit_status(words, status):
+    done = subprocess.run([sys.executable, "-m", "keras_tagger", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+
+
+def test_absl_flags_are_accepted():
+    command = [sys.executable, "-m", "keras_tagger", "--verbosity=-1", "compare", "absent", "absent"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("keras-tagger: expected ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "keras-tagger: interrupted\n"),
+        (ConfigError("name: expected a file name."), 1, "keras-tagger: name: expected a file name.\n"),
+        (BrokenPipeError(32, "Broken pipe"), 0, ""),
+        (OSError(5, "Bad disk"), 1, "keras-tagger: expected to read and write files. Received: [Errno 5] Bad disk.\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_exit_status_after_an_exception(call, monkeypatch, error, status, message):
+    def load(model: str) -> None:
+        raise error
+
+    monkeypatch.setattr("keras_tagger.tagger.load", load)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # a failing write replaces it
+    assert call("tag", "song.mp3") == (status, "", message)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("form", [(), ("--csv",)], ids=["text", "csv"])
+def test_a_full_disk_is_one_sentence(tiny_run, clip, tmp_path, form):
+    command = [sys.executable, "-m", "keras_tagger", "tag", str(clip), "--model", str(tiny_run.dir), *form]
+    # Without a font cache, as after an installation: matplotlib must not report that it builds one.
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "fonts")}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    messages = [line for line in done.stderr.splitlines() if line.startswith("keras-tagger: ")]
+    assert len(messages) == 1
+    assert messages[0].startswith("keras-tagger: expected to read and write files. Received: [Errno 28]")
+    assert "Traceback" not in done.stderr
+    assert "font" not in done.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "2.5", "all", ""])
+def test_top_is_a_whole_number(call, number):
+    status, _, err = call("tag", "a.wav", f"--top={number}")
+    assert status == 2
+    message = f"argument --top: expected a whole number of at least 1, received {number!r}"
+    assert err.splitlines()[-1].endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("fit", "absent.yaml"), "absent.yaml, which does not exist"),
+        (("fit", {"training": {"epochs": 0}}), "training.epochs: expected at least 1. Received: 0."),
+        (("fit", {"model": {"encodr": {}}}), "model.encodr: unknown key"),
+        (("fit", {}), "data.path: expected a manifest"),
+        (("tag", "x.wav", "--model", "absent"), "'absent', which does not exist"),
+        (("evaluate", "absent.keras", "--data", "x"), "'absent.keras', which does not exist"),
+        (("fit", {"training": {"init": "absent"}}), "training.init: expected a pretrained name"),
+        (("fit", {"training": {"freeze": "front_end"}}), "training.freeze: expected none where training.init is empty"),
+        (("serve", "absent"), "absent"),
+        (("serve",), "serve: expected DIR or --model_config_file. Received: neither."),
+        (("serve", "absent", "--port", "1", "--rest_api_port", "1"), "expected another port than --port"),
+        (("export",), "expected MODEL and DIR, or --check DIR. Received: neither."),
+        (("export", "only"), "expected MODEL and DIR, or --check DIR. Received: only."),
+        (("export", "--check", "absent"), "expected a SavedModel, or a folder with numbered versions of one"),
+        (("data", "check", "absent.csv"), "absent.csv"),
+        (("data", "prepare", "absent", "--out", "x"), "absent"),
+    ],
+    ids=lambda value: "-".join(str(part) for part in value)[:40] if isinstance(value, tuple) else "",
+)
+def test_mistakes_get_one_sentence(call, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    if isinstance(arguments[-1], dict):
+        (tmp_path / "config.yaml").write_text(json.dumps(arguments[-1]))
+        arguments = (*arguments[:-1], "config.yaml")
+    status, out, err = call(*arguments)
+    assert (status, out) == (1, "")
+    message = [line for line in err.splitlines() if line.startswith("keras-tagger: ")]
+    assert len(message) == 1
+    assert sentence in message[0]
+    assert "Traceback" not in err

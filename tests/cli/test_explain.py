@@ -1,0 +1,76 @@
+"""The command `explain`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
+    out, heard = tmp_path / "map.json", tmp_path / "kept.wav"
+    arguments = ("--model", tiny_run.dir, "--method", "integrated_gradients", "--tags", "low", "--set", "steps=4")
+    status, printed, _ = call("explain", clip, *arguments, "--out", out, "--listen", heard)
+    assert status == 0
+    assert printed.splitlines() == [str(out), str(heard), str(tmp_path / "kept_removed.wav")]
+    found = json.loads(out.read_text("utf-8"))
+    expected = tiny_run.tagger.explain(clip, "integrated_gradients", ["low"], steps=4)
+    np.testing.assert_allclose(found["values"], expected.values, atol=1e-5)
+    assert len(found["frequencies"]) == 32
+    kept, removed = (soundfile.read(path)[0] for path in (heard, tmp_path / "kept_removed.wav"))
+    np.testing.assert_allclose(kept + removed, soundfile.read(clip)[0], atol=1e-3)
+    for suffix in ("png", "html"):
+        status, _, _ = call("explain", clip, "--model", tiny_run.dir, "--out", tmp_path / f"map.{suffix}")
+        assert status == 0
+        assert (tmp_path / f"map.{suffix}").stat().st_size > 1000
+
+
+def test_times_are_printed_without_files(call: Any, tiny_run: Any, clip: Path) -> None:
+    status, out, _ = call("explain", clip, "--model", tiny_run.dir)
+    lines = out.splitlines()
+    assert status == 0
+    assert [line.split("  ")[0] for line in lines] == list(tiny_run.tagger.tag(clip, top=3).names)
+    assert all(re.fullmatch(r"\w+  0\.\d{3}  \d\.\d-\d\.\d s(, \d\.\d-\d\.\d s)*", line) for line in lines)
+
+
+def test_lists_methods(call: Any) -> None:
+    status, out, _ = call("explain", "--methods")
+    assert status == 0
+    assert "occlusion " in out
+    assert "--set patch_seconds=0.64" in out
+    assert out.count("(default)") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--method", "gradcam"), "method: expected one of attention, rollout"),
+        (("--method", "occlusion", "--set", "steps=4"), "options of occlusion: expected one of patch_seconds"),
+        (("--tags", "low,kazoo"), "tags: expected some of"),
+        (("--out", "map.pdf"), "expected a path that ends in .png, .json, .html, .npz for a map. Received: 'map.pdf'."),
+        (("--listen", "x.mp3"), "--listen: expected a path that ends in .wav. Received: 'x.mp3'."),
+        (("--share", "0"), "--share: expected a number above 0 and up to 1. Received: 0.0."),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    call: Any, tiny_run: Any, clip: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    status, out, err = call("explain", clip, "--model", tiny_run.dir, *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"keras-tagger: {sentence}")
+    assert err.count("\n") == 1
+
+
+def test_does_not_write_over_the_clip(call: Any, tiny_run: Any, clip: Path) -> None:
+    before = clip.read_bytes()
+    status, _, err = call("explain", clip, "--model", tiny_run.dir, "--listen", clip)
+    assert status == 1
+    assert "--listen: expected a path other than the clip's own" in err
+    assert clip.read_bytes() == before
+    status, _, err = call("explain")
+    assert (status, err) == (1, "keras-tagger: expected an audio file to explain. Received: none.\n")

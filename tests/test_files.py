@@ -1,0 +1,77 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from keras_tagger.files import hidden_folder, replacing, version_number, write_json, write_text
+
+
+def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "scores.csv"
+    with replacing(target) as temporary:
+        temporary.write_text("first")
+        assert (temporary.parent, temporary.suffix, temporary.name[0]) == (target.parent, ".csv", ".")
+        assert not target.exists()
+    with replacing(target) as temporary:
+        temporary.write_text("second")
+        assert target.read_text() == "first"
+    assert target.read_text() == "second"
+    assert os.listdir(target.parent) == ["scores.csv"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "naïve 音\n")
+    assert (tmp_path / "a.txt").read_bytes() == "naïve 音\n".encode()
+
+
+def test_json_is_readable_and_keeps_names_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.ogg")
+    write_json(tmp_path / "a.json", {"naïve": [name]}, indent=1)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text == '{\n "naïve": [\n  "caf\\udce9.ogg"\n ]\n}\n'
+    assert os.fsencode(json.loads(text)["naïve"][0]) == b"caf\xe9.ogg"
+
+
+def test_a_hidden_folder_is_renamed_or_removed(tmp_path: Path) -> None:
+    with hidden_folder(tmp_path / "base", "export") as temporary:
+        (temporary / "x").write_text("1")
+        assert temporary.name.startswith(".export-")
+        os.rename(temporary, tmp_path / "base" / "1")
+    assert (tmp_path / "base" / "1").stat().st_mode & 0o777 == 0o755
+
+    def interrupted() -> None:
+        with hidden_folder(tmp_path / "base", "export") as temporary:
+            (temporary / "x").write_text("1")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert os.listdir(tmp_path / "base") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("1", 1), ("0", 0), ("007", 7), (str(2**63 - 1), 2**63 - 1), (str(2**63), None)]
+    + [(name, None) for name in ("", "-1", "1.5", "v1", "٣", "²", ".export-1")],
+)
+def test_version_numbers(name: str, number: int | None) -> None:
+    assert version_number(name) == number
