@@ -339,7 +339,7 @@ def test_damaged_annotations_of_the_others(tmp_path):
     with pytest.raises(ManifestError, match=r"expected a vector of 50 zeros and ones\. Received: \[\[0\], \[1, 2\]\]"):
         open_dataset("msd", lists)
     (lists / "msd_id_to_tag_vector.cP").write_bytes(sets.python2_pickle({sets.track_id(0): sets.msd_vector("rock")}))
-    with pytest.raises(ManifestError, match="expected a tag vector of every listed track"):
+    with pytest.raises(ManifestError, match="expected a tag vector for every listed track"):
         open_dataset("msd", lists)
 
 

@@ -44,7 +44,7 @@ def test_only_tags_that_all_have_are_kept_in_the_order_of_the_last(two):
 
 def test_runs_without_a_common_tag_are_refused(two):
     tags = list(two[0].tags)
-    with pytest.raises(ModelError, match="have a tag in common. Received: none"):
+    with pytest.raises(ModelError, match="with a tag in common. Received: runs without one"):
         average([two[0].select(tags[:1]), two[1].select(tags[1:])], (0.5, 0.5))
 
 
