@@ -489,7 +489,7 @@ def test_import_and_local_decoding_need_no_tensorflow():
 
 def test_opus_whose_pages_miscount_their_samples(tmp_path):
     """As ffmpeg writes it where timestamps jitter; libsndfile 1.2 calls such a file malformed."""
-    from keras_tagger.audio.containers import _page_checksum
+    from keras_tagger.audio.containers import page_checksum
 
     time = np.arange(5 * 48_000) / 48_000
     path = tmp_path / "exact.opus"
@@ -506,7 +506,7 @@ def test_opus_whose_pages_miscount_their_samples(tmp_path):
         page = pages[index]
         granule = int.from_bytes(page[6:14], "little") + (-487 if index % 2 else 185)
         page = page[:6] + granule.to_bytes(8, "little") + page[14:]
-        pages[index] = page[:22] + _page_checksum(page) + page[26:]
+        pages[index] = page[:22] + page_checksum(page) + page[26:]
     miscounted = b"".join(pages)
     assert miscounted != path.read_bytes()
     expected = audio.load(path)

@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from keras_tagger.errors import ModelError
-from pretrain.average import _parsed, average
+from pretrain.average import average, run_and_share
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_shares_add_up_to_one(two):
 
 
 def test_shares_on_the_command_line():
-    assert _parsed("runs/a=b=0.3", 2) == ("runs/a=b", 0.3)
-    assert _parsed("runs/a", 4) == ("runs/a", 0.25)
+    assert run_and_share("runs/a=b=0.3", 2) == ("runs/a=b", 0.3)
+    assert run_and_share("runs/a", 4) == ("runs/a", 0.25)
     with pytest.raises(ModelError, match="RUN=SHARE"):
-        _parsed("runs/a=x", 2)
+        run_and_share("runs/a=x", 2)
