@@ -159,4 +159,6 @@ def read_dataset(
             f"Received: {unknown[0]!r}."
         )
     located = locate(annotations, folder)
-    return OpenedDataset(name, subset, folder, annotations, located, reader.published(subset, split_index), reader.ORIGIN)
+    return OpenedDataset(
+        name, subset, folder, annotations, located, reader.published(subset, split_index), reader.ORIGIN
+    )
