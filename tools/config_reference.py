@@ -44,11 +44,12 @@ training:
 The command line and Python take the same keys, written with dots:
 
 ```bash
-keras-tagger fit configs/demo.yaml --set training.epochs=2 --set training.augment.gain_db=3
+keras-tagger fit configs/demo.yaml \\
+    --set training.epochs=2 --set training.augment.gain_db=3
 ```
 
 ```python
-kt.fit("configs/demo.yaml", **{"training.epochs": 2, "training.augment.gain_db": 3.0})
+kt.fit("configs/demo.yaml", **{"training.epochs": 2})
 ```
 
 An unknown key or a value that is not allowed raises a `ConfigError`, which names the key and what is allowed. Run

@@ -20,7 +20,13 @@ SINGLE_LABEL = ("gtzan",)
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Shares of the clips held out where the data has no splits of its own; tracks and groups stay whole."""
+    """Shares of the clips that are held out if the data has no splits of its own; tracks and groups stay whole.
+
+    Attributes:
+        valid: Share of the clips for validation, 0..1.
+        test: Share of the clips for the test, 0..1.
+        seed: Seed of the assignment.
+    """
 
     valid: float = 0.1
     test: float = 0.1
