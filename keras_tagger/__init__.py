@@ -2,7 +2,7 @@
 
     import keras_tagger as kt
 
-    kt.load("compact").tag("song.mp3").as_dict()
+    kt.load("compact").tag("song.mp3").to_dict()
     run = kt.fit("configs/demo.yaml")
     run.tagger.contributions("song.mp3").plot()
     run.tagger.export("exported/")

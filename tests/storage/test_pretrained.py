@@ -196,4 +196,4 @@ def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> Non
 def test_what_the_shipped_weights_hear(clip: str, name: str, tag: str, score: float) -> None:
     """The scores were recorded when the weights were shipped (TensorFlow 2.17.1, x86-64)."""
     path = resources.files("keras_tagger") / "clips" / f"{clip}.ogg"
-    assert load_shipped(name).tag(str(path), top=None).as_dict()[tag] == pytest.approx(score, abs=0.02)
+    assert load_shipped(name).tag(str(path), top=None).to_dict()[tag] == pytest.approx(score, abs=0.02)
