@@ -12,6 +12,7 @@ import config_reference
 import docs_include
 import pytest
 
+import import_rule
 from keras_tagger.cli.app import parse
 
 ROOT = Path(__file__).parents[1]
@@ -120,3 +121,13 @@ def test_pictures_are_small_and_shown():
     shown = set(re.findall(r"images/([\w.]+\.png)", "".join(page.read_text("utf-8") for page in PAGES)))
     assert {path.name for path in IMAGES.iterdir()} == shown
     assert all(path.stat().st_size < MAX_IMAGE_BYTES for path in IMAGES.iterdir())
+
+
+def test_the_table_of_rooms_is_that_of_the_import_rule():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    cells = re.findall(r"^\| ((?:`[\w./]+`(?:, )?)+)", text.split("## The rooms")[1].split("\n## ")[0], re.MULTILINE)
+    named = [re.sub(r"\.py$|/$", "", path).replace("/", ".") for cell in cells for path in re.findall(r"`(.*?)`", cell)]
+    rooms = ["" if room == "keras_tagger" else room for room in named]
+    assert set(rooms) == {room for level in import_rule.LEVELS for room in level} - {"__main__"}
+    levels = [import_rule.level(room) for room in rooms]
+    assert levels == sorted(levels)
