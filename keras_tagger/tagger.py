@@ -116,10 +116,10 @@ class Tagger(TrainedModel):
         if not (window_seconds > 0 and math.isfinite(window_seconds)):
             raise ModelError(f"window_seconds: expected a positive time. Received: {window_seconds!r}.")
         token = self.model.token_samples
-        size = max(round(window_seconds * self.model.audio.sample_rate / token), 1) * token
+        size = max(round(window_seconds * self.model.audio_config.sample_rate / token), 1) * token
         values, times = [], []
         weights: list[int] = []
-        rate = self.model.audio.sample_rate
+        rate = self.model.audio_config.sample_rate
         for window, found in self._outputs(audio, ("tags",), size):
             values.append(found["tags"])
             times.append((sum(weights) + window.new_samples / 2) / rate)
@@ -135,7 +135,7 @@ class Tagger(TrainedModel):
         """
         windows = [
             AttentionWindow(
-                window.start_sample / self.model.audio.sample_rate,
+                window.start_sample / self.model.audio_config.sample_rate,
                 found["attention"],
                 self._new_tokens(window),
             )
@@ -219,7 +219,7 @@ class Tagger(TrainedModel):
         names = [rename.get(tag, tag) for tag in kept]
         if len(set(names)) != len(names):
             raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names)}.")
-        model = MusicTagger(names, self.model.audio, self.model.model)
+        model = MusicTagger(names, self.model.audio_config, self.model.model_config)
         model.build()
         copy_weights(self.model, model, dict(zip(names, kept, strict=True)))
         return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})
@@ -278,7 +278,7 @@ class Tagger(TrainedModel):
     ) -> Iterator[tuple[Window, dict[str, npt.NDArray[Any]]]]:
         """Each window of a track with its outputs."""
         size = window_samples or self.model.window_samples
-        windows = Windowing(self.model.audio.sample_rate, size, self.model.token_samples).cut(audio)
+        windows = Windowing(self.model.audio_config.sample_rate, size, self.model.token_samples).cut(audio)
         if isinstance(audio, tuple):
             return self._analyzed(windows, outputs, _WINDOWS_PER_BATCH)
         # Decoding takes longer than the model, so small batches, which follow it closely, are fastest.

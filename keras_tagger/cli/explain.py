@@ -60,7 +60,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         print(arguments.out)
     if arguments.listen:
         for tag in heat.tags:
-            heard = listen(heat, arguments.file, tag, arguments.share, tagger.model.audio.sample_rate)
+            heard = listen(heat, arguments.file, tag, arguments.share, tagger.model.audio_config.sample_rate)
             target = Path(arguments.listen)
             if len(heat.tags) > 1:
                 target = target.with_stem(f"{target.stem}_{tag.replace(' ', '_')}")

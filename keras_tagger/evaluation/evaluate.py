@@ -85,7 +85,7 @@ def evaluate(
     labels, found = labels[kept], everything[:, columns]
     table = score(labels, found, shared, positive)
     correct = None
-    if tagger.model.model.head.activation == "softmax":
+    if tagger.model.model_config.head.activation == "softmax":
         correct = _correct(labels > positive, everything, columns)
     clip_scores = ClipScores(
         tuple(_clip_id(clips[index]) for index in kept),
@@ -129,7 +129,7 @@ def score_clips(
     tagger: Tagger, data: Manifest | Prepared, clips: list[Any], progress: bool = True, n_chunks: int = 0
 ) -> tuple[dict[int, npt.NDArray[Any]], list[Mapping[str, str]]]:
     """Scores float64 [n_tags] by the clip's place in `clips`, and the clips that failed with their reasons."""
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     failed: list[Mapping[str, str]] = []
     if isinstance(data, Prepared) and data.sample_rate != rate:
         raise ManifestError(f"{data.dir}: expected audio prepared at {rate} Hz. Received: {data.sample_rate} Hz.")

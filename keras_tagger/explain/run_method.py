@@ -67,7 +67,7 @@ class _Stitched:
     """Of each window's map what is new in it, joined: columns with a centre in the window's new samples."""
 
     def __init__(self, tagger: TrainedModel) -> None:
-        self._rate = tagger.model.audio.sample_rate
+        self._rate = tagger.model.audio_config.sample_rate
         self._model = tagger.model
         self._values: list[npt.NDArray[Any]] = []
         self._times: list[npt.NDArray[Any]] = []
@@ -117,7 +117,7 @@ def _batches(found: Iterator[Window]) -> Iterator[list[Window]]:
 
 def _check(tagger: TrainedModel, method: Method, values: dict[str, Any]) -> None:
     """What only the model can tell of an option."""
-    encoder = tagger.model.model.encoder
+    encoder = tagger.model.model_config.encoder
     for name, size in (("layer", encoder.n_layers), ("head", encoder.n_heads)):
         number = values.get(name)
         if number is not None and not -size <= number < size:

@@ -106,7 +106,7 @@ def _write_warmup(model: MusicTagger, path: Path) -> None:
 
 def _warmup_inputs(model: MusicTagger) -> Iterator[tuple[str, str, Any]]:
     """Signature, input and its tensor: one window, several windows, and WAV at the two usual rates."""
-    window, rate = model.window_samples, model.audio.sample_rate
+    window, rate = model.window_samples, model.audio_config.sample_rate
     several = max(round(WARMUP_SECONDS * rate), 2 * window)
     for signature in ("serving_default", "attention", "contributions", "embedding"):
         for n_samples in (window, several):

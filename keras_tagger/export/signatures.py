@@ -54,11 +54,11 @@ def signatures(model: MusicTagger) -> dict[str, Callable[..., dict[str, tf.Tenso
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
     def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio.sample_rate))}
+        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio_config.sample_rate))}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio.sample_rate))
+        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio_config.sample_rate))
         order = tf.argsort(scores, direction="DESCENDING", stable=True)
         return {"classes": tf.gather(names, order), "scores": tf.gather(scores, order, batch_dims=1)}
 
@@ -136,7 +136,7 @@ def at_least_one(inputs: tf.Tensor) -> tf.Tensor:
 
 def attention_fits(model: MusicTagger, waveform: tf.Tensor) -> tf.Tensor:
     """The waveform float32 [B, samples] itself, refused when its attention would not fit into one reply."""
-    maps = model.model.encoder.n_layers * model.model.encoder.n_heads
+    maps = model.model_config.encoder.n_layers * model.model_config.encoder.n_heads
     shape = tf.shape(waveform, out_type=tf.int64)
     tokens = -(-shape[1] // model.token_samples)
     # Of doubles, as the product may be beyond what an integer holds.

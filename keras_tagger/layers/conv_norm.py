@@ -109,9 +109,9 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int], padding:
     """Convolve like `tf.nn.conv2d`, without its fault on CPUs with AMX.
 
     On a CPU with AMX, oneDNN's convolution reads and writes out of bounds if the output is one band wide and the
-    frequency stride is more than 1 (TensorFlow 2.17 and 2.20; bfloat16 with any number of channels, float32 with one).
-    The results are NaN or arbitrary numbers. One output band has only one place, so it needs no stride: the input is cut
-    to the kernel's width and convolved with stride 1, which is correct and exactly the same function.
+    frequency stride is more than 1 (TensorFlow 2.17 and 2.20; bfloat16 with any number of channels, float32 with
+    one). The results are NaN or arbitrary numbers. A single output band needs no stride: the input is cut to the
+    kernel's width and convolved with stride 1, which is correct and exactly the same function.
 
     Args:
         x: float `[batch, time, frequency, channels]`.

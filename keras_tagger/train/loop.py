@@ -66,7 +66,7 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
         self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
-        self._exclusive = model.model.head.activation == "softmax"
+        self._exclusive = model.model_config.head.activation == "softmax"
         # Without dense labels the contributions, half of a step's time, would be computed for nothing.
         self._localized = config.training.contribution_loss > 0 and any(c.grid for c in prepared.select("train"))
         if config.training.contribution_loss > 0 and not self._localized:
@@ -262,7 +262,7 @@ class Loop:
 
     def _audio_speed(self, steps: int, seconds: float) -> float:
         audio = steps * self.config.training.batch_size * self.model.crop_samples
-        return audio / self.model.audio.sample_rate / seconds if seconds else 0.0
+        return audio / self.model.audio_config.sample_rate / seconds if seconds else 0.0
 
     def _should_stop(self) -> bool:
         patience = self.config.training.early_stopping_epochs

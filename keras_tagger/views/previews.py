@@ -31,7 +31,7 @@ def make_preview(
         seconds: how much of it.
         top: how many tags.
     """
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     waveform = audio_module.load(audio, rate, end_seconds=seconds)
     source = (waveform, rate)
     spectrogram = tagger.model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()

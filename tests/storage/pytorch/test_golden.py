@@ -58,6 +58,6 @@ def test_waveform_to_probabilities(recorded: tuple[str, Any, dict[str, np.ndarra
 def test_a_clip_is_seen_as_the_authors_see_it(recorded: tuple[str, Any, dict[str, np.ndarray]]) -> None:
     """Also from `Tagger`: a clip of at most a window is one pass over its samples as they are."""
     _, tagger, values = recorded
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     found = tagger.scores((values["waveforms"][1], rate))
     np.testing.assert_allclose(found, values["probabilities"][1], atol=5e-6)
