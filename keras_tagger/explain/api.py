@@ -145,7 +145,7 @@ class _Columns:
 
 def _check_indices(trained: TrainedModel, method: Method, values: dict[str, Any]) -> None:
     """Refuse layers and heads that the model does not have."""
-    encoder = trained.model.model.encoder
+    encoder = trained.model.model_config.encoder
     for name, size in (("layer", encoder.n_layers), ("head", encoder.n_heads)):
         number = values.get(name)
         if number is not None and not -size <= number < size:

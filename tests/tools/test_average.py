@@ -36,8 +36,8 @@ def test_only_tags_that_all_have_are_kept_in_the_order_of_the_last(two):
     mean = average((shuffled, second), (0.25, 0.75))
     assert list(mean.tags) == [tags[0], tags[2]]
     expected = average(two, (0.25, 0.75))
-    waveform = np.random.default_rng(0).normal(0, 0.1, 2 * expected.model.audio.sample_rate).astype(np.float32)
-    rate = expected.model.audio.sample_rate
+    waveform = np.random.default_rng(0).normal(0, 0.1, 2 * expected.model.audio_config.sample_rate).astype(np.float32)
+    rate = expected.model.audio_config.sample_rate
     found, whole = (tagger.tag((waveform, rate)).to_dict() for tagger in (mean, expected))
     assert found == pytest.approx({tag: whole[tag] for tag in mean.tags}, abs=1e-6)
 

@@ -142,7 +142,7 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
             f"Received: none among {len(labels)} clips and {len(names)} tags"
         )
     rng = np.random.default_rng(seed)
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     half = int(HALF_SECONDS * rate)
     chosen: list[tuple[int, int, int]] = []
     while len(chosen) < n_pairs:

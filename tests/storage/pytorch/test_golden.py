@@ -59,6 +59,6 @@ def test_waveform_to_probabilities(recorded: tuple[str, Any, dict[str, np.ndarra
 def test_a_clip_is_seen_as_the_authors_see_it(recorded: tuple[str, Any, dict[str, np.ndarray]]) -> None:
     """`Tagger` passes a clip of at most one window to the model unchanged."""
     _, tagger, values = recorded
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     found = tagger.scores((values["waveforms"][1], rate))
     np.testing.assert_allclose(found, values["probabilities"][1], atol=5e-6)

@@ -122,7 +122,7 @@ def test_won2019_with_learned_positions(tmp_path: Path) -> None:
     state[f"{embedding}.position_embeddings.weight"] = table
     state[f"{embedding}.LayerNorm.weight"], state[f"{embedding}.LayerNorm.bias"] = scale, offset
     model = import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2019", TAGS).model
-    assert model.model.attention.positions == "learned"
+    assert model.model_config.attention.positions == "learned"
     tokens = rng.standard_normal((2, 6, 16)).astype(np.float32)
     placed = tokens + table[:6]
     normed = (placed - placed.mean(-1, keepdims=True)) / placed.std(-1, keepdims=True) * scale + offset
@@ -192,7 +192,7 @@ def test_old_torchaudio_leaves_the_filterbank_empty(tmp_path: Path) -> None:
     state = tensors_of("won2020")
     state["spec.mel_scale.fb"] = np.zeros(0, np.float32)
     model = import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2020", TAGS).model
-    assert not model.model.spectrogram.stored
+    assert not model.model_config.spectrogram.stored
     wave = noise(32100, seed=1, batch=1)
     stored = import_checkpoint(DATA / "won2020.pth", "won2020", TAGS).model
     np.testing.assert_allclose(model(wave), stored(wave), atol=1e-3)
@@ -274,7 +274,7 @@ def test_windows_in_the_graph_are_those_of_the_tagger(architecture: str, windows
     model = tagger.model
     wave = noise(int(windows * model.window_samples) + 11, seed=6)
     found = analyze_windows(model, tf.constant(wave[None]), ("tags", "contributions"))
-    expected = tagger.contributions((wave, model.audio.sample_rate))
+    expected = tagger.contributions((wave, model.audio_config.sample_rate))
     assert found["contributions"].shape[1:] == expected.values.shape
     np.testing.assert_allclose(found["contributions"][0], expected.values, atol=1e-4)
     np.testing.assert_allclose(found["tags"][0], expected.scores, atol=1e-4)
