@@ -2,7 +2,7 @@
 
     import keras_tagger as kt
 
-    kt.load("compact").tag("song.mp3").as_dict()
+    kt.load("compact").tag("song.mp3").to_dict()
     run = kt.fit("configs/demo.yaml")
     run.tagger.contributions("song.mp3").plot()
     run.tagger.export("exported/")
@@ -16,6 +16,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from keras_tagger import keras_registration
+
 __version__ = "0.1.0"
 
 # TensorFlow writes notes about CUDA and CPU features as errors; what goes wrong is raised as an exception anyway.
@@ -24,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _HOMES = {
     "fit": "keras_tagger.train.fit",
     "Run": "keras_tagger.train.fit",
+    "TagLoss": "keras_tagger.models.losses",
     "evaluate": "keras_tagger.evaluation.evaluate",
     "Report": "keras_tagger.evaluation.report",
     "compare": "keras_tagger.evaluation.compare",
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from keras_tagger.evaluation.evaluate import evaluate
     from keras_tagger.evaluation.report import Report
     from keras_tagger.heatmap import Attention, Heatmap
+    from keras_tagger.models.losses import TagLoss
     from keras_tagger.storage.loading import load_config
     from keras_tagger.storage.pretrained import pretrained
     from keras_tagger.tagger import Tagger, import_checkpoint, load
@@ -66,6 +70,7 @@ __all__ = [
     "Report",
     "Run",
     "TagInfo",
+    "TagLoss",
     "Tagger",
     "Tags",
     "compare",
@@ -78,6 +83,9 @@ __all__ = [
     "presets",
     "pretrained",
 ]
+
+
+keras_registration.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -4,11 +4,12 @@ Each is also a `ValueError` or `FileNotFoundError`. Its message says what was ex
 command line prints only the message.
 
 Example:
+    >>> from keras_tagger import audio
     >>> try:
-    ...     keras_tagger.load("song.mp3")
+    ...     audio.load("song.mp3")
     ... except keras_tagger.KerasTaggerError as error:
     ...     print(error)
-    expected a pretrained name (compact), a run directory or a .keras file. Received: 'song.mp3', which does not exist.
+    Expected an audio file. Received: 'song.mp3', which does not exist.
 """
 
 from __future__ import annotations

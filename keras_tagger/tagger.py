@@ -238,7 +238,7 @@ class Tagger(TrainedModel):
         names = [rename.get(tag, tag) for tag in kept]
         if len(set(names)) != len(names):
             raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names)}.")
-        model = MusicTagger(names, self.model.audio, self.model.model)
+        model = MusicTagger(names, self.model.audio_config, self.model.model_config)
         model.build()
         copy_weights(self.model, model, dict(zip(names, kept, strict=True)))
         return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})

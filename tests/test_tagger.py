@@ -65,8 +65,8 @@ def test_tags_are_sorted_scores(tagger: Any) -> None:
     found = tagger.tag((CLIP, RATE))
     assert found.names == tuple(TAGS[index] for index in order)
     np.testing.assert_array_equal(found.scores, scores[order])
-    assert found.as_dict() == {TAGS[index]: float(scores[index]) for index in order}
-    assert list(found.as_dict()) == list(found.names)
+    assert found.to_dict() == {TAGS[index]: float(scores[index]) for index in order}
+    assert list(found.to_dict()) == list(found.names)
     assert len(found) == 3
     assert str(found).startswith(f"{found.names[0]} {found.scores[0]:.2f}, ")
 
@@ -90,7 +90,7 @@ def test_thresholds_evidence_and_synonyms(tagger: Any) -> None:
 
     renamed = tagger.select(TAGS, {"high": "voice", "low": "singing"})
     merged = renamed.tag((SHORT, RATE), merge_synonyms=True)
-    assert merged.as_dict() == {"voice": float(scores[:2].max()), "mid": float(scores[2])}
+    assert merged.to_dict() == {"voice": float(scores[:2].max()), "mid": float(scores[2])}
     assert len(renamed.tag((SHORT, RATE))) == 3
     with pytest.raises(ModelError, match="info: expected some of high, low, mid. Received: 'jazz'"):
         Tagger(tagger.model, tagger.config, {"jazz": TagInfo()})

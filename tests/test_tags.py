@@ -66,7 +66,7 @@ def test_a_sequence_of_entries(tags: Tags) -> None:
     assert "kazoo" not in tags
     assert tags[1] in tags
     assert TagScore("guitar", 0.5) not in tags
-    assert list(reversed(tags))[0] == tags[4]
+    assert next(reversed(tags)) == tags[4]
 
 
 def test_a_slice_is_tags(tags: Tags) -> None:

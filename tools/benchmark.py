@@ -189,7 +189,7 @@ class KerasTagger:
             return tf.sigmoid(model.head(model.encoder(tokens, training=False), training=False))
 
         self._run = tf.function(
-            tags, input_signature=[tf.TensorSpec([None, None, model.model.spectrogram.n_mels], tf.float32)]
+            tags, input_signature=[tf.TensorSpec([None, None, model.model_config.spectrogram.n_mels], tf.float32)]
         )
 
     def load(self, path: Path) -> np.ndarray:

@@ -85,7 +85,7 @@ def check(path: Path, out: Path) -> dict[str, str]:
         "config": path.stem,
         "same_as": "",
         "parameters": f"{model.count_params()}",
-        "crop_seconds": f"{model.crop_samples / model.audio.sample_rate:.4g}",
+        "crop_seconds": f"{model.crop_samples / model.audio_config.sample_rate:.4g}",
         "loss": f"{run.history[0]['loss']:.4f}",
         "step_seconds": f"{trained - started:.1f}",
         "export_seconds": f"{exported - trained:.1f}",

@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(tagger: Tagger, labels: Path, rendered: Path, work_dir: Path, counts: dict[str, int]) -> dict[str, str]:
     """Measure everything; return the tables as Markdown by name."""
-    model, rate = tagger.model, tagger.model.audio.sample_rate
+    model, rate = tagger.model, tagger.model.audio_config.sample_rate
     kept = KeptResults(work_dir, tagger)
     n_pairs = counts["n_pairs"]
     sets: dict[str, Callable[[], list[Case]]] = {
@@ -166,7 +166,7 @@ class KeptResults:
 
 def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
     """Measure pointing game, IoU and ROC-AUC of a method on a case, on the model's grid of tokens."""
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     heat = tagger.explain((case.waveform, rate), method, case.tag)
     times = tagger.model.token_times(tagger.model.n_tokens(len(case.waveform)))
     return {"tag": case.tag, **localization.localization(heat, case.tag, case.intervals, times)}
@@ -175,7 +175,7 @@ def localized(tagger: Tagger, case: Case, method: str) -> dict[str, Any]:
 def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any]:
     """Measure faithfulness of a method on a clip of one window, by tokens, for the tag with the highest score."""
     model = tagger.model
-    audio = (clip, model.audio.sample_rate)
+    audio = (clip, model.audio_config.sample_rate)
     row = int(np.argmax(tagger.scores(audio)))
     heat = tagger.explain(audio, method, tagger.tags[row])
     times = model.token_times(model.n_tokens(len(clip)))
@@ -196,11 +196,11 @@ def faithful_row(tagger: Tagger, clip: np.ndarray, method: str) -> dict[str, Any
 
 def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str, float]:
     """Correlate a method's maps with those of the trained model as its parts are randomised one after the other."""
-    rows = [int(np.argmax(tagger.scores((clip, tagger.model.audio.sample_rate)))) for clip in clips]
+    rows = [int(np.argmax(tagger.scores((clip, tagger.model.audio_config.sample_rate)))) for clip in clips]
 
     def maps(model: Any) -> list[np.ndarray]:
         changed = Tagger(model, tagger.config)
-        rate = model.audio.sample_rate
+        rate = model.audio_config.sample_rate
         return [
             changed.explain((clip, rate), method, changed.tags[row]).values[0]
             for clip, row in zip(clips, rows, strict=True)
@@ -212,7 +212,7 @@ def sanity(tagger: Tagger, clips: Sequence[np.ndarray], method: str) -> dict[str
 def cost(tagger: Tagger, clip: np.ndarray) -> dict[str, Any]:
     """Time each method for one tag of one window, a forward pass, and T + 1 passes; in seconds."""
     model = tagger.model
-    audio = (clip, model.audio.sample_rate)
+    audio = (clip, model.audio_config.sample_rate)
     timed = {name: _seconds(lambda name=name: tagger.explain(audio, name, tagger.tags[0])) for name in METHODS}
     waveform = clip[np.newaxis]
     n_tokens = model.n_tokens(len(clip))

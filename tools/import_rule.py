@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tagger",),
     ("evaluation",),
     ("train",),
-    ("",),
+    ("", "keras_registration"),
     ("cli",),
     ("__main__",),
 )

@@ -116,7 +116,7 @@ def _prepare_chunks(stream: Stream, magic: bytes) -> None:
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _page_checksum(page: bytes) -> bytes:
+def page_checksum(page: bytes) -> bytes:
     """Compute the checksum of an ogg page: zlib's polynomial with reversed bits, starting at 0 and not inverted."""
     blank = page[:22] + bytes(4) + page[26:]
     crc = zlib.crc32(blank.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -197,12 +197,12 @@ def _check_pages(stream: Stream) -> None:
         page = stream.at(offset, size)
         if len(header) < 27 or len(lengths) < header[26] or len(page) < size:
             raise audio_error("a complete ogg file", f"{stream.name}, which is truncated within its last page")
-        if _page_checksum(page) != page[22:26]:
+        if page_checksum(page) != page[22:26]:
             break
         granule = counter.granule(page, lengths)
         if granule is not None:
             mended = page[:6] + granule + page[14:]
-            stream.patch(offset + 6, mended[6:22] + _page_checksum(mended))
+            stream.patch(offset + 6, mended[6:22] + page_checksum(mended))
         ended = bool(header[5] & 4)
         offset += size
     else:

@@ -74,7 +74,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.root is not None:
         counts = count_dataset(arguments.source, arguments.root, arguments.subset, arguments.split_index)
     decoded = None
-    if counts is None or (arguments.decode and counts.opened.audio.paths):
+    if counts is None or (arguments.decode and counts.opened.located.paths):
         decoded = check(_open_manifest(arguments), arguments.workers, arguments.min_clips)
     parts: list[Any] = [part for part in (counts, decoded) if part is not None]
     if not arguments.json:

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         write(heat, arguments.out, arguments.file, Path(arguments.file).name)
         print(arguments.out)
     if arguments.listen:
-        _write_audio(arguments, heat, tagger.model.audio.sample_rate)
+        _write_audio(arguments, heat, tagger.model.audio_config.sample_rate)
     if not (arguments.out or arguments.listen):
         for tag in heat.tags:
             print(_line(heat, tag))

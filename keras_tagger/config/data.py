@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from keras_tagger.config.checks import require
+from keras_tagger.errors import ConfigError
 
 # The data sets with a name, and the subsets of each; the first is the default. `keras_tagger.data.datasets` reads them.
 SUBSETS: dict[str, tuple[str, ...]] = {
@@ -16,6 +17,12 @@ SUBSETS: dict[str, tuple[str, ...]] = {
 N_SPLITS: dict[str, int] = {"mtg_jamendo": 5}
 # Every clip of these has exactly one tag, so a configuration that does not say otherwise has `softmax` outputs.
 SINGLE_LABEL = ("gtzan",)
+
+
+def require(ok: bool, key: str, expected: str, received: Any) -> None:
+    """Raise a `ConfigError` that names the key, what was expected and what was received, unless `ok`."""
+    if not ok:
+        raise ConfigError(f"{key}: expected {expected}. Received: {received!r}.")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from keras_tagger.config.checks import require as _require
 from keras_tagger.config.data import DataConfig
+from keras_tagger.config.data import require as _require
 
 
 @dataclass(frozen=True)
@@ -305,10 +305,11 @@ class TrainingConfig:
         contribution_loss: weight of the loss that holds tag-wise contributions, averaged over each stretch of the
             dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
         temperature: above 1, the loss of tags divides logits by it, so that small probabilities of soft labels count
-            for more (`keras_tagger.train.losses.tag_loss`).
+            for more (`keras_tagger.models.losses.tag_loss`).
         early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC (softmax: accuracy); 0 is
             off.
         checkpoint_steps: steps between checkpoints from which a killed run resumes.
+        steps_per_execution: steps that are made in one call of the graph; more than 1 saves time if steps are short.
         precision: Keras dtype policy; the spectrogram stays float32.
         init: the model to start from: a pretrained name, a run directory or a `.keras` file; empty is random weights.
             Its body is taken, and of its head the tags that the data have too. Without a preset, what the
@@ -333,6 +334,7 @@ class TrainingConfig:
     temperature: float = 1.0
     early_stopping_epochs: int = 0
     checkpoint_steps: int = 100
+    steps_per_execution: int = 1
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     init: str = ""
     freeze: Literal["none", "statistics", "front_end", "all_but_head"] = "none"
@@ -341,7 +343,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         key = "training"
-        for name in ("epochs", "batch_size", "checkpoint_steps"):
+        for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution"):
             _require(getattr(self, name) >= 1, f"{key}.{name}", "at least 1", getattr(self, name))
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
+from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.progress import progress_bar
@@ -197,7 +198,7 @@ def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
         ):
-            digest.update(np.rint(np.clip(block, -1.0, 1.0) * 32767).astype("<i2").tobytes())
+            digest.update(to_pcm(block).tobytes())
             samples += len(block)
     except KerasTaggerError as error:
         return str(error)

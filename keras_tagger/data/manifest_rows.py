@@ -106,8 +106,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 values = dict(zip(header, row, strict=True))
                 for column, cell in values.items():
                     # The name of a file may be any bytes; other text in another encoding is a mistake.
-                    named = column in ("path", "labels") and os.path.lexists(path.parent / cell)
-                    if not named and _NOT_UTF8.search(cell):
+                    named = column in ("path", "labels")
+                    if _NOT_UTF8.search(cell) and not (named and os.path.lexists(path.parent / cell)):
                         raise ManifestError(
                             f"{path}, line {reader.line_num}, column {column}: expected UTF-8 text. "
                             "Received: text in another encoding."
@@ -120,8 +120,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: expected UTF-8 text. Received bytes that are not: {error.reason}") from None
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path}: expected UTF-8 text. Received: text in another encoding.") from None
     # `splitlines` would also split at U+2028 and others, which a JSON string may contain.
     array = text.lstrip().startswith("[")
     parts: list[tuple[str, Any]] = (

@@ -116,10 +116,10 @@ def training_dataset(
         lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES),
         cycle_length=min(_OPEN_SHARDS, len(shards)),
         block_length=1,
-        num_parallel_calls=1,
+        num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    dataset = dataset.map(parse, num_parallel_calls=2, deterministic=True).flat_map(crops)
+    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).flat_map(crops)
     if shuffle_crops > 1:
         dataset = _shuffle(dataset, shuffle_crops, shuffle_seed, shuffle_seed2)
     dataset = dataset.repeat() if count_crops(prepared, split, window_samples) < batch_size else dataset
@@ -127,7 +127,7 @@ def training_dataset(
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     options = tf.data.Options()
     options.deterministic = True
-    return dataset.prefetch(4).with_options(options)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:

@@ -28,7 +28,7 @@ def open_source(
 
     Example:
         >>> len(open_source("demo"))
-        24
+        7
     """
     path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
     if path.is_dir():

@@ -93,7 +93,7 @@ def evaluate(
     labels, found = labels[kept], everything[:, columns]
     table = score(labels, found, shared, positive)
     correct = None
-    if tagger.model.model.head.activation == "softmax":
+    if tagger.model.model_config.head.activation == "softmax":
         correct = _correct(labels > positive, everything, columns)
     clip_scores = ClipScores(
         tuple(_clip_id(clips[index]) for index in kept),
@@ -148,7 +148,7 @@ def score_clips(
     Raises:
         ManifestError: If the data were prepared at another sample rate.
     """
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     failed: list[Mapping[str, str]] = []
     if isinstance(data, Prepared) and data.sample_rate != rate:
         raise ManifestError(f"{data.dir}: expected audio prepared at {rate} Hz. Received: {data.sample_rate} Hz.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio import AudioSource, Window
+from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, accumulate
 from keras_tagger.errors import ModelError
 from keras_tagger.explain.maps import Maps
@@ -65,7 +65,7 @@ def explain(
         for value, score in zip(maps.values, scores, strict=True):
             yield Maps(value, maps.times, maps.frequencies, score)
 
-    # Most methods take longer than decoding, so that full batches pay.
+    # Methods that need gradients or many passes take longer than decoding, so full batches are faster.
     batch = 1 if found.module == "token_maps" else WINDOWS_PER_BATCH
     joined = accumulate(audio, model.windowing, run, _Explanation(model.windowing), batch)
     names = tuple(trained.tags[row] for row in rows)
@@ -75,7 +75,7 @@ def explain(
 class _Explanation:
     """Accumulates the maps and the scores of a clip's windows."""
 
-    def __init__(self, windowing: Any) -> None:
+    def __init__(self, windowing: Windowing) -> None:
         self.map, self.scores = Stitcher(windowing), WindowMean()
         self.frequencies: npt.NDArray[Any] | None = None
 
@@ -145,7 +145,7 @@ class _Columns:
 
 def _check_indices(trained: TrainedModel, method: Method, values: dict[str, Any]) -> None:
     """Refuse layers and heads that the model does not have."""
-    encoder = trained.model.model.encoder
+    encoder = trained.model.model_config.encoder
     for name, size in (("layer", encoder.n_layers), ("head", encoder.n_heads)):
         number = values.get(name)
         if number is not None and not -size <= number < size:

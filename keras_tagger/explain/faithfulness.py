@@ -189,7 +189,7 @@ def cascading_randomisation(
     """
     from keras_tagger.models.music_tagger import MusicTagger
 
-    copy = MusicTagger(model.tags, model.audio, model.model, dtype=model.dtype_policy)
+    copy = MusicTagger(model.tags, model.audio_config, model.model_config, dtype=model.dtype_policy)
     copy.build()
     copy.set_weights(model.get_weights())
     rng = np.random.default_rng(seed)

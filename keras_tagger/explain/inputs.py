@@ -41,7 +41,7 @@ def traced(model: MusicTagger, function: Callable[..., Any], *signature: tf.Tens
 
 def spec(model: MusicTagger) -> tf.TensorSpec:
     """Return the shape and dtype of the front-end's input."""
-    bands = [] if model.front_end.takes_waveform else [model.model.spectrogram.n_mels]
+    bands = [] if model.front_end.takes_waveform else [model.model_config.spectrogram.n_mels]
     return tf.TensorSpec([None, None, *bands], tf.float32)
 
 

@@ -67,11 +67,11 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
     def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio.sample_rate))}
+        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio_config.sample_rate))}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio.sample_rate))
+        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio_config.sample_rate))
         order = tf.argsort(scores, direction="DESCENDING", stable=True)
         return {"classes": tf.gather(names, order), "scores": tf.gather(scores, order, batch_dims=1)}
 
@@ -155,7 +155,7 @@ def at_least_one(inputs: tf.Tensor, what: str = "clip") -> tf.Tensor:
 
 def attention_fits(model: MusicTagger, waveform: tf.Tensor) -> tf.Tensor:
     """Return the waveform, float32 `[B, samples]`; refuse it if its attention would not fit into one reply."""
-    maps = model.model.encoder.n_layers * model.model.encoder.n_heads
+    maps = model.model_config.encoder.n_layers * model.model_config.encoder.n_heads
     shape = tf.shape(waveform, out_type=tf.int64)
     tokens = -(-shape[1] // model.token_samples)
     # In float64, because the product may overflow an integer.

@@ -35,7 +35,7 @@ def write_warmup(model: MusicTagger, version: Path) -> None:
 
 def _requests(model: MusicTagger) -> Iterator[tuple[str, str, Any]]:
     """Yield signature, input and tensor: one window, several windows, and WAV at the two usual sample rates."""
-    window, rate = model.window_samples, model.audio.sample_rate
+    window, rate = model.window_samples, model.audio_config.sample_rate
     several = max(round(layout.WARMUP_SECONDS * rate), 2 * window)
     for signature in ("serving_default", "attention", "contributions", "embedding"):
         for n_samples in (window, several):

@@ -7,24 +7,32 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tagger.layers.base import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class ConvNorm(keras.layers.Layer):
-    """2-D convolution without bias, batch normalisation (Ioffe and Szegedy 2015), ReLU where asked for.
+class ConvNorm(ConfiguredLayer):
+    """2-D convolution without bias, batch normalisation (Ioffe and Szegedy 2015) and optional ReLU.
 
-    The same function as Keras' two layers, whose normalisation is a pass of its own over the activations. Here it is
-    TensorFlow's fused kernel in training, and in inference it is folded into the convolution's kernel and bias.
+    It computes the same function as `Conv2D` followed by `BatchNormalization`, but in one pass less: training uses
+    TensorFlow's fused kernel, and inference folds the normalisation into the kernel and bias.
 
     Args:
-        filters: channels out.
-        kernel_size, strides: (time, frequency).
-        padding: "same" (TensorFlow's), or "half": half of an odd kernel on either side, so that output i is centred on
-            input i * stride (PyTorch's padding=kernel_size // 2).
-        relu: whether ReLU follows.
-        momentum: of the moving averages; 0.9 so that runs of a few hundred steps have usable statistics.
-        epsilon: added to the variance.
+        filters: Number of output channels.
+        kernel_size: Size in time and frequency.
+        strides: Strides in time and frequency.
+        relu: Whether to apply ReLU.
+        momentum: Momentum of the moving averages; 0.9 makes them usable after a few hundred steps.
+        epsilon: Added to the variance.
+        padding: "same" (TensorFlow's), or "half": half of an odd kernel on both sides, so that output i is centred on
+            input i * stride (PyTorch's `padding=kernel_size // 2`).
 
-    Call: float [B, time, frequency, C] -> [B, ceil(time / strides[0]), ceil(frequency / strides[1]), filters].
+    Call: float `[batch, time, frequency, channels]` -> `[batch, ceil(time / strides[0]), ceil(frequency / strides[1]),
+        filters]`. A mask is not carried, because the strides change the length.
+
+    Example:
+        >>> ConvNorm(8, (3, 3), (2, 2))(np.zeros((2, 100, 96, 1))).shape
+        TensorShape([2, 50, 48, 8])
     """
 
     def __init__(
@@ -39,16 +47,10 @@ class ConvNorm(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters = filters
-        self.kernel_size = tuple(kernel_size)
-        self.strides = tuple(strides)
-        self.relu = relu
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.padding = padding
+        self.remember(locals())
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
         self.kernel = self.add_weight(
             name="kernel", shape=(*self.kernel_size, input_shape[-1], self.filters), initializer="glorot_uniform"
         )
@@ -60,9 +62,9 @@ class ConvNorm(keras.layers.Layer):
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", trainable=False, **shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Convolve and normalise, with the batch's statistics in training and the moving ones otherwise.
+        """Convolve and normalise, with the batch's statistics in training and the moving averages otherwise.
 
-        Frozen (`trainable = False`) is as in inference, like Keras' BatchNormalization.
+        A frozen layer (`trainable = False`) always uses the moving averages, like Keras' `BatchNormalization`.
         """
         if self.padding == "half":
             edges = [[size // 2, size // 2] for size in self.kernel_size]
@@ -91,20 +93,45 @@ class ConvNorm(keras.layers.Layer):
         return tf.nn.bias_add(self._convolve(x, kernel), bias)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(x, kernel, self.strides, "VALID" if self.padding == "half" else "SAME")
+        return convolve(x, kernel, self.strides, "VALID" if self.padding == "half" else "SAME")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Strided time and frequency, `filters` channels."""
+    def compute_mask(self, inputs: tf.Tensor, previous_mask: tf.Tensor | None) -> None:
+        """Return None: the strides change the length."""
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the strided time and frequency with `filters` channels."""
         batch, *space, _ = input_shape
         sizes = [None if size is None else -(-size // stride) for size, stride in zip(space, self.strides, strict=True)]
         return (batch, *sizes, self.filters)
 
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        names = ("filters", "relu", "momentum", "epsilon", "padding")
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "kernel_size": list(self.kernel_size),
-            "strides": list(self.strides),
-        }
+
+def convolve(x: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, int], padding: str) -> tf.Tensor:
+    """Convolve like `tf.nn.conv2d`, without its fault on CPUs with AMX.
+
+    On a CPU with AMX, oneDNN's convolution reads and writes out of bounds if the output is one band wide and the
+    frequency stride is more than 1 (TensorFlow 2.17 and 2.20; bfloat16 with any number of channels, float32 with
+    one). The results are NaN or arbitrary numbers. A single output band needs no stride: the input is cut to the
+    kernel's width and convolved with stride 1, which is correct and exactly the same function.
+
+    Args:
+        x: float `[batch, time, frequency, channels]`.
+        kernel: `[time, frequency, channels, filters]`.
+        strides: Strides in time and frequency.
+        padding: "SAME" or "VALID".
+
+    Returns:
+        float `[batch, time', frequency', filters]`.
+    """
+    bands, width, stride = x.shape[2], kernel.shape[1], strides[1]
+    if stride == 1 or bands is None:
+        return tf.nn.conv2d(x, kernel, strides, padding)
+    if (-(-bands // stride) if padding == "SAME" else (bands - width) // stride + 1) != 1:
+        return tf.nn.conv2d(x, kernel, strides, padding)
+    if padding == "SAME":
+        missing = max(width - bands, 0)
+        frames = tf.shape(x)[1]
+        steps = -(-frames // strides[0])
+        shortage = tf.maximum((steps - 1) * strides[0] + kernel.shape[0] - frames, 0)
+        edges = [[shortage // 2, shortage - shortage // 2], [missing // 2, missing - missing // 2]]
+        x = tf.pad(x, [[0, 0], *edges, [0, 0]])
+    return tf.nn.conv2d(x[:, :, :width], kernel, (strides[0], 1), "VALID")

@@ -1,6 +1,6 @@
 """The mel scale and its filterbank, in numpy.
 
-librosa's numbers (a test holds them equal); librosa itself, with numba behind it, takes half a second to import.
+The numbers are librosa's (a test compares them). librosa itself takes half a second to import because of numba.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 def mel_edges(n_mels: int, f_min: float, f_max: float, scale: str) -> npt.NDArray[Any]:
-    """Edges and centres of triangular mel bands, Hz, float64 [n_mels + 2]: band i spans edges i to i + 2.
+    """Return edges and centres of triangular mel bands in Hz, float64 `[n_mels + 2]`; band i spans edges i to i + 2.
 
     Args:
-        n_mels: bands.
-        f_min, f_max: Hz, of the first and the last edge.
+        n_mels: Number of bands.
+        f_min: First edge, Hz.
+        f_max: Last edge, Hz.
         scale: "slaney", or "htk" (2595 log10(1 + f / 700), O'Shaughnessy 1987).
     """
     mels = np.linspace(_hz_to_mel(f_min, scale), _hz_to_mel(f_max, scale), n_mels + 2)
@@ -34,12 +35,15 @@ def mel_edges(n_mels: int, f_min: float, f_max: float, scale: str) -> npt.NDArra
 def mel_filterbank(
     sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float, scale: str, norm: str
 ) -> npt.NDArray[Any]:
-    """Weight of each FFT bin in each mel band, float32 [n_fft // 2 + 1, n_mels].
+    """Return the weight of each FFT bin in each mel band, float32 `[n_fft // 2 + 1, n_mels]`.
 
     Args:
-        sample_rate: Hz.
-        n_fft: samples.
-        n_mels, f_min, f_max, scale: see `mel_edges`.
+        sample_rate: Sample rate, Hz.
+        n_fft: Length of the FFT, samples.
+        n_mels: See `mel_edges`.
+        f_min: See `mel_edges`.
+        f_max: See `mel_edges`.
+        scale: See `mel_edges`.
         norm: "slaney" divides each band by half its width in Hz; "none" gives triangles of height 1.
     """
     bins = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)

@@ -10,72 +10,76 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from keras_tagger.config import AudioConfig, SpectrogramConfig
+from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.mel import mel_edges, mel_filterbank
 
 DECIBEL_FLOOR, AMPLITUDE_FLOOR = 1e-10, 1e-5
+_DEFAULTS = SpectrogramConfig()
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class Spectrogram(keras.layers.Layer):
-    """Waveform to compressed mel spectrogram.
+class Spectrogram(ConfiguredLayer):
+    """Compressed mel spectrogram of a waveform.
 
     Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)`. It is centred on them, with zeros around the
-    clip, or, framing "centered", on the first of them, with the clip reflected at its ends (librosa, torchaudio). A
-    frame's value depends on its own n_fft samples only, never on the rest of the clip, unless top_db is set.
+    clip; with framing "centered" it is centred on the first of them, and the clip is reflected at its ends (as in
+    librosa and torchaudio). A frame depends only on its own n_fft samples, never on the rest of the clip, unless top_db is set.
 
-    Gives float32 whatever the dtype policy, since the power of quiet audio underflows half precision. Decibels are
-    computed in float64: in bands far below a frame's loudest, float32's rounding alone makes a decibel and more.
+    The output is float32 under every dtype policy, because the power of quiet audio underflows half precision. Decibels
+    are computed in float64: in bands far below a frame's loudest, float32 rounding alone can change them by more
+    than 1. The defaults are those of `keras_tagger.config.SpectrogramConfig`.
 
     Args:
-        sample_rate: Hz.
-        n_fft, hop_length: samples; both even.
-        n_mels, f_min, f_max, mel_scale, mel_norm: of the filterbank (librosa's numbers); Hz.
+        sample_rate: Sample rate of the waveform, Hz.
+        n_fft: Length of the Hann window and FFT, samples; even.
+        hop_length: Samples between frames; even.
+        n_mels: Number of mel bands.
+        f_min: Lower edge of the filterbank, Hz.
+        f_max: Upper edge of the filterbank, Hz.
         power: 1 for magnitude, 2 for power.
-        compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)), torchaudio's of power;
+        compression: "log1p": log(1 + gain * mel); "decibel": 10 log10(max(mel, 1e-10)), torchaudio's for power;
             "amplitude_decibel": 20 log10(max(mel, 1e-5)), librosa's amplitude_to_db.
-        gain: of log1p.
-        top_db: decibels below the clip's largest value that others are raised to; 0 is off. The only setting under
-            which a frame depends on the rest of the clip (Won et al. 2019 were trained so).
+        gain: Gain of "log1p".
+        mel_scale: "slaney" or "htk".
+        mel_norm: "slaney" (area normalisation) or "none".
+        top_db: Values more than this many decibels below the clip's maximum are raised to there; 0 is off. This is the
+            only setting that makes a frame depend on the rest of the clip (Won et al. 2019 used it).
         framing: "owned" or "centered".
-        stored: whether window [n_fft] and filterbank [n_fft / 2 + 1, n_mels] are weights, which a file brings.
+        stored: Whether window and filterbank are weights that a file provides.
 
-    Call: waveform float [B, samples] in about -1..1 -> float32 [B, frames, n_mels], ceil(samples / hop_length) frames;
-        centered, 1 + floor(samples / hop_length) frames of more than n_fft / 2 samples.
+    Call: waveform float `[batch, samples]`, roughly in -1..1 -> float32 `[batch, frames, n_mels]`, with
+        ceil(samples / hop_length) frames; "centered": 1 + floor(samples / hop_length) frames of more than n_fft / 2
+        samples.
+
+    Example:
+        >>> Spectrogram()(np.zeros((2, 16000))).shape
+        TensorShape([2, 63, 96])
     """
+
+    float32_output = True
 
     def __init__(
         self,
-        sample_rate: int = 16000,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        n_mels: int = 96,
-        f_min: float = 0.0,
-        f_max: float = 8000.0,
-        power: int = 1,
-        compression: str = "log1p",
-        gain: float = 10000.0,
-        mel_scale: str = "slaney",
-        mel_norm: str = "slaney",
-        top_db: float = 0.0,
-        framing: str = "owned",
-        stored: bool = False,
+        sample_rate: int = AudioConfig().sample_rate,
+        n_fft: int = _DEFAULTS.n_fft,
+        hop_length: int = _DEFAULTS.hop_length,
+        n_mels: int = _DEFAULTS.n_mels,
+        f_min: float = _DEFAULTS.f_min,
+        f_max: float = _DEFAULTS.f_max,
+        power: int = _DEFAULTS.power,
+        compression: str = _DEFAULTS.compression,
+        gain: float = _DEFAULTS.gain,
+        mel_scale: str = _DEFAULTS.mel_scale,
+        mel_norm: str = _DEFAULTS.mel_norm,
+        top_db: float = _DEFAULTS.top_db,
+        framing: str = _DEFAULTS.framing,
+        stored: bool = _DEFAULTS.stored,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.sample_rate = sample_rate
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.n_mels = n_mels
-        self.f_min = f_min
-        self.f_max = f_max
-        self.power = power
-        self.compression = compression
-        self.gain = gain
-        self.mel_scale = mel_scale
-        self.mel_norm = mel_norm
-        self.top_db = top_db
-        self.framing = framing
-        self.stored = stored
+        self.remember(locals())
+        self.supports_masking = False
         layout = {"input_data_format": "channels_last", "output_data_format": "channels_last"}
         self.precision = "float32" if compression == "log1p" else "float64"
         self.stft = kapre.STFT(n_fft=n_fft, hop_length=hop_length, dtype=self.precision, **layout)
@@ -91,8 +95,8 @@ class Spectrogram(keras.layers.Layer):
             self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max, self.mel_scale, self.mel_norm
         )
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the stored window and filterbank; else there are no weights."""
+    def build(self, input_shape: Any) -> None:
+        """Create the stored window and filterbank; without them there are no weights."""
         if self.stored:
             hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(self.n_fft) / self.n_fft)
             self.window, self.bands = (
@@ -135,27 +139,19 @@ class Spectrogram(keras.layers.Layer):
         return tf.cast(decibels, tf.float32)
 
     def n_frames(self, n_samples: Any) -> Any:
-        """Frames of a waveform of that many samples, a number or an integer tensor."""
+        """Return the number of frames for a number of samples, an int or an integer tensor."""
         return 1 + n_samples // self.hop_length if self.framing == "centered" else -(-n_samples // self.hop_length)
 
     def frame_times(self, n_frames: int) -> npt.NDArray[Any]:
-        """Centres of the frames, seconds, float64 [n_frames]."""
+        """Return the centres of the frames in seconds, float64 `[n_frames]`."""
         offset = 0.0 if self.framing == "centered" else 0.5
         return (np.arange(n_frames) + offset) * self.hop_length / self.sample_rate
 
     def mel_frequencies(self) -> npt.NDArray[Any]:
-        """Centres of the mel bands, Hz, float64 [n_mels]."""
+        """Return the centres of the mel bands in Hz, float64 `[n_mels]`."""
         return mel_edges(self.n_mels, self.f_min, self.f_max, self.mel_scale)[1:-1]
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[B, samples] -> [B, frames, n_mels]."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return `[batch, frames, n_mels]`."""
         n_samples = input_shape[1]
         return input_shape[0], None if n_samples is None else self.n_frames(n_samples), self.n_mels
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        names = (
-            *("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "power"),
-            *("compression", "gain", "mel_scale", "mel_norm", "top_db", "framing", "stored"),
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,4 +1,4 @@
-"""The [CLS] token and the positions: what is put around the front-end's tokens."""
+"""The [CLS] token and the position encodings, which are added around the front-end's tokens."""
 
 from __future__ import annotations
 
@@ -7,91 +7,103 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
+
+from keras_tagger.layers.base import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class ClassToken(keras.layers.Layer):
-    """Prepends the [CLS] token, the one that the tags are read from.
+class ClassToken(ConfiguredLayer):
+    """Prepends the [CLS] token, from which the tags are read.
 
     Args:
-        kind: "learned", or "fixed": uniform in [0, 1) from numpy's seed 0 and never trained (Won et al. 2019).
+        kind: "learned", or "fixed": uniform in [0, 1) from NumPy's seed 0 and never trained (Won et al. 2019).
 
-    Call: float [B, T, D] -> [B, 1 + T, D].
+    Call: float `[batch, tokens, width]` -> `[batch, 1 + tokens, width]`. The mask of the new token is True.
+
+    Example:
+        >>> ClassToken()(np.zeros((2, 10, 64))).shape
+        TensorShape([2, 11, 64])
     """
 
     def __init__(self, kind: str = "learned", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.kind = kind
+        self.remember({"kind": kind})
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the vector."""
-        width = int(input_shape[-1] or 0)
-        if self.kind == "fixed":
-            fixed = np.random.RandomState(0).uniform(size=(width,))
-
-            def initial(shape: Any, dtype: Any = None) -> tf.Tensor:
-                return keras.ops.cast(fixed, dtype)
-        else:
-            initial = keras.initializers.RandomNormal(stddev=0.02)
+    def build(self, input_shape: Any) -> None:
+        """Create the vector."""
+        width = int(input_shape[-1])
+        initial = (
+            keras.initializers.Constant(np.random.RandomState(0).uniform(size=(width,)))
+            if self.kind == "fixed"
+            else keras.initializers.RandomNormal(stddev=0.02)
+        )
         self.vector = self.add_weight(
             name="vector", shape=(width,), initializer=initial, trainable=self.kind == "learned"
         )
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         """Prepend the vector to each sequence."""
-        shape = tf.shape(tokens)
-        cls = tf.broadcast_to(tf.cast(self.vector, tokens.dtype), [shape[0], 1, shape[2]])
-        return tf.concat([cls, tokens], axis=1)
+        batch, _, width = ops.shape(tokens)
+        cls = ops.broadcast_to(ops.cast(self.vector, tokens.dtype), (batch, 1, width))
+        return ops.concatenate([cls, tokens], axis=1)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """One token more."""
+    def compute_mask(self, inputs: tf.Tensor, previous_mask: tf.Tensor | None) -> tf.Tensor | None:
+        """Return the tokens' mask with True in front."""
+        if previous_mask is None:
+            return None
+        return ops.concatenate([ops.ones_like(previous_mask[:, :1]), previous_mask], axis=1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the input's shape with one token more."""
         batch, length, width = input_shape
         return batch, None if length is None else length + 1, width
 
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), "kind": self.kind}
-
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class SinusoidalPositions(keras.layers.Layer):
-    """Adds fixed positions, for any length.
+class SinusoidalPositions(ConfiguredLayer):
+    """Adds fixed sinusoidal positions to sequences of any length.
 
-    Channel j of position p is sin (even j) or cos (odd j) of p / 10000^(2 floor(j/2) / D); position 0, the [CLS]
-    token's, is zeros (Vaswani et al. 2017, section 3.5, as Won et al. 2019 use it).
+    Channel j of position p is sin (even j) or cos (odd j) of p / 10000^(2 floor(j/2) / width). Position 0, which is
+    [CLS], is zero (Vaswani et al. 2017, section 3.5, as used by Won et al. 2019).
 
-    Call: float [B, S, D], D even -> the same shape.
+    Call: float `[batch, tokens, width]`, width even -> the same shape.
+
+    Example:
+        >>> SinusoidalPositions()(np.zeros((2, 11, 64))).shape
+        TensorShape([2, 11, 64])
     """
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         """Add the positions."""
-        length, width = tf.shape(tokens)[1], tokens.shape[-1]
+        length, width = ops.shape(tokens)[1], tokens.shape[-1]
         rates = 10000.0 ** (-2.0 * np.arange(width // 2) / width)
-        angles = tf.cast(tf.range(1, length), tf.float32)[:, tf.newaxis] * tf.constant(rates, tf.float32)
-        table = tf.reshape(tf.stack([tf.sin(angles), tf.cos(angles)], axis=-1), [length - 1, width])
-        return tokens + tf.cast(tf.pad(table, [[1, 0], [0, 0]]), tokens.dtype)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The same as the input's."""
-        return input_shape
+        places = ops.cast(ops.arange(1, length), "float32")
+        angles = places[:, None] * ops.convert_to_tensor(rates, "float32")
+        table = ops.reshape(ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1), (-1, width))
+        return tokens + ops.cast(ops.pad(table, [[1, 0], [0, 0]]), tokens.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class LearnedPositions(keras.layers.Layer):
-    """Adds a trained vector per position.
+class LearnedPositions(ConfiguredLayer):
+    """Adds a trained vector to each position.
 
     Args:
-        max_positions: longest sequence it can take, [CLS] included.
+        max_positions: The longest sequence, counting [CLS]; longer input raises `InvalidArgumentError`.
 
-    Call: float [B, S, D], S <= max_positions -> the same shape; a longer input raises InvalidArgumentError.
+    Call: float `[batch, tokens, width]` -> the same shape.
+
+    Example:
+        >>> LearnedPositions(max_positions=512)(np.zeros((2, 11, 64))).shape
+        TensorShape([2, 11, 64])
     """
 
     def __init__(self, max_positions: int = 1024, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.max_positions = max_positions
+        self.remember({"max_positions": max_positions})
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the table."""
+    def build(self, input_shape: Any) -> None:
+        """Create the table."""
         self.table = self.add_weight(
             name="table",
             shape=(self.max_positions, input_shape[-1]),
@@ -106,11 +118,3 @@ class LearnedPositions(keras.layers.Layer):
         )
         with tf.control_dependencies([check] if check is not None else []):
             return tokens + tf.cast(self.table[:length], tokens.dtype)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The same as the input's."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), "max_positions": self.max_positions}

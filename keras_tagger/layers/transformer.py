@@ -1,4 +1,4 @@
-"""The Transformer encoder that gives its own attention scores."""
+"""The Transformer encoder, which can return its attention scores."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
-from keras_tagger.layers.attention import attention_from_kind
-
-# Arguments of a block that the encoder passes on.
-_BLOCK = (
-    *("n_heads", "width", "feed_forward", "norm", "dropout", "attention_dropout", "epsilon"),
-    *("feed_forward_dropout", "attention_bias", "attention_kind", "max_distance", "window"),
-)
+from keras_tagger.layers.attention import attention_from_kind, keras_mask, scores_spec, with_padding
+from keras_tagger.layers.base import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class TransformerBlock(keras.layers.Layer):
-    """Self-attention and feed-forward, each with a residual (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
+class TransformerBlock(ConfiguredLayer):
+    """Self-attention and feed-forward layers, each with a residual (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
 
     Args:
-        n_heads, width, feed_forward: sizes; width is a multiple of n_heads.
+        n_heads: Number of attention heads.
+        width: Channels of a token; a multiple of n_heads.
+        feed_forward: Channels between the two feed-forward layers.
         norm: "pre" or "post" layer normalisation.
-        dropout, attention_dropout: rates, 0..1.
-        epsilon: of layer normalisation.
-        feed_forward_dropout: rate between the two layers of the feed-forward.
-        attention_bias: whether queries, keys and values have biases.
-        attention_kind, max_distance, window: see `keras_tagger.layers.attention`.
+        dropout: Dropout rate of both branches, 0..1.
+        attention_dropout: Dropout rate of the attention weights, 0..1.
+        epsilon: Added to the variance in layer normalisation.
+        feed_forward_dropout: Dropout rate between the two feed-forward layers, 0..1.
+        attention_bias: Whether queries, keys and values have biases.
+        attention_kind: The attention mechanism; see `Attention`, also for max_distance and window.
+        max_distance: For "relative" attention, in tokens.
+        window: For "local" attention, in tokens.
 
-    Call: queries float [B, Q, D], context [B, S, D] (keys and values; the queries themselves by default)
-        -> [B, Q, D]; with `return_attention_scores`, also the weights before dropout [B, n_heads, Q, S].
-        attention_mask: bool, broadcast to [B, Q, S], True where a query may look.
+    Call: queries float `[batch, Q, width]` and context `[batch, S, width]` (keys and values; the queries by default)
+        -> `[batch, Q, width]`; with `return_attention_scores` also the weights before dropout `[batch, n_heads, Q, S]`.
+        `attention_mask` is bool, broadcastable to `[batch, Q, S]`, True where a query may attend. A Keras mask excludes
+        padded tokens.
+
+    Example:
+        >>> tokens, scores = TransformerBlock(4, 64, 256)(tokens, return_attention_scores=True)
     """
 
     def __init__(
@@ -51,27 +56,10 @@ class TransformerBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.n_heads = n_heads
-        self.width = width
-        self.feed_forward = feed_forward
-        self.norm = norm
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.epsilon = epsilon
-        self.feed_forward_dropout = feed_forward_dropout
-        self.attention_bias = attention_bias
-        self.attention_kind = attention_kind
-        self.max_distance = max_distance
-        self.window = window
+        self.remember(locals())
         policy = {"dtype": self.dtype_policy}
         self.attention = attention_from_kind(
-            attention_kind,
-            n_heads,
-            width,
-            attention_dropout,
-            attention_bias,
-            max_distance,
-            window,
+            *(attention_kind, n_heads, width, attention_dropout, attention_bias, max_distance, window),
             name="attention",
             **policy,
         )
@@ -80,11 +68,11 @@ class TransformerBlock(keras.layers.Layer):
         self.expand = keras.layers.Dense(feed_forward, activation=_gelu, name="expand", **policy)
         self.contract = keras.layers.Dense(width, name="contract", **policy)
         self.drop = keras.layers.Dropout(dropout, **policy)
-        # Not there where it does nothing: each dropout layer is a state that a run's checkpoint has.
+        # Absent if it does nothing: each dropout layer has a state that is part of a run's checkpoint.
         self.drop_expanded = keras.layers.Dropout(feed_forward_dropout, **policy) if feed_forward_dropout else None
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
         shape = (None, None, self.width)
         self.attention.build(shape, shape)
         self.attention_norm.build(shape)
@@ -101,12 +89,11 @@ class TransformerBlock(keras.layers.Layer):
         attention_mask: tf.Tensor | None = None,
     ) -> Any:
         """Let the queries, which are the context's first tokens, attend to the context."""
-        before = self.attention_norm if self.norm == "pre" else _identity
-        normed = before(queries)
-        normed_context = normed if context is None else before(context)
+        attention_mask = with_padding(attention_mask, keras_mask(queries if context is None else context))
+        normed = self._before(queries)
         attended = self.attention(
             normed,
-            normed_context,
+            normed if context is None else self._before(context),
             attention_mask=attention_mask,
             return_attention_scores=return_attention_scores,
             training=training,
@@ -116,21 +103,23 @@ class TransformerBlock(keras.layers.Layer):
         return (x, scores) if return_attention_scores else x
 
     def attend_single(self, query: tf.Tensor, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """What `call` gives for one query and a context of length one, for each token of the context in turn.
+        """Compute what `call` returns for one query and a context of length one, for each context token in turn.
 
         The softmax over one key is 1 whatever the query, so attention is the token's value, projected back.
 
         Args:
-            query: float [B, 1, D].
-            context: float [B, S, D].
-            training: whether the residual branches drop out; the one weight, 1, is never dropped.
+            query: float `[batch, 1, width]`.
+            context: float `[batch, S, width]`.
+            training: Whether the residual branches drop out; the single weight, 1, is never dropped.
 
         Returns:
-            float [B, S, D].
+            float `[batch, S, width]`.
         """
-        before = self.attention_norm if self.norm == "pre" else _identity
-        values = self.attention.value_dense(before(context))
+        values = self.attention.value_dense(self._before(context))
         return self._after_attention(query, self.attention.output_dense(values), training)
+
+    def _before(self, x: tf.Tensor) -> tf.Tensor:
+        return self.attention_norm(x) if self.norm == "pre" else x
 
     def _after_attention(self, queries: tf.Tensor, attended: tf.Tensor, training: bool | None) -> tf.Tensor:
         x = queries + self.drop(attended, training=training)
@@ -145,29 +134,47 @@ class TransformerBlock(keras.layers.Layer):
             x = self.drop_expanded(x, training=training)
         return self.drop(self.contract(x), training=training)
 
-    def compute_output_shape(
-        self, queries_shape: tuple[int | None, ...], context_shape: tuple[int | None, ...] | None = None
-    ) -> tuple[int | None, ...]:
-        """The same as the queries'."""
+    def compute_output_shape(self, queries_shape: Any, context_shape: Any = None) -> Any:
+        """Return the queries' shape."""
         return queries_shape
 
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), **{name: getattr(self, name) for name in _BLOCK}}
+    def compute_output_spec(
+        self, queries: Any, context: Any = None, *, return_attention_scores: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the symbolic output, and the scores if asked for."""
+        output = super().compute_output_spec(queries)
+        if not return_attention_scores:
+            return output
+        return output, scores_spec(queries, context, self.n_heads, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(ConfiguredLayer):
     """A stack of `TransformerBlock`; pre-norm ends with one more layer normalisation.
 
-    Args: as `TransformerBlock`, and
-        n_layers: blocks.
-        input_dropout: whether `dropout` acts on the tokens too.
-        input_norm: whether the tokens are layer-normalised first (BERT's embeddings).
+    Args:
+        n_layers: Number of blocks.
+        n_heads: Passed to each block, like all arguments up to window; see `TransformerBlock`.
+        width: See `TransformerBlock`.
+        feed_forward: See `TransformerBlock`.
+        norm: See `TransformerBlock`.
+        dropout: See `TransformerBlock`.
+        attention_dropout: See `TransformerBlock`.
+        epsilon: See `TransformerBlock`.
+        feed_forward_dropout: See `TransformerBlock`.
+        attention_bias: See `TransformerBlock`.
+        attention_kind: See `TransformerBlock`.
+        max_distance: See `TransformerBlock`.
+        window: See `TransformerBlock`.
+        input_dropout: Whether `dropout` also acts on the tokens.
+        input_norm: Whether the tokens are layer-normalised first (BERT's embeddings).
 
-    Call: float [B, S, D], token 0 being [CLS] -> `[CLS]` after the last layer, float [B, D]; with
-        `return_attention_scores`, also float32 [B, n_layers, n_heads, S, S]. Only [CLS] leaves the encoder, so
-        without scores the last layer is evaluated for that query alone.
+    Call: float `[batch, tokens, width]`, token 0 being [CLS] -> [CLS] after the last layer, float `[batch, width]`;
+        with `return_attention_scores` also float32 `[batch, n_layers, n_heads, tokens, tokens]`. Only [CLS] leaves the
+        encoder, so without scores the last layer is evaluated for that query alone. Masked tokens are not attended to.
+
+    Example:
+        >>> cls, scores = TransformerEncoder(2, 4, 64, 256)(tokens, return_attention_scores=True)
     """
 
     def __init__(
@@ -190,120 +197,120 @@ class TransformerEncoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.width = width
-        self.feed_forward = feed_forward
-        self.norm = norm
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.epsilon = epsilon
-        self.feed_forward_dropout = feed_forward_dropout
-        self.attention_bias = attention_bias
-        self.attention_kind = attention_kind
-        self.max_distance = max_distance
-        self.window = window
-        self.input_dropout = input_dropout
-        self.input_norm = input_norm
-        self.blocks = [
-            TransformerBlock(
-                **{name: getattr(self, name) for name in _BLOCK}, name=f"block_{index}", dtype=self.dtype_policy
-            )
-            for index in range(n_layers)
-        ]
-        self.token_norm = (
-            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy) if input_norm else None
-        )
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self.final_norm = (
-            keras.layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy) if norm == "pre" else None
-        )
+        self.remember(locals())
+        policy = {"dtype": self.dtype_policy}
+        of_the_block = [name for name in self.argument_names if name not in ("n_layers", "input_dropout", "input_norm")]
+        block = {name: getattr(self, name) for name in of_the_block}
+        self.blocks = [TransformerBlock(**block, name=f"block_{index}", **policy) for index in range(n_layers)]
+        self.token_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy) if input_norm else None
+        self.drop = keras.layers.Dropout(dropout, **policy)
+        self.final_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy) if norm == "pre" else None
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
-        if self.token_norm is not None:
-            self.token_norm.build(input_shape)
-        for block in self.blocks:
-            block.build(input_shape)
-        if self.final_norm is not None:
-            self.final_norm.build(input_shape)
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
+        for layer in (self.token_norm, *self.blocks, self.final_norm):
+            if layer is not None:
+                layer.build(input_shape)
 
-    def call(self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False) -> Any:
-        """Encode, and give [CLS]."""
-        context, scores = self.encode_context(tokens, training, return_attention_scores)
-        return (
-            self.finish_with_scores(context, scores, training)
-            if return_attention_scores
-            else self.finish(context, training)
-        )
+    def call(
+        self,
+        tokens: tf.Tensor,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        mask: tf.Tensor | None = None,
+    ) -> Any:
+        """Encode the tokens and return [CLS]."""
+        context, scores = self.encode_context(tokens, training, return_attention_scores, mask)
+        if return_attention_scores:
+            return self.finish_with_scores(context, scores, training, mask)
+        return self.finish(context, training, mask)
 
     def encode_context(
-        self, tokens: tf.Tensor, training: bool | None = None, return_attention_scores: bool = False
+        self,
+        tokens: tf.Tensor,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """What the last layer sees, [B, S, D], and the earlier layers' scores [B, n_heads, S, S] where asked."""
+        """Return the last layer's input `[batch, S, width]`, and the earlier layers' scores if asked for."""
         x, scores = self.embed(tokens, training), []
         for block in self.blocks[:-1]:
+            x = block(
+                x,
+                training=training,
+                return_attention_scores=return_attention_scores,
+                attention_mask=with_padding(None, mask),
+            )
             if return_attention_scores:
-                x, score = block(x, training=training, return_attention_scores=True)
+                x, score = x
                 scores.append(score)
-            else:
-                x = block(x, training=training)
         return x, scores
 
     def embed(self, tokens: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """What the first layer sees, [B, S, D]: the tokens, normalised and dropped out where asked for."""
+        """Return the first layer's input: the tokens after normalisation and dropout, if these are on."""
         x = tokens if self.token_norm is None else self.token_norm(tokens)
         return self.drop(x, training=training) if self.input_dropout else x
 
-    def finish(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """`[CLS]` after the last layer, [B, D], from what that layer sees (`encode_context`)."""
-        return self._finish(self.blocks[-1](context[:, :1], context=context, training=training))[:, 0]
+    def finish(self, context: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Return [CLS] after the last layer, `[batch, width]`, from that layer's input (`encode_context`)."""
+        allowed = with_padding(None, mask)
+        x = self.blocks[-1](context[:, :1], context=context, training=training, attention_mask=allowed)
+        return self._finish(x)[:, 0]
 
     def finish_with_scores(
-        self, context: tf.Tensor, scores: list[tf.Tensor], training: bool | None = None
+        self,
+        context: tf.Tensor,
+        scores: list[tf.Tensor],
+        training: bool | None = None,
+        mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `finish`, and all layers' scores, float32 [B, n_layers, n_heads, S, S]; `scores` are the earlier ones'."""
-        cls, last = self.finish_with_last_scores(context, training)
-        return cls, tf.stack([tf.cast(score, tf.float32) for score in [*scores, last]], axis=1)
+        """Return `finish` and all layers' scores, float32 `[batch, n_layers, n_heads, S, S]`."""
+        cls, last = self.finish_with_last_scores(context, training, mask)
+        return cls, ops.stack([ops.cast(score, "float32") for score in [*scores, last]], axis=1)
 
-    def finish_with_last_scores(self, context: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `finish`, and the last layer's scores [B, n_heads, S, S]: those it computes with, and has gradients of."""
-        x, last = self.blocks[-1](context, training=training, return_attention_scores=True)
+    def finish_with_last_scores(
+        self, context: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return `finish` and the last layer's scores `[batch, n_heads, S, S]`, from which [CLS] is computed."""
+        allowed = with_padding(None, mask)
+        x, last = self.blocks[-1](context, training=training, return_attention_scores=True, attention_mask=allowed)
         return self._finish(x[:, :1])[:, 0], last
 
     def attend_single(self, context: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """[CLS] after a last layer in which every head attends to one token only, for each token in turn.
+        """Return [CLS] after a last layer in which every head attends to one token only, for each token in turn.
 
         Attention that is one-hot at token t is attention over a key/value sequence of length one (tag-wise
         contribution, Won et al. 2019, section 3.2).
 
         Args:
-            context: from `encode_context`, [B, S, D].
-            training: whether layers drop out.
+            context: From `encode_context`, `[batch, S, width]`.
+            training: Whether layers drop out.
 
         Returns:
-            [B, S, D]; row t is [CLS] when only token t is attended to.
+            `[batch, S, width]`; row t is [CLS] when only token t is attended to.
         """
         return self._finish(self.blocks[-1].attend_single(context[:, :1], context, training))
 
     def _finish(self, x: tf.Tensor) -> tf.Tensor:
         return x if self.final_norm is None else self.final_norm(x)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[B, S, D] -> [B, D]."""
+    def compute_mask(self, inputs: tf.Tensor, previous_mask: tf.Tensor | None) -> None:
+        """Return None: no sequence leaves the encoder."""
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return `[batch, width]`."""
         return input_shape[0], input_shape[2]
 
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        names = ("n_layers", *_BLOCK, "input_dropout", "input_norm")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+    def compute_output_spec(self, tokens: Any, *, return_attention_scores: bool = False, **kwargs: Any) -> Any:
+        """Return the symbolic [CLS], and the scores if asked for."""
+        output = super().compute_output_spec(tokens)
+        if not return_attention_scores:
+            return output
+        batch, length, _ = tokens.shape
+        return output, keras.KerasTensor((batch, self.n_layers, self.n_heads, length, length), dtype="float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 def _gelu(x: tf.Tensor) -> tf.Tensor:
-    """The exact (erf) GELU."""
+    """Return the exact (erf) GELU."""
     return keras.activations.gelu(x, approximate=False)
-
-
-def _identity(x: tf.Tensor) -> tf.Tensor:
-    return x

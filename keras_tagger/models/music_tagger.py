@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,36 +14,51 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.audio.windows import Windowing
-from keras_tagger.config import AudioConfig, ExperimentConfig, ModelConfig, section_from_dict
+from keras_tagger.config import AudioConfig, ExperimentConfig, ModelConfig, TrainingConfig, section_from_dict
 from keras_tagger.errors import ConfigError
 from keras_tagger.layers import (
     ClassToken,
     LearnedPositions,
     SinusoidalPositions,
-    SpecAugment,
     Spectrogram,
     TagHead,
     TransformerEncoder,
     front_end_from_config,
 )
+from keras_tagger.layers.spec_augment import mask_spectrogram
+from keras_tagger.models.augment import augment_waveforms
 from keras_tagger.models.initial_values import begin_as_pytorch
+from keras_tagger.models.losses import class_loss, contribution_loss, tag_loss
 
+_PARTS = ("front_end", "class_token", "positions", "encoder", "head")
 OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class MusicTagger(keras.Model):
-    """Self-attention music tagger (Won, Chun, Serra 2019, arXiv 1911.04385): waveform to tags.
+    """Self-attention music tagger (Won, Chun, Serra 2019, arXiv 1911.04385): from waveform to tags.
 
-    Any clip length is taken: the waveform is padded with zeros to a whole number of tokens, at least one; with centred
-    frames (`model.spectrogram.framing`) it is padded to one token only, and the front-end sees the frames there are.
+    It takes clips of any length: the waveform is padded with zeros to a whole number of tokens, at least one. With
+    centred frames (`model.spectrogram.framing`) it is padded to one token only.
+
+    `compile(optimizer)` and `fit(dataset)` train it on batches of (waveform, labels): labels may be NaN if unknown, and
+    waveforms are augmented as `training` says. To train on times too, a batch is (waveform, (labels, stretches,
+    bounds)); see `keras_tagger.models.losses.contribution_loss`. `predict` returns logits, as `call` does.
 
     Args:
-        tags: names of the outputs.
+        tags: Names of the outputs.
         audio: `AudioConfig`, or its values.
         model: `ModelConfig`, or its values.
+        training: `TrainingConfig`, or its values, of which training uses `augment`, `seed`, `temperature` and
+            `contribution_loss`; the optimiser is `compile`'s.
+        frozen: Names of parts that are not trained; see `freeze`.
 
-    Call: waveform float [B, samples] at `audio.sample_rate`, in about -1..1 -> logits float32 [B, n_tags].
+    Call: waveform float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1 -> logits float32 `[batch, n_tags]`.
+
+    Example:
+        >>> model = MusicTagger(["guitar", "voice"], AudioConfig(), ModelConfig())
+        >>> model.compile(optimizer="adam")
+        >>> model.fit(dataset, epochs=10, callbacks=[keras.callbacks.TensorBoard("logs")])
     """
 
     def __init__(
@@ -50,20 +66,26 @@ class MusicTagger(keras.Model):
         tags: Sequence[str],
         audio: AudioConfig | Mapping[str, Any],
         model: ModelConfig | Mapping[str, Any],
+        training: TrainingConfig | Mapping[str, Any] | None = None,
+        frozen: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.tags = list(tags)
-        self.audio = _section(AudioConfig, audio, "audio")
-        self.model = _section(ModelConfig, model, "model")
-        ExperimentConfig(audio=self.audio, model=self.model)  # checks what both must agree on
+        self.audio_config = _section(AudioConfig, audio, "audio")
+        self.model_config = _section(ModelConfig, model, "model")
+        self.training_config = _section(TrainingConfig, training or {}, "training")
+        # Checks what the sections must agree on.
+        ExperimentConfig(audio=self.audio_config, model=self.model_config, training=self.training_config)
         policy = {"dtype": self.dtype_policy}
-        encoder, attention = self.model.encoder, self.model.attention
-        self.spectrogram = Spectrogram(sample_rate=self.audio.sample_rate, **dataclasses.asdict(self.model.spectrogram))
-        self.front_end = front_end_from_config(
-            self.model.front_end.kind, self.model.front_end.channels, encoder.width, **policy
+        encoder, attention = self.model_config.encoder, self.model_config.attention
+        self.spectrogram = Spectrogram(
+            sample_rate=self.audio_config.sample_rate, **dataclasses.asdict(self.model_config.spectrogram)
         )
-        self.class_token = ClassToken(self.model.cls_token, **policy)
+        self.front_end = front_end_from_config(
+            self.model_config.front_end.kind, self.model_config.front_end.channels, encoder.width, **policy
+        )
+        self.class_token = ClassToken(self.model_config.cls_token, **policy)
         self.positions: keras.layers.Layer | None = {
             "sinusoidal": lambda: SinusoidalPositions(**policy),
             "learned": lambda: LearnedPositions(attention.max_positions, **policy),
@@ -76,7 +98,7 @@ class MusicTagger(keras.Model):
             window=attention.window,
             **policy,
         )
-        self.head = TagHead(len(self.tags), self.model.head.pooler, self.model.head.dropout, **policy)
+        self.head = TagHead(len(self.tags), self.model_config.head.pooler, self.model_config.head.dropout, **policy)
         needed = self.window_samples // self.token_samples + 1
         if attention.positions == "learned" and attention.max_positions < needed:
             raise ConfigError(
@@ -86,6 +108,22 @@ class MusicTagger(keras.Model):
         # Whether the front-end's batch normalisation uses and updates the batch's statistics in training.
         self._front_end_learns = True
         self._analyzers: dict[tuple[str, ...], Any] = {}
+        # What a training loop sets: the step that the optimiser's first is, and the weights' share in the gradients.
+        self.first_step = 0
+        self.coupled_decay = 0.0
+        self._freeze_parts(frozen)
+
+    @property
+    def audio(self) -> AudioConfig:
+        """The audio configuration; deprecated, use `audio_config`."""
+        warnings.warn("MusicTagger.audio is deprecated; use audio_config.", DeprecationWarning, stacklevel=2)
+        return self.audio_config
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model configuration; deprecated, use `model_config`."""
+        warnings.warn("MusicTagger.model is deprecated; use model_config.", DeprecationWarning, stacklevel=2)
+        return self.model_config
 
     @property
     def token_samples(self) -> int:
@@ -95,53 +133,59 @@ class MusicTagger(keras.Model):
     @property
     def hop_seconds(self) -> float:
         """Seconds from one token to the next."""
-        return self.token_samples / self.audio.sample_rate
+        return self.token_samples / self.audio_config.sample_rate
 
     @property
     def receptive_field_seconds(self) -> float:
         """Length of the audio that a front-end token can depend on."""
-        seen = 1 if self.front_end.takes_waveform else self.model.spectrogram.n_fft
-        return ((self.front_end.receptive_field_frames - 1) * self._frame_samples + seen) / self.audio.sample_rate
+        seen = 1 if self.front_end.takes_waveform else self.model_config.spectrogram.n_fft
+        return (
+            (self.front_end.receptive_field_frames - 1) * self._frame_samples + seen
+        ) / self.audio_config.sample_rate
 
     @property
     def window_samples(self) -> int:
         """Samples of an inference window: whole tokens, at least one, and with centred frames at least a crop."""
-        wanted = int(self.audio.window_seconds * self.audio.sample_rate + 0.5)
+        wanted = int(self.audio_config.window_seconds * self.audio_config.sample_rate + 0.5)
         tokens = -(-wanted // self.token_samples) if self._centered else wanted // self.token_samples
         return max(tokens, 1) * self.token_samples
 
     @property
     def crop_samples(self) -> int:
         """Samples of a training crop: the window's, or with centred frames exactly `audio.window_seconds`."""
-        return int(self.audio.window_seconds * self.audio.sample_rate + 0.5) if self._centered else self.window_samples
+        return (
+            int(self.audio_config.window_seconds * self.audio_config.sample_rate + 0.5)
+            if self._centered
+            else self.window_samples
+        )
 
     @property
     def windowing(self) -> Windowing:
-        """How audio is cut into the windows of inference."""
-        return Windowing(self.audio.sample_rate, self.window_samples, self.token_samples)
+        """The way audio is cut into windows for inference."""
+        return Windowing(self.audio_config.sample_rate, self.window_samples, self.token_samples)
 
     def n_tokens(self, n_samples: Any) -> Any:
-        """Tokens of a waveform of that many samples, a number or an integer tensor; [CLS] not counted."""
+        """Return the number of tokens, without [CLS], for a number of samples (an int or an integer tensor)."""
         least = max if isinstance(n_samples, int) else tf.maximum
         if self.front_end.rounds_up:
             return least(-(-n_samples // self.token_samples), 1)
         return least(self.front_end.n_tokens(self.spectrogram.n_frames(n_samples)), 1)
 
     def token_times(self, n_tokens: int) -> npt.NDArray[Any]:
-        """Centres of the tokens, seconds, float64 [n_tokens]."""
+        """Return the centres of the tokens in seconds, float64 `[n_tokens]`."""
         return (np.arange(n_tokens) + 0.5) * self.hop_seconds
 
     @property
     def _frame_samples(self) -> int:
-        return 1 if self.front_end.takes_waveform else self.model.spectrogram.hop_length
+        return 1 if self.front_end.takes_waveform else self.model_config.spectrogram.hop_length
 
     @property
     def _centered(self) -> bool:
-        return self.model.spectrogram.framing == "centered" and not self.front_end.takes_waveform
+        return self.model_config.spectrogram.framing == "centered" and not self.front_end.takes_waveform
 
     def build(self, input_shape: Any = None) -> None:
-        """Make all weights."""
-        width = self.model.encoder.width
+        """Create all weights."""
+        width = self.model_config.encoder.width
         self.spectrogram.build((None, None))
         self.front_end.build((None, None) if self.front_end.takes_waveform else (None, None, self.spectrogram.n_mels))
         for layer in (self.class_token, self.positions, self.encoder):
@@ -149,68 +193,125 @@ class MusicTagger(keras.Model):
                 layer.build((None, None, width))
         self.head.build((None, width))
         self.built = True
-        if self.model.initial != "keras":
-            begin_as_pytorch(self, copied=self.model.initial == "pytorch_copied")
+        if self.model_config.initial != "keras":
+            begin_as_pytorch(self, copied=self.model_config.initial == "pytorch_copied")
 
     def freeze(self, parts: str) -> None:
-        """Take parts out of training: they keep their weights, and are in inference mode even in training.
+        """Exclude parts from training: they keep their weights and stay in inference mode.
 
         Args:
             parts: "none", "statistics" (of the front-end's batch normalisation; its weights are trained), "front_end",
                 or "all_but_head" (front-end, [CLS], positions and encoder).
 
         Raises:
-            ValueError: something else.
+            ValueError: If `parts` is something else.
         """
         if parts not in ("none", "statistics", "front_end", "all_but_head"):
             raise ValueError(f"parts: expected none, statistics, front_end or all_but_head. Received: {parts!r}.")
-        self.front_end.trainable = parts in ("none", "statistics")
-        self._front_end_learns = parts == "none"
-        for layer in (self.class_token, self.positions, self.encoder):
+        body = ("statistics", "front_end", "class_token", "positions", "encoder")
+        kept = {"none": (), "statistics": body[:1], "front_end": body[:2], "all_but_head": body}
+        self._freeze_parts(kept[parts])
+
+    @property
+    def frozen(self) -> list[str]:
+        """The parts that are not trained; "statistics" are those of the front-end's batch normalisation."""
+        parts = [name for name in _PARTS if getattr(self, name) is not None and not getattr(self, name).trainable]
+        return parts if self._front_end_learns else ["statistics", *parts]
+
+    def _freeze_parts(self, parts: Sequence[str]) -> None:
+        self._front_end_learns = "statistics" not in parts
+        for name in _PARTS:
+            layer = getattr(self, name)
             if layer is not None:
-                layer.trainable = parts != "all_but_head"
+                layer.trainable = name not in parts
 
-    def call(
-        self,
-        waveform: tf.Tensor,
-        training: bool | None = None,
-        spec_augment: SpecAugment | None = None,
-        step: Any = 0,
-        return_contributions: bool = False,
-    ) -> Any:
-        """Logits; `spec_augment` (with its `step`) is applied to the spectrogram in training.
+    def call(self, waveform: tf.Tensor, training: bool | None = None, return_contributions: bool = False) -> Any:
+        """Return the logits.
 
-        With `return_contributions` also the logits of the tag-wise contributions, float32 [B, T, n_tags], for a loss.
+        With `return_contributions`, also return the logits of the tag-wise contributions, float32
+        `[batch, tokens, n_tags]`.
         """
-        seen = self.see(waveform)
-        if spec_augment is not None:
-            seen = spec_augment(seen, step=step, training=training)
+        return self._outputs(self.see(waveform), training, return_contributions)
+
+    def _outputs(self, seen: tf.Tensor, training: bool | None, return_contributions: bool = False) -> Any:
         tokens, mode = self._embed(seen, training), _mode(self.encoder, training)
         context, _ = self.encoder.encode_context(tokens, training=mode)
         logits = self.head(self.encoder.finish(context, training=mode), training=training)
         return (logits, self._contributions(context, mode, training)) if return_contributions else logits
 
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Make one training step on a batch, as `fit` does; augmentation is a function of (seed, step)."""
+        waveform, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        labels, *dense = target if isinstance(target, tuple | list) else (target,)
+        settings, step = self.training_config, self.first_step + tf.cast(self.optimizer.iterations, tf.int64)
+        waveform, labels = augment_waveforms(waveform, labels, settings.augment, settings.seed, step)
+        localized = bool(dense) and settings.contribution_loss > 0
+        with tf.GradientTape() as tape:
+            seen = self.see(waveform)
+            masks = settings.augment
+            if masks.n_time_masks or masks.n_freq_masks:
+                seed = tf.stack([tf.constant(settings.seed, tf.int64), step])
+                time_masks = (masks.n_time_masks, masks.time_mask_frames)
+                seen = mask_spectrogram(seen, seed, time_masks, (masks.n_freq_masks, masks.freq_mask_bins))
+            predicted = self._outputs(seen, True, localized)
+            loss = self.compute_loss(waveform, (labels, *dense), predicted, sample_weight, training=True)
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(loss / replicas if replicas > 1 else loss)
+        weights = self.trainable_weights
+        gradients = tape.gradient(scaled, weights)
+        if self.coupled_decay:
+            pulls = [self.optimizer.scale_loss(self.coupled_decay * tf.convert_to_tensor(weight)) for weight in weights]
+            gradients = [gradient + pull for gradient, pull in zip(gradients, pulls, strict=True)]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(waveform)[0])
+        logits = predicted[0] if localized else predicted
+        return self.compute_metrics(waveform, labels, logits, sample_weight)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        """Return the loss of a batch: cross-entropy over the known labels, plus that of contributions if there are any.
+
+        A `loss` given to `compile` takes its place.
+        """
+        labels, *dense = y if isinstance(y, tuple | list) else (y,)
+        logits, *contributions = y_pred if isinstance(y_pred, tuple | list) else (y_pred,)
+        if self.loss is not None:
+            return super().compute_loss(x, labels, logits, sample_weight, training=training)
+        if self.model_config.head.activation == "softmax":
+            return class_loss(labels, logits, sample_weight)
+        loss = tag_loss(labels, logits, self.training_config.temperature, sample_weight)
+        if not contributions:
+            return loss
+        localized = contribution_loss(contributions[0], *dense, self.token_samples)
+        return loss + self.training_config.contribution_loss * localized
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Update and return the metrics given to `compile`, which see the labels and the logits."""
+        labels = y[0] if isinstance(y, tuple | list) else y
+        return super().compute_metrics(x, labels, y_pred, sample_weight)
+
     def logits_of(self, seen: tf.Tensor, return_attention_scores: bool = False) -> Any:
-        """The rest of the forward pass, for explanations, which change what the front-end sees or ask for gradients.
+        """Compute the logits from the front-end's input, for explanations that change it or need its gradients.
 
         Args:
-            seen: what the front-end sees of a waveform (`see`).
-            return_attention_scores: whether to give each layer's weights too, [B, n_heads, 1+T, 1+T], as tensors that
-                the logits are computed from.
+            seen: The front-end's input (`see`).
+            return_attention_scores: Whether to return each layer's weights too, `[batch, n_heads, 1+T, 1+T]`, as tensors
+                from which the logits are computed.
 
         Returns:
-            Logits float32 [B, n_tags], or (logits, list of weights).
+            Logits float32 `[batch, n_tags]`, or (logits, list of weights).
         """
         return self._logits_of_tokens(self._embed(seen, training=False), return_attention_scores)
 
     def logits_and_feature_maps(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `logits_of`, and the front-end's last feature maps [B, T, F, C], which the logits are computed from."""
+        """Return `logits_of` and the front-end's last feature maps `[batch, T, F, C]`, on which the logits depend."""
         maps = self.front_end.feature_maps(tf.cast(seen, self.front_end.compute_dtype), training=False)
         tokens = self._place(self.front_end.tokens_of(maps, training=False))
         return self._logits_of_tokens(tokens), maps
 
     def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
-        """Everything there is to see, from one pass through one traced function per choice of outputs.
+        """Return any of the model's outputs, from one pass through a function traced once per choice of outputs.
 
         Args:
             waveform: float32 [B, samples].
@@ -220,12 +321,12 @@ class MusicTagger(keras.Model):
                 "spectrogram" float32 [B, frames, n_mels].
 
         Raises:
-            ValueError: an output that does not exist.
+            ValueError: If an output does not exist.
         """
         return self.analyzer(outputs)(tf.convert_to_tensor(waveform, tf.float32))
 
     def analyzer(self, outputs: Sequence[str]) -> Any:
-        """The `tf.function` (waveform float32 [None, None]) behind `analyze`; an export's signatures use it too."""
+        """Return the `tf.function` (waveform float32 `[None, None]`) behind `analyze`, which exports use too."""
         key = tuple(sorted(set(outputs)))
         unknown = [name for name in key if name not in OUTPUTS]
         if unknown or not key:
@@ -258,11 +359,11 @@ class MusicTagger(keras.Model):
         return {name: found[name] for name in outputs}
 
     def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
-        """Logits [..., n_tags] to 0..1, of the same shape: each tag's own, or with softmax all summing to one."""
-        return tf.nn.softmax(logits) if self.model.head.activation == "softmax" else tf.sigmoid(logits)
+        """Turn logits `[..., n_tags]` into probabilities: one sigmoid per tag, or a softmax over all tags."""
+        return tf.nn.softmax(logits) if self.model_config.head.activation == "softmax" else tf.sigmoid(logits)
 
     def _contributions(self, context: tf.Tensor, encoder_training: bool | None, training: bool | None) -> tf.Tensor:
-        """Logits [B, T, n_tags] when the last layer attends to one token only, [CLS] left out."""
+        """Return logits `[batch, T, n_tags]` when the last layer attends to one token only, without [CLS]."""
         return self.head(self.encoder.attend_single(context, encoder_training)[:, 1:], training=training)
 
     def _whole_tokens(self, waveform: tf.Tensor) -> tf.Tensor:
@@ -270,18 +371,18 @@ class MusicTagger(keras.Model):
         whole = tf.maximum(-(-n_samples // self.token_samples), 1) * self.token_samples
         if self._centered:
             # One token, and what the reflection at the ends needs.
-            whole = tf.maximum(n_samples, max(self.token_samples, self.model.spectrogram.n_fft // 2 + 1))
+            whole = tf.maximum(n_samples, max(self.token_samples, self.model_config.spectrogram.n_fft // 2 + 1))
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 
     def see(self, waveform: tf.Tensor) -> tf.Tensor:
-        """What the front-end sees of a waveform: its spectrogram [B, frames, n_mels], or itself [B, samples]."""
+        """Return the front-end's input: the spectrogram `[batch, frames, n_mels]`, or the waveform `[batch, samples]`."""
         whole = self._whole_tokens(waveform)
         if self.front_end.takes_waveform:
             return whole
         spectrogram = self.spectrogram(whole)
         if not self._centered:
             return spectrogram
-        # Centred on the clip's very end there may be one frame more, which would begin a token more.
+        # A frame centred on the clip's very end may be one too many, and would start another token.
         spare = 0 if self.front_end.rounds_up else self.front_end.frames_per_token - 1
         return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
 
@@ -300,30 +401,34 @@ class MusicTagger(keras.Model):
         return self.head(self.encoder.finish(context, training=False), training=False)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[B, samples] -> [B, n_tags]."""
+        """Return `[batch, n_tags]`."""
         return input_shape[0], len(self.tags)
 
     def compute_output_spec(self, waveform: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
-        """The symbolic output: float32, whatever the dtype policy."""
+        """Return the symbolic output, float32 under every dtype policy."""
         return keras.KerasTensor(self.compute_output_shape(waveform.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        """All constructor arguments, as plain values."""
+        """Return the constructor arguments, as plain values."""
         return {
             "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "tags": list(self.tags),
-            "audio": dataclasses.asdict(self.audio),
-            "model": dataclasses.asdict(self.model),
+            "audio": dataclasses.asdict(self.audio_config),
+            "model": dataclasses.asdict(self.model_config),
+            "training": dataclasses.asdict(self.training_config),
+            "frozen": self.frozen,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> MusicTagger:
-        """The inverse of `get_config`."""
+        """Return the model of a configuration from `get_config`."""
         return cls(**config)
 
 
 def _mode(layer: keras.layers.Layer, training: bool | None) -> bool | None:
-    """Frozen layers are in inference mode: no dropout, and the moving statistics of batch norm stay and are used."""
+    """Keep frozen layers in inference mode: no dropout, and batch norm uses its moving statistics unchanged."""
     return training if layer.trainable else False
 
 

@@ -164,8 +164,10 @@ def read_batching(path: str) -> BatchingOptions:
 
     def value(field: str, otherwise: int) -> int:
         found = getattr(config, field).value if config.HasField(field) else otherwise
-        if found < (0 if field == "batch_timeout_micros" else 1):
-            raise ServingError(f"batching_parameters_file {path}: expected a positive {field}. Received: {found}.")
+        least = 0 if field == "batch_timeout_micros" else 1
+        if found < least:
+            text = f"expected {field} to be at least {least}. Received: {found}."
+            raise ServingError(f"batching_parameters_file {path}: {text}")
         return found
 
     batching = BatchingOptions(

@@ -61,7 +61,7 @@ class Flags:
             if not -1 <= value <= 65535:
                 raise ServingError(f"{name}: expected 0 to 65535. Received: {value}.")
         if self.port == self.rest_api_port and self.port > 0:
-            raise ServingError(f"rest_api_port: expected a port other than --port. Received: {self.port} for both.")
+            raise ServingError(f"rest_api_port: expected another port than --port. Received: {self.port} for both.")
         if self.batching_parameters_file and not self.enable_batching:
             raise ServingError("batching_parameters_file: expected --enable_batching too. Received: only the file.")
         for name in ("grpc_max_threads", "rest_api_num_threads", "rest_api_timeout_in_ms"):
@@ -149,7 +149,7 @@ def flags_of(arguments: argparse.Namespace, directory: str | None) -> tuple[Flag
         given["model_base_path"] = os.fspath(directory)
     flags = Flags(**given)
     if not flags.model_base_path and not flags.model_config_file:
-        raise ServingError("serve: expected DIR or --model_config_file. Received: neither of them.")
+        raise ServingError("serve: expected DIR or --model_config_file. Received: neither.")
     return flags, given
 
 

@@ -48,7 +48,7 @@ def pretrained() -> dict[str, str]:
 
     Example:
         >>> list(keras_tagger.pretrained())
-        ['compact']
+        ['compact', 'compact-msd']
     """
     return {name: str(entry["description"]) for name, entry in _registry(weights_folder()).items()}
 

@@ -1,10 +1,4 @@
-"""`fit`: from a configuration and music to a trained tagger and its run directory.
-
-    runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/  logs/
-                history.csv  report.json  report.csv  report.html  scores.npz
-
-`model.keras` is the best model so far, `checkpoints/last.npz` the newest state, `logs/` TensorBoard's.
-"""
+"""`fit`: from a configuration and music to a trained tagger and its run directory."""
 
 from __future__ import annotations
 
@@ -12,35 +6,35 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import keras
-import numpy.typing as npt
-import tensorflow as tf
 from absl import logging
 
-from keras_tagger.config import DataConfig, ExperimentConfig, flat, load_config
+from keras_tagger.config import DataConfig, ExperimentConfig, flat
 from keras_tagger.data.check import check_single_label
 from keras_tagger.data.datasets.open import open_config
 from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.prepare import fingerprint_of, prepare
-from keras_tagger.data.prepared import Prepared, PreparedClip
+from keras_tagger.data.prepared import Prepared
 from keras_tagger.data.sources import open_source
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.evaluation.report import Report, load_report
 from keras_tagger.evaluation.thresholds import calibrate
-from keras_tagger.files import replacing
+from keras_tagger.files import write_text
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.models.transfer import copy_weights
-from keras_tagger.storage.run_dir import TAGS_JSON
+from keras_tagger.storage.loading import load_config
+from keras_tagger.storage.run_dir import RunDir
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import info_to_json
+from keras_tagger.train.board import Board
+from keras_tagger.train.history import read_history
 from keras_tagger.train.loop import Loop
-from keras_tagger.views.preview import make_preview
-from keras_tagger.views.summaries import write_clip, write_config, write_preview, write_scalars
 
 # What may differ from the model a run starts from: no weight depends on it.
 _FREE_KEYS = (
@@ -54,16 +48,34 @@ class Run:
     """A finished run.
 
     Attributes:
-        dir: its directory.
-        tagger: with the best weights.
-        history: one row per epoch.
-        report: on the held-out clips.
+        dir: The run directory.
+        tagger: The tagger with the best weights.
+        history: One row per epoch.
+        report: The scores on the held-out clips.
+
+    Example:
+        >>> run = kt.fit("configs/demo.yaml")
+        >>> run.report.roc_auc
     """
 
     dir: Path
     tagger: Tagger
     history: Sequence[Mapping[str, float]]
     report: Report
+
+    def headline(self) -> dict[str, str]:
+        """Return the directory, number of epochs and headline scores, as text."""
+        report = self.report
+        scores = {"ROC-AUC": report.roc_auc, "PR-AUC": report.pr_auc, "accuracy": report.accuracy}
+        named = {f"{report.split} {name}": f"{value:.4f}" for name, value in scores.items() if value is not None}
+        return {"directory": str(self.dir), "epochs": str(len(self.history)), **named}
+
+    def __repr__(self) -> str:
+        return f"Run({', '.join(f'{name}: {value}' for name, value in self.headline().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.headline().items())
+        return f"<table>{rows}</table>"
 
 
 def fit(
@@ -72,31 +84,41 @@ def fit(
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     init: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     **overrides: Any,
 ) -> Run:
     """Train a tagger.
 
     Args:
-        config: a YAML file, nested values, or an `ExperimentConfig`.
-        data: what to train on, instead of `data.path` or `data.dataset`: a manifest, a folder per tag, a prepared
-            folder, "demo" (the clips shipped with the package), or one of these opened.
-        run_dir: where the run is kept; `runs/NAME` by default.
-        resume: go on with the run in `run_dir`, from its last checkpoint: the same step, the same data from there, and
-            on one machine the same numbers as an uninterrupted run. A finished run is given back as it is, and a
-            new one is started where there is none.
-        init: the model to start from, instead of `training.init`: a pretrained name, a run directory or a `.keras`
-            file. All of its body is taken, and of its head the tags that the data have too; `training.freeze` says
-            what of it stays as it is. `audio` and `model` must be the init's (without a preset they are, where the
-            configuration does not set them) but for window and dropout, which no weight depends on.
-        overrides: values by dotted key, as in `**{"training.epochs": 3}`.
+        config: A YAML file, nested values, or an `ExperimentConfig`.
+        data: What to train on, instead of `data.path` or `data.dataset`: a manifest, a folder per tag, a prepared
+            folder, "demo" (the clips shipped with the package), or one of these already opened.
+        run_dir: The run directory; `runs/NAME` by default.
+        resume: Continue the run in `run_dir` from its last checkpoint: at the same step, with the same data, and on one
+            machine with the same numbers as an uninterrupted run. A finished run is returned as it is. If there is no
+            run, a new one is started.
+        init: The model to start from, instead of `training.init`: a pretrained name, a run directory or a `.keras`
+            file. Its whole body is used, and of its head the tags that the data have too; `training.freeze` says
+            which parts are not trained. `audio` and `model` must be the init's (without a preset, what the
+            configuration does not set is taken from there), except window and dropout, which no weight depends on.
+        callbacks: Keras callbacks, such as `keras.callbacks.TensorBoard`. They receive the columns of the history as
+            logs, and may set `model.stop_training`.
+        overrides: Values by dotted key, as in `**{"training.epochs": 3}`.
 
     Returns:
-        `Run`. The report is on the "test" split, else "valid", else (and then it says nothing about new music) "train".
+        The finished `Run`. Its report is on the "test" split, or else on "valid", or else on "train", where it says
+        nothing about new music.
 
     Raises:
-        ConfigError: a key or value is not allowed, or the directory holds another run.
-        ManifestError, ManifestNotFoundError: the data cannot be used.
-        ModelError, ModelNotFoundError: the init cannot be used.
+        ConfigError: If a key or value is not allowed, or the directory holds another run.
+        ManifestError: If the data cannot be used.
+        ManifestNotFoundError: If the data do not exist.
+        ModelError: If the init cannot be used, or the loss becomes infinite or NaN.
+        ModelNotFoundError: If the init does not exist.
+
+    Example:
+        >>> run = kt.fit("configs/demo.yaml", data="my_music/", callbacks=[keras.callbacks.TerminateOnNaN()])
+        >>> run.tagger.tag("song.mp3")
     """
     if init is not None:
         overrides["training.init"] = _init_name(init)
@@ -107,7 +129,8 @@ def fit(
         settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
     _check_run_dir(folder, settings, resume)
-    if resume and (folder / "report.json").exists():
+    run = RunDir(folder)
+    if resume and run.report.exists():
         return _finished_run(folder)
     # A mistake is told before the data are prepared; a run that goes on has its weights.
     init_tagger = _load_init(settings) if settings.training.init and not resume else None
@@ -117,41 +140,36 @@ def fit(
     manifest, prepared = _prepare(settings, data, folder)
     keras.utils.set_random_seed(settings.training.seed)
     model = MusicTagger(
-        prepared.tags, settings.audio, settings.model, dtype=keras.DTypePolicy(settings.training.precision)
+        prepared.tags,
+        settings.audio,
+        settings.model,
+        settings.training,
+        dtype=keras.DTypePolicy(settings.training.precision),
     )
     model.build()
     model.freeze(settings.training.freeze)
 
-    writer = tf.summary.create_file_writer(str(folder / "logs"))
-    previews = _preview_clips(prepared, settings)
-
-    def on_epoch(epoch: int, row: dict[str, float], tagger: Tagger) -> None:
-        names = {name: f"train/{name}" for name in row if not name.startswith("valid")}
-        names.update({name: name.replace("_", "/", 1) for name in row if name.startswith("valid")})
-        write_scalars(writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1)
-        _write_previews(writer, tagger, previews, settings, epoch)
-        writer.flush()
-
-    loop = Loop(model, settings, prepared, folder, on_epoch)
+    board = Board(run.logs, prepared, settings)
+    loop = Loop(model, settings, prepared, run, board.show_epoch, callbacks)
     resumed = resume and loop.restore()
     if settings.training.init and not resumed:
         init_model = init_tagger.model if init_tagger else _load_init(settings).model
         copy_weights(init_model, model, {tag: tag for tag in model.tags if tag in init_model.tags})
-    _write_text(folder / "config.yaml", settings.to_yaml())
-    _write_text(folder / "tags.txt", "".join(f"{tag}\n" for tag in prepared.tags))
+    write_text(run.config, settings.to_yaml())
+    write_text(run.tags_text, "".join(f"{tag}\n" for tag in prepared.tags))
     if manifest is not None:
-        manifest.save(folder / "manifest.csv")
+        manifest.save(run.manifest)
     if resumed:
         logging.info("resuming %s at epoch %d, step %d", folder, loop.progress.epoch + 1, loop.progress.step + 1)
     else:
-        write_config(writer, settings.to_yaml())
+        board.show_config()
     loop.run()
 
     tagger = Tagger(_in_float32(model, folder), settings)
     model.freeze("none")
     validation = "valid" if "valid" in prepared.splits else None
     tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
-    _write_text(folder / TAGS_JSON, info_to_json(tagger.tags, tagger.info))
+    write_text(run.tags_json, info_to_json(tagger.tags, tagger.info))
     split = next(split for split in ("test", "valid", "train") if split in prepared.splits)
     data_settings = settings.data
     report = evaluate(
@@ -166,8 +184,7 @@ def fit(
     measured = {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}
     if report.accuracy is not None:
         measured[f"{split}/accuracy"] = report.accuracy
-    write_scalars(writer, measured, loop.progress.epoch)
-    writer.close()
+    board.show_scores(measured, loop.progress.epoch)
     report.save(folder)
     return Run(folder, tagger, tuple(loop.history), report)
 
@@ -208,7 +225,7 @@ def _prepare(
 
 def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
     """A run is never overwritten, and goes on only with the configuration it was begun with."""
-    stored_path = folder / "config.yaml"
+    stored_path = RunDir(folder).config
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run_dir: expected a directory. Received: {folder}, a file.")
     if not stored_path.exists():
@@ -247,9 +264,8 @@ def _load_init(settings: ExperimentConfig) -> Tagger:
 
 
 def _finished_run(folder: Path) -> Run:
-    from keras_tagger.train.loop import read_history
-
-    return Run(folder, load(folder), tuple(read_history(folder)), load_report(folder / "report.json"))
+    run = RunDir(folder)
+    return Run(folder, load(folder), tuple(read_history(run.history)), load_report(run.report))
 
 
 def _in_float32(model: MusicTagger, folder: Path) -> MusicTagger:
@@ -257,54 +273,3 @@ def _in_float32(model: MusicTagger, folder: Path) -> MusicTagger:
     if model.dtype_policy.name == "float32":
         return model
     return load(folder).model
-
-
-def _preview_clips(
-    prepared: Prepared, settings: ExperimentConfig
-) -> list[tuple[str, npt.NDArray[Any], tuple[str, ...]]]:
-    """A few clips with different tags, as (name, waveform, tags): held-out ones where there are any."""
-    wanted = settings.board.preview_clips
-    if not wanted:
-        return []
-    split = "valid" if "valid" in prepared.splits else "train"
-    chosen: dict[int, tuple[str, ...]] = {}
-    for only_new in (True, False):
-        seen: set[str] = set()
-        for clip in prepared.select(split):
-            # Soft labels may name every tag of every clip.
-            truth = tuple(tag for tag, label in clip.tags.items() if label > settings.data.positive)
-            if len(chosen) < wanted and clip.index not in chosen and not (only_new and set(truth) <= seen):
-                chosen[clip.index] = truth
-                seen |= set(truth)
-    samples = int(settings.board.preview_seconds * prepared.sample_rate)
-    return [
-        (_short_name(clip), waveform[:samples], chosen[clip.index])
-        for clip, waveform in prepared.iter_clips(split)
-        if clip.index in chosen
-    ]
-
-
-def _short_name(clip: PreparedClip) -> str:
-    """Folder and file without extension, and the excerpt where it is one: `album/track` or `album/track#t=10,20`."""
-    path = PurePath(clip.path)
-    return f"{path.parent.name}/{path.stem}{clip.id[len(clip.path) :]}"
-
-
-def _write_previews(
-    writer: tf.summary.SummaryWriter,
-    tagger: Tagger,
-    clips: Sequence[tuple[str, npt.NDArray[Any], tuple[str, ...]]],
-    settings: ExperimentConfig,
-    epoch: int,
-) -> None:
-    rate, board = settings.audio.sample_rate, settings.board
-    for name, waveform, truth in clips:
-        preview = make_preview(tagger, (waveform, rate), name, truth, board.preview_seconds, board.top_tags)
-        write_preview(writer, preview, step=epoch + 1)
-        if epoch == 0:
-            write_clip(writer, preview)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

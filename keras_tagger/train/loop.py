@@ -1,12 +1,15 @@
-"""The training loop: steps, epochs, validation, checkpoints. `fit` sets it up."""
+"""The training loop: steps, epochs, validation, checkpoints. `fit` sets it up.
+
+It calls `MusicTagger.train_step`, as Keras' own `fit` does, and adds that a killed run resumes at the exact step.
+"""
 
 from __future__ import annotations
 
-import csv
+import contextlib
+import math
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,36 +20,34 @@ from tqdm import tqdm
 from keras_tagger.config import ExperimentConfig
 from keras_tagger.data.pipeline import n_batches, training_dataset
 from keras_tagger.data.prepared import Prepared
-from keras_tagger.errors import ConfigError
+from keras_tagger.errors import ConfigError, ModelError
 from keras_tagger.evaluation.evaluate import evaluate
-from keras_tagger.files import replacing
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.progress import progress_bar
+from keras_tagger.storage.run_dir import RunDir
 from keras_tagger.tagger import Tagger
-from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
-from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
-from keras_tagger.train.schedule import coupled_decay, phase_of, phase_optimizer
+from keras_tagger.train.history import read_history, write_history
+from keras_tagger.train.schedule import coupled_decay, first_epoch, phase_of, phase_optimizer
 
-HISTORY = (
-    *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
-    *("seconds", "audio_seconds_per_second", "input_wait_share"),
-)
+# Reading the loss waits for the device.
+_LOSS_SECONDS = 1.0
 
 
 class Loop:
-    """Trains a model on the "train" split of a prepared folder, and keeps its run directory.
+    """Trains a model on the "train" split of a prepared folder, and maintains its run directory.
 
-    After every `training.checkpoint_steps` steps and every epoch, `checkpoints/last.npz` holds everything from which
-    the run goes on exactly: weights, optimiser, dropout seeds, position in the data. The best weights by validation
-    ROC-AUC (of exclusive tags: accuracy) are `model.keras`.
+    After every `training.checkpoint_steps` steps and after every epoch, `checkpoints/last.npz` holds everything the run
+    needs to continue exactly: weights, optimiser, dropout seeds and the position in the data. The best weights by
+    validation ROC-AUC (accuracy for exclusive tags) are in `model.keras`.
 
     Args:
-        model: built; trained in place.
-        config: the experiment.
-        prepared: the data.
-        run_dir: where files go.
-        on_epoch: called with (epoch, row of the history, model) after each.
+        model: A built model; it is trained in place.
+        config: The experiment.
+        prepared: The data.
+        run_dir: Where files are written.
+        on_epoch: Called with (epoch, row of the history, tagger) after each epoch; epochs count from 0.
+        callbacks: Keras callbacks; a callback stops training by setting `model.stop_training`.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Loop:
         model: MusicTagger,
         config: ExperimentConfig,
         prepared: Prepared,
-        run_dir: Path,
+        run_dir: RunDir,
         on_epoch: Callable[[int, dict[str, float], Tagger], None],
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         self.model = model
         self.tagger = Tagger(model, config)
@@ -67,58 +69,55 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.valid_split = "valid" if "valid" in prepared.splits else "train"
         self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
-        self._exclusive = model.model.head.activation == "softmax"
-        # Without dense labels the contributions, half of a step's time, would be computed for nothing.
+        # Contributions take half of a step's time, so they are computed only if there are dense labels.
         self._localized = config.training.contribution_loss > 0 and any(c.grid for c in prepared.select("train"))
         if config.training.contribution_loss > 0 and not self._localized:
             logging.warning(
                 "training.contribution_loss: expected training clips with dense labels (a manifest's column labels). "
                 "Received: none, so it changes nothing."
             )
-        self._spec_augment = spec_augment_layer(config.training.augment, config.training.seed)
         self._start_phase(0)
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """The file a killed run goes on from."""
-        return self.run_dir / "checkpoints" / "last.npz"
-
-    @property
-    def best_path(self) -> Path:
-        """The best model so far."""
-        return self.run_dir / "model.keras"
+        self._callbacks = keras.callbacks.CallbackList(
+            list(callbacks), model=model, epochs=config.training.epochs, steps=self.steps_per_epoch, verbose=0
+        )
 
     def restore(self) -> bool:
-        """Go on from the run directory's checkpoint; False where there is none."""
-        if not self.checkpoint_path.exists():
+        """Continue from the run directory's checkpoint; return False if there is none."""
+        path = self.run_dir.checkpoint
+        if not path.exists():
             return False
         # The optimiser's variables depend on the phase, and the phase at the start of an epoch is the one before.
-        progress = read_progress(self.checkpoint_path)
+        progress = read_progress(path)
         if progress.data != self.prepared.fingerprint:
             raise ConfigError(
-                f"data: expected what {self.run_dir} was begun with. Received: other clips, tags, splits or files "
-                f"(in {self.prepared.dir})."
+                f"data: expected the data that {self.run_dir.path} was begun with. Received: other clips, tags, splits "
+                f"or files (in {self.prepared.dir})."
             )
         epoch = progress.epoch if progress.step else max(progress.epoch - 1, 0)
         self._start_phase(phase_of(self.config.training, epoch))
-        self.progress = load_checkpoint(self.checkpoint_path, self._variables())
-        self.history = [row for row in read_history(self.run_dir) if row["epoch"] <= self.progress.epoch]
+        self.progress = load_checkpoint(path, self._variables())
+        self.history = [row for row in read_history(self.run_dir.history) if row["epoch"] <= self.progress.epoch]
         return True
 
     def run(self) -> None:
         """Train to the last epoch, or until early stopping, and put the best weights into the model."""
         training = self.config.training
+        self.model.stop_training = False
+        self._callbacks.on_train_begin()
         while self.progress.epoch < training.epochs and not self._should_stop():
             phase = phase_of(training, self.progress.epoch)
             if phase != self.phase:
                 self._reload_best()
                 self._start_phase(phase)
+            self._callbacks.on_epoch_begin(self.progress.epoch)
             self._train_epoch()
             self._finish_epoch()
+        self._callbacks.on_train_end({} if not self.history else dict(self.history[-1]))
+        _set_optimizer(self.model, None)
         self._reload_best()
 
     def speed(self) -> dict[str, float]:
-        """Over all steps of the run: seconds of audio per second, share of the time spent waiting for input."""
+        """Return seconds of audio per second and the share of time spent waiting for input, over the whole run."""
         seconds = self.progress.train_seconds
         return {
             "epochs": self.progress.epoch,
@@ -130,47 +129,33 @@ class Loop:
         }
 
     def _start_phase(self, phase: int) -> None:
+        training = self.config.training
         self.phase = phase
-        self.optimizer = phase_optimizer(self.config.training, phase, self.steps_per_epoch)
+        self.optimizer = phase_optimizer(training, phase, self.steps_per_epoch)
         self.optimizer.build(self.model.trainable_variables)
-        self._step = self._make_step()
+        self.model.compile(optimizer=self.optimizer)
+        self.model.coupled_decay = coupled_decay(training, phase)
+        self.model.first_step = first_epoch(training, phase) * self.steps_per_epoch
+        self._execute = self._make_execute()
         self._traced = False
 
-    def _make_step(self) -> Any:
-        model, optimizer, training = self.model, self.optimizer, self.config.training
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        exclusive, decay = self._exclusive, coupled_decay(training, self.phase)
+    def _make_execute(self) -> Any:
+        """Return the function that makes one step for each batch along the first axis of its input."""
+        model, localized = self.model, self._localized
 
-        @tf.function(jit_compile=False)
-        def train_step(step: tf.Tensor, waveform: tf.Tensor, labels: tf.Tensor, *dense: tf.Tensor) -> tf.Tensor:
-            waveform, labels = augment_waveforms(waveform, labels, training.augment, training.seed, step)
-            with tf.GradientTape() as tape:
-                found = model(
-                    waveform,
-                    training=True,
-                    spec_augment=self._spec_augment,
-                    step=step,
-                    return_contributions=bool(dense),
-                )
-                if dense:
-                    logits, contributions = found
-                    stretches, bounds = dense
-                    localized = contribution_loss(contributions, stretches, bounds, model.token_samples)
-                    loss = tag_loss(labels, logits, training.temperature) + training.contribution_loss * localized
-                elif exclusive:
-                    loss = class_loss(labels, found)
-                else:
-                    loss = tag_loss(labels, found, training.temperature)
-                target = optimizer.scale_loss(loss) if scaled else loss
-            gradients = tape.gradient(target, model.trainable_variables)
-            if decay:
-                pulls = [decay * tf.convert_to_tensor(weight) for weight in model.trainable_variables]
-                pulls = [optimizer.scale_loss(pull) if scaled else pull for pull in pulls]
-                gradients = [gradient + pull for gradient, pull in zip(gradients, pulls, strict=True)]
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            return loss
+        @tf.function(jit_compile=False, autograph=False)
+        def execute(waveform: tf.Tensor, *labels: tf.Tensor) -> None:
+            def body(index: tf.Tensor) -> tuple[tf.Tensor]:
+                target = tuple(label[index] for label in labels)
+                model.train_step((waveform[index], target if localized else target[0]))
+                return (index + 1,)
 
-        return train_step
+            if waveform.shape[0] == 1:
+                body(0)
+            else:
+                tf.while_loop(lambda index: index < tf.shape(waveform)[0], body, (tf.constant(0),))
+
+        return execute
 
     def _train_epoch(self) -> None:
         progress, training = self.progress, self.config.training
@@ -183,41 +168,75 @@ class Loop:
             epoch=progress.epoch,
             with_stretches=self._localized,
         )
-        batches = iter(dataset.skip(progress.step))
+        batches = dataset.skip(progress.step)
+        sizes = self._execution_sizes()
         name = f"epoch {progress.epoch + 1}/{training.epochs}"
+        self.model.reset_metrics()
+        self._sum_before, self._step_before = progress.loss_sum, progress.step
+        read = time.perf_counter()
         with progress_bar(total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step") as bar:
+            iterator = iter(batches)
             waiting = time.perf_counter()
-            for batch in batches:
+            for size in sizes:
+                parts = [next(iterator) for _ in range(size)]
+                batch = [tf.stack(values) for values in zip(*parts, strict=True)]
                 working = time.perf_counter()
-                loss = self._step(tf.constant(progress.total_steps, tf.int64), *batch)
-                progress.loss_sum += float(loss)
+                self._callbacks.on_train_batch_begin(progress.step)
+                self._execute(*batch)
+                progress.step += size
+                progress.total_steps += size
+                checkpoint = progress.step % training.checkpoint_steps == 0 and progress.step < self.steps_per_epoch
+                if checkpoint or progress.step == self.steps_per_epoch or time.perf_counter() - read > _LOSS_SECONDS:
+                    self._read_loss()
+                    bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
+                    read = time.perf_counter()
+                self._callbacks.on_train_batch_end(progress.step - 1, self.model.get_metrics_result())
                 now = time.perf_counter()
                 if self._traced:
                     progress.wait_seconds += working - waiting
                     progress.seconds += now - waiting
-                    progress.timed_steps += 1
-                # Tracing the graph in the first step is not training speed.
+                    progress.timed_steps += size
+                # Tracing the graph in the first execution is not training speed.
                 self._traced = True
-                progress.step += 1
-                progress.total_steps += 1
-                bar.update()
-                bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
-                if progress.step % training.checkpoint_steps == 0 and progress.step < self.steps_per_epoch:
-                    save_checkpoint(self.checkpoint_path, self._variables(), progress)
+                bar.update(size)
+                if checkpoint:
+                    save_checkpoint(self.run_dir.checkpoint, self._variables(), progress)
                 waiting = time.perf_counter()
+
+    def _execution_sizes(self) -> list[int]:
+        """Return how many steps each execution makes; executions end at checkpoints."""
+        training, done = self.config.training, self.progress.step
+        sizes = []
+        while done < self.steps_per_epoch:
+            to_checkpoint = training.checkpoint_steps - done % training.checkpoint_steps
+            sizes.append(min(training.steps_per_execution, to_checkpoint, self.steps_per_epoch - done))
+            done += sizes[-1]
+        return sizes
+
+    def _read_loss(self) -> None:
+        """Read the loss from the device; raise `ModelError` if it is not finite."""
+        progress = self.progress
+        mean = float(self.model.get_metrics_result()["loss"])
+        if not math.isfinite(mean):
+            raise ModelError(
+                f"training: expected a finite loss; a lower training.learning_rate may help. "
+                f"Received: {mean} in epoch {progress.epoch + 1}, by step {progress.step}."
+            )
+        progress.loss_sum = self._sum_before + mean * (progress.step - self._step_before)
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        self._validate()
+        row = self._validate()
         progress.train_seconds += progress.seconds
         progress.train_wait_seconds += progress.wait_seconds
         progress.train_timed_steps += progress.timed_steps
         progress.epoch += 1
         progress.step, progress.loss_sum = 0, 0.0
         progress.seconds, progress.wait_seconds, progress.timed_steps = 0.0, 0.0, 0
-        save_checkpoint(self.checkpoint_path, self._variables(), progress)
+        self._callbacks.on_epoch_end(progress.epoch - 1, {key: row[key] for key in row if key != "epoch"})
+        save_checkpoint(self.run_dir.checkpoint, self._variables(), progress)
 
-    def _validate(self) -> None:
+    def _validate(self) -> dict[str, float]:
         """Measure, write the history and keep the model if it is the best."""
         progress = self.progress
         data = self.config.data
@@ -251,46 +270,49 @@ class Loop:
             file=sys.stderr,
         )
         self.history.append(row)
-        _write_history(self.run_dir, self.history)
-        # Of equals, and where no tag can be scored, the newest is kept; early stopping asks for better.
+        write_history(self.run_dir.history, self.history)
+        # Of equal scores, or if no tag can be scored, the newest is kept; early stopping requires a better score.
         score = report.accuracy if report.accuracy is not None else report.roc_auc
         if score > progress.best_score:
             progress.improved_epoch = progress.epoch
         if not score < progress.best_score:
             progress.best_score, progress.best_epoch = score, progress.epoch
-            self.tagger.save(self.best_path)
+            with _without_optimizer(self.model):
+                self.tagger.save(self.run_dir.model)
         self.on_epoch(progress.epoch, row, self.tagger)
+        return row
 
     def _audio_speed(self, steps: int, seconds: float) -> float:
         audio = steps * self.config.training.batch_size * self.model.crop_samples
-        return audio / self.model.audio.sample_rate / seconds if seconds else 0.0
+        return audio / self.model.audio_config.sample_rate / seconds if seconds else 0.0
 
     def _should_stop(self) -> bool:
         patience = self.config.training.early_stopping_epochs
-        return bool(patience) and self.progress.epoch - 1 - self.progress.improved_epoch >= patience
+        waited = bool(patience) and self.progress.epoch - 1 - self.progress.improved_epoch >= patience
+        return waited or bool(self.model.stop_training)
 
     def _reload_best(self) -> None:
-        if self.best_path.exists():
-            self.model.load_weights(self.best_path)
+        if self.run_dir.model.exists():
+            with _without_optimizer(self.model):
+                self.model.load_weights(self.run_dir.model)
 
     def _variables(self) -> list[Any]:
         # model.variables holds the weights and the dropout layers' seeds.
         return [*self.model.variables, *self.optimizer.variables]
 
 
-def _write_history(run_dir: Path, history: list[dict[str, float]]) -> None:
-    with replacing(run_dir / "history.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        # Runs of exclusive tags have the accuracy besides.
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
+def _set_optimizer(model: MusicTagger, optimizer: keras.optimizers.Optimizer | None) -> None:
+    # Not by plain assignment, which TensorFlow would track, so that an export had the optimiser's variables.
+    object.__setattr__(model, "optimizer", optimizer)
+    object.__setattr__(model, "compiled", optimizer is not None)
 
 
-def read_history(run_dir: Path) -> list[dict[str, float]]:
-    """The rows of a run's `history.csv`; empty where there is none."""
-    path = run_dir / "history.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+@contextlib.contextmanager
+def _without_optimizer(model: MusicTagger) -> Iterator[None]:
+    """Hide the optimiser, which would triple a file; the checkpoint has its state."""
+    optimizer = model.optimizer
+    _set_optimizer(model, None)
+    try:
+        yield
+    finally:
+        _set_optimizer(model, optimizer)

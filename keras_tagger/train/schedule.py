@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_tagger.config import PhaseConfig, TrainingConfig
 
 MOMENTUM = 0.9
-# Biases, normalisation and embeddings are not decayed (Loshchilov and Hutter 2019, as it is commonly done).
+# Biases, normalisation and embeddings are not decayed, as is common practice (Loshchilov and Hutter 2019).
 NO_DECAY = ("bias", "gamma", "beta", "vector", "table")
 
 
@@ -19,10 +19,10 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a cosine to zero (Loshchilov and Hutter 2017) or a constant.
 
     Args:
-        peak: learning rate at the end of the warm-up.
-        steps: of the whole phase.
-        warmup_steps: of the rise from zero.
-        cosine: whether it falls.
+        peak: Learning rate at the end of the warm-up.
+        steps: Steps of the whole phase.
+        warmup_steps: Steps of the rise from zero.
+        cosine: Whether the rate falls to zero after the warm-up.
     """
 
     def __init__(self, peak: float, steps: int, warmup_steps: int = 0, cosine: bool = True) -> None:
@@ -32,7 +32,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.cosine = cosine
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """Learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         step = tf.cast(step, tf.float32)
         rise = tf.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
         if not self.cosine:
@@ -41,7 +41,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * rise * 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
 
     def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
+        """Return the constructor arguments."""
         return {
             "peak": self.peak,
             "steps": self.steps,
@@ -51,24 +51,29 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def phase_of(training: TrainingConfig, epoch: int) -> int:
-    """Number of the phase that an epoch belongs to; 0 is the first."""
+    """Return the number of the phase that an epoch belongs to; 0 is the first."""
     return sum(phase.from_epoch <= epoch for phase in training.phases)
 
 
+def first_epoch(training: TrainingConfig, phase: int) -> int:
+    """Return the first epoch of a phase, counted from 0."""
+    return 0 if phase == 0 else training.phases[phase - 1].from_epoch
+
+
 def coupled_decay(training: TrainingConfig, phase: int) -> float:
-    """What a phase adds of each trainable weight to its gradient; 0 where its decay is decoupled."""
+    """Return the share of each trainable weight that is added to its gradient; 0 if the decay is decoupled."""
     settings = _settings(training, phase)
     return settings.weight_decay if settings.decay == "coupled" else 0.0
 
 
 def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimiser of a phase, with its schedule over the phase's steps."""
-    starts = [0, *(later.from_epoch for later in training.phases), training.epochs]
+    """Return the optimiser of a phase, with its schedule over the phase's steps."""
     settings = _settings(training, phase)
-    end = starts[phase + 1] if phase < len(training.phases) else training.epochs
+    start = first_epoch(training, phase)
+    end = first_epoch(training, phase + 1) if phase < len(training.phases) else training.epochs
     schedule = WarmupSchedule(
         settings.learning_rate,
-        steps=max(min(end, training.epochs) - starts[phase], 1) * steps_per_epoch,
+        steps=max(min(end, training.epochs) - start, 1) * steps_per_epoch,
         warmup_steps=round(training.warmup_epochs * steps_per_epoch) if phase == 0 else 0,
         cosine=settings.schedule == "cosine",
     )

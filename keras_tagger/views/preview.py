@@ -93,7 +93,7 @@ def make_preview(
         >>> figure = preview_figure(make_preview(tagger, "song.mp3", "song"))
     """
     model = trained.model
-    rate, windowing = model.audio.sample_rate, model.windowing
+    rate, windowing = model.audio_config.sample_rate, model.windowing
     waveform = audio_module.load(audio, rate, end_seconds=seconds)
     spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
     attention, contributions, scores = [], Stitcher(windowing), WindowMean()

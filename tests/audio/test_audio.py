@@ -34,7 +34,7 @@ ENCODINGS = {
 
 
 def music(rate: int, seconds: float = 3.0) -> np.ndarray:
-    """Two channels of gliding tones under a slow envelope: no stretch of it is like another."""
+    """Make two channels of gliding tones with a slow envelope, so that no two stretches are alike."""
     t = np.arange(round(rate * seconds)) / rate
     left = 0.5 * np.sin(2 * np.pi * (300 * t + 90 * t**2)) * (0.6 + 0.4 * np.cos(2 * np.pi * 0.7 * t))
     right = 0.3 * np.sin(2 * np.pi * (700 * t - 50 * t**2))
@@ -58,7 +58,7 @@ def wav16(
 
 
 def id3(size: int) -> bytes:
-    """An ID3v2.3 tag with a picture of `size` - 10 bytes, among them false mp3 frame headers."""
+    """Make an ID3v2.3 tag with a picture of `size` - 10 bytes that contains false mp3 frame headers."""
     length = bytes((size >> shift) & 127 for shift in (21, 14, 7, 0))
     picture = (b"\xff\xfb\x90\x64" * size)[: size - 10]
     return b"ID3\x03\x00\x00" + length + b"APIC" + struct.pack(">I", size - 10) + b"\0\0" + picture
@@ -144,7 +144,7 @@ def test_ogg_with_a_tag_behind_it():
 
 
 def mp3_without_info_frame(samples: np.ndarray) -> bytes:
-    """An mp3 of variable bit rate without a Xing frame, as an interrupted encoder or a cutter leaves."""
+    """Make an mp3 of variable bit rate without a Xing frame, like that of an interrupted encoder or a cutter."""
     file = io.BytesIO()
     soundfile.write(file, samples, 44100, format="MP3", bitrate_mode="VARIABLE", compression_level=0.0)
     data = file.getvalue()
@@ -409,8 +409,8 @@ def test_import_and_local_decoding_need_no_tensorflow():
 
 
 def test_opus_whose_pages_miscount_their_samples(tmp_path):
-    """As ffmpeg writes it where timestamps jitter; libsndfile 1.2 calls such a file malformed."""
-    from keras_tagger.audio.containers import _page_checksum
+    """ffmpeg writes such files if timestamps jitter; libsndfile 1.2 calls them malformed."""
+    from keras_tagger.audio.containers import page_checksum
 
     time = np.arange(5 * 48_000) / 48_000
     path = tmp_path / "exact.opus"
@@ -427,7 +427,7 @@ def test_opus_whose_pages_miscount_their_samples(tmp_path):
         page = pages[index]
         granule = int.from_bytes(page[6:14], "little") + (-487 if index % 2 else 185)
         page = page[:6] + granule.to_bytes(8, "little") + page[14:]
-        pages[index] = page[:22] + _page_checksum(page) + page[26:]
+        pages[index] = page[:22] + page_checksum(page) + page[26:]
     miscounted = b"".join(pages)
     assert miscounted != path.read_bytes()
     expected = audio.load(path)

@@ -1,4 +1,4 @@
-"""Reading ahead in a thread."""
+"""Read-ahead in a thread."""
 
 import threading
 from collections.abc import Iterator

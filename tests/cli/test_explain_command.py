@@ -1,43 +1,21 @@
-"""The command `explain`: files, audio, what it prints, and what it says is wrong."""
+"""The command `explain`."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.cli.main import main
-from tiny import RATE, tone
 
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, str, str]:
-    argv = ["keras-tagger", "explain", *(str(argument) for argument in arguments)]
-    with mock.patch.object(sys, "argv", argv), pytest.raises(SystemExit) as stopped:
-        main()
-    captured = capsys.readouterr()
-    return stopped.value.code, captured.out, captured.err
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "low.wav"
-    soundfile.write(path, tone(150.0, 1.2, seed=9), RATE)
-    return path
-
-
-def test_command_writes_a_map_and_its_audio(
-    capsys: pytest.CaptureFixture[str], tiny_run: Any, clip: Path, tmp_path: Path
-) -> None:
+def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "map.json", tmp_path / "kept.wav"
     arguments = ("--model", tiny_run.dir, "--method", "integrated_gradients", "--tags", "low", "--set", "steps=4")
-    status, printed, _ = call(capsys, clip, *arguments, "--out", out, "--listen", heard)
+    status, printed, _ = call("explain", clip, *arguments, "--out", out, "--listen", heard)
     assert status == 0
     assert printed.splitlines() == [str(out), str(heard), str(tmp_path / "kept_removed.wav")]
     found = json.loads(out.read_text("utf-8"))
@@ -47,21 +25,21 @@ def test_command_writes_a_map_and_its_audio(
     kept, removed = (soundfile.read(path)[0] for path in (heard, tmp_path / "kept_removed.wav"))
     np.testing.assert_allclose(kept + removed, soundfile.read(clip)[0], atol=1e-3)
     for suffix in ("png", "html"):
-        status, _, _ = call(capsys, clip, "--model", tiny_run.dir, "--out", tmp_path / f"map.{suffix}")
+        status, _, _ = call("explain", clip, "--model", tiny_run.dir, "--out", tmp_path / f"map.{suffix}")
         assert status == 0
         assert (tmp_path / f"map.{suffix}").stat().st_size > 1000
 
 
-def test_command_without_files_says_when(capsys: pytest.CaptureFixture[str], tiny_run: Any, clip: Path) -> None:
-    status, out, _ = call(capsys, clip, "--model", tiny_run.dir)
+def test_times_are_printed_without_files(call: Any, tiny_run: Any, clip: Path) -> None:
+    status, out, _ = call("explain", clip, "--model", tiny_run.dir)
     lines = out.splitlines()
     assert status == 0
     assert [line.split("  ")[0] for line in lines] == list(tiny_run.tagger.tag(clip, top=3).names)
     assert all(re.fullmatch(r"\w+  0\.\d{3}  \d\.\d-\d\.\d s(, \d\.\d-\d\.\d s)*", line) for line in lines)
 
 
-def test_command_lists_methods(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = call(capsys, "--methods")
+def test_lists_methods(call: Any) -> None:
+    status, out, _ = call("explain", "--methods")
     assert status == 0
     assert "occlusion " in out
     assert "--set patch_seconds=0.64" in out
@@ -79,20 +57,20 @@ def test_command_lists_methods(capsys: pytest.CaptureFixture[str]) -> None:
         (("--share", "0"), "--share: expected a number above 0 and up to 1. Received: 0.0."),
     ],
 )
-def test_command_says_what_is_wrong(
-    capsys: pytest.CaptureFixture[str], tiny_run: Any, clip: Path, arguments: tuple[str, ...], sentence: str
+def test_mistakes_get_one_sentence(
+    call: Any, tiny_run: Any, clip: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    status, out, err = call(capsys, clip, "--model", tiny_run.dir, *arguments)
+    status, out, err = call("explain", clip, "--model", tiny_run.dir, *arguments)
     assert (status, out) == (1, "")
     assert err.startswith(f"keras-tagger: {sentence}")
     assert err.count("\n") == 1
 
 
-def test_command_does_not_write_over_the_clip(capsys: pytest.CaptureFixture[str], tiny_run: Any, clip: Path) -> None:
+def test_does_not_write_over_the_clip(call: Any, tiny_run: Any, clip: Path) -> None:
     before = clip.read_bytes()
-    status, _, err = call(capsys, clip, "--model", tiny_run.dir, "--listen", clip)
+    status, _, err = call("explain", clip, "--model", tiny_run.dir, "--listen", clip)
     assert status == 1
-    assert "--listen: expected another path than the clip's own" in err
+    assert "--listen: expected a path other than the clip's own" in err
     assert clip.read_bytes() == before
-    status, _, err = call(capsys)
+    status, _, err = call("explain")
     assert (status, err) == (1, "keras-tagger: expected an audio file to explain. Received: none.\n")

@@ -1,4 +1,4 @@
-"""`check` on a small set with one of every fault."""
+"""`check` on a small data set with one fault of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The field's data sets, from small files in their public formats."""
+"""Public data sets, read from small files in their formats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pretrain.teacher import TAGS as MUSICNN
 
 
 def by_split(manifest: Manifest, root: Path) -> dict[str, list[tuple[str, list[str]]]]:
-    """Relative path and tags of the clips of each split."""
+    """Return the relative path and tags of the clips of each split."""
     return {
         split: [(os.path.relpath(clip.path, root), sorted(clip.tags)) for clip in manifest.select(split).clips]
         for split in ("train", "valid", "test")
@@ -187,7 +187,7 @@ def test_gtzan(tmp_path, suffix):
 
 
 def test_files_as_other_systems_leave_them(tmp_path):
-    """Line ends of Windows and a mark before the text; names of audio in capitals; folders that are links."""
+    """Windows line ends and a byte order mark; audio with extensions in capitals; folders that are links."""
     root = sets.make_mtat(tmp_path / "mtat")
     expected = open_dataset("mtat", root)
     path = root / "annotations_final.csv"
@@ -339,7 +339,7 @@ def test_damaged_annotations_of_the_others(tmp_path):
     with pytest.raises(ManifestError, match=r"expected a vector of 50 zeros and ones\. Received: \[\[0\], \[1, 2\]\]"):
         open_dataset("msd", lists)
     (lists / "msd_id_to_tag_vector.cP").write_bytes(sets.python2_pickle({sets.track_id(0): sets.msd_vector("rock")}))
-    with pytest.raises(ManifestError, match="expected a tag vector of every listed track"):
+    with pytest.raises(ManifestError, match="expected a tag vector for every listed track"):
         open_dataset("msd", lists)
 
 
@@ -394,7 +394,7 @@ def test_counts_beside_the_published_ones(tmp_path):
 
 
 def test_counts_that_are_the_published_ones(tmp_path, monkeypatch, caplog):
-    """Of a data set as small as ours."""
+    """The published counts are set to those of the small files."""
     root = sets.make_mtat(tmp_path)
     with caplog.at_level("WARNING"):
         open_dataset("mtat", root)

@@ -1,4 +1,4 @@
-"""Dense labels: their files, the clip's labels that follow, and what a crop gets of them."""
+"""Dense labels: their files, the labels of clips, and the labels of crops."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_times_become_stretches(tmp_path):
 
 
 def test_notes_of_a_chord_count_once(tmp_path):
-    """Three notes of 0.3 s together are not 0.9 s of a tag."""
+    """Three simultaneous notes of 0.3 s are not 0.9 s of a tag."""
     chord = [[0.1, 0.4], [0.0, 0.3], [0.1, 0.3]]
     labels = read_dense(write_times(tmp_path / "x.json", {"a": chord, "b": [[1.0, 3.0], [1.2, 1.4], [2.9, 3.6]]}))
     np.testing.assert_array_equal(labels.values, [[NAN, 0], [0, 1], [0, 1], [0, 1]])
@@ -135,7 +135,7 @@ def test_files_that_are_none_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Three clips of 8 s: one with patches, one with times, one with plain tags, b of which is not known."""
+    """Three clips of 8 s with patches, intervals and plain tags; tag b of the last is unknown."""
     folder = tmp_path_factory.mktemp("dense")
     for index in range(3):
         ramp = (1000 * (index + 1) + np.arange(8 * RATE) // 10).astype(np.int16)
@@ -184,7 +184,7 @@ def test_tags_and_labels_exclude_each_other(tmp_path):
 
 def test_a_crop_has_the_labels_of_the_stretches_inside_it(mixed, tmp_path):
     manifest, _ = mixed
-    # Ten copies have crops at other places each.
+    # Every copy has crops at other places.
     copies = dataclasses.replace(manifest, clips=manifest.clips * 10)
     prepared = prepare(copies, tmp_path / "out", RATE, segment_seconds=4.0)
     window = 2500

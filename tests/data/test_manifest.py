@@ -87,7 +87,7 @@ def test_labels_that_are_not_known(tmp_path):
 
 
 def test_a_line_of_json_ends_where_the_file_says(tmp_path):
-    """Not at the separators of Unicode, which may stand inside text; and CSV holds no tag with a semicolon."""
+    """Unicode line separators within text do not end a line, and CSV refuses a tag with a semicolon."""
     row = json.dumps({"path": "a", "tags": ["one\u2028two", "a;b"]}, ensure_ascii=False)
     manifest = read_manifest(write(tmp_path / "m.jsonl", row + "\n"))
     assert manifest.tags == ("a;b", "one\u2028two")
@@ -280,7 +280,7 @@ def test_names_that_are_not_utf8_survive(tmp_path, name):
 
 @pytest.mark.parametrize("row", [b"caf\xe9.ogg,x", b"a,\xe9", b'"a, \xff b",x'])
 def test_other_text_that_is_not_utf8_is_refused(tmp_path, row):
-    """A name that no file has is text in another encoding."""
+    """A path is allowed to be other bytes only if the file exists."""
     path = write(tmp_path / "m.csv", b"path,tags\nb,x\n" + row + b"\n")
     with pytest.raises(
         ManifestError, match=r"m\.csv, line 3, column (path|tags): expected UTF-8 text\. Received: text in"

@@ -1,4 +1,4 @@
-"""Training batches: which samples they are, how many, in which order."""
+"""Training batches: their samples, number and order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTHS = [2500, 700, 5200, 3000, 1000, 450, 8100, 4444, 1499, 1500, 2000, 90]
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Clip i is a ramp: sample n is 1000 i + 1 + n modulo 1000, so every crop tells where it is from."""
+    """Clip i is a ramp: sample n is 1000 i + 1 + n modulo 1000, so a crop shows where it is from."""
     folder = tmp_path_factory.mktemp("pipeline")
     clips = []
     for i, length in enumerate(LENGTHS):
@@ -30,7 +30,7 @@ def prepared(tmp_path_factory):
 
 
 def as_pcm(batches):
-    """Samples as integers [crops, window], and the clip of each crop from its labels."""
+    """Return the samples as integers [crops, window], and the labels of the crops."""
     waves, labels = zip(*batches, strict=True)
     return np.rint(np.concatenate(waves) * 32767).astype(int), np.concatenate(labels)
 
@@ -62,7 +62,7 @@ def test_crops_are_stretches_of_their_clips(prepared):
 
 
 def test_every_share_of_a_segment_gives_one_crop(prepared):
-    """One batch with all crops of an epoch."""
+    """All crops of an epoch are in one batch."""
     total = count_crops(prepared, "train", 400)
     waves, labels = as_pcm(epoch_of(prepared, batch=total))
     assert len(waves) == total == n_batches(prepared, "train", 400, 1)
@@ -72,7 +72,7 @@ def test_every_share_of_a_segment_gives_one_crop(prepared):
 
 
 def test_crops_are_uniform_within_their_shares(tmp_path):
-    """Of 30 equal clips, in two epochs."""
+    """30 equal clips in two epochs give 300 crops."""
     soundfile.write(tmp_path / "a.wav", np.arange(2000, dtype=np.int16), RATE, subtype="PCM_16")
     tags = tuple(f"t{i}" for i in range(30))
     clips = tuple(Clip(str(tmp_path / "a.wav"), {tag: 1.0}, split="train") for tag in tags)

@@ -1,4 +1,4 @@
-"""Prepared folders: what goes in comes out, killed runs resume, bad files are left out."""
+"""Prepared folders: audio is kept, killed runs resume, bad files are left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tone(path, seconds, frequency, rate=RATE):
 
 @pytest.fixture
 def data(tmp_path):
-    """Nine clips of eight files: the waveform of each, and the manifest."""
+    """Return nine clips of eight files: their waveforms and the manifest."""
     waves, clips = [], []
     for i in range(8):
         split = ("train", "train", "train", "valid", "test")[i % 5]

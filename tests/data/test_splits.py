@@ -1,4 +1,4 @@
-"""Splits: nothing leaks, every tag is everywhere, the same seed gives the same sides."""
+"""Splits: nothing leaks, every tag is in all splits, and the seed decides the result."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_three_tracks_without_a_common_tag_fill_three_splits():
 
 
 def can_be_shared(members):
-    """Brute force: is there a way to deal 8 tracks that has every tag in all three splits?"""
+    """Return by brute force whether 8 tracks can be split so that every tag is in all three splits."""
     for sides in itertools.product(range(3), repeat=8):
         if all({sides[i] for i in of_tag} == {0, 1, 2} for of_tag in members):
             return True

@@ -113,7 +113,7 @@ def test_what_cannot_be_tagged_is_refused_with_a_sentence(served: Any, case: str
 
 def test_attention_beyond_one_message_is_refused(tagger: Any) -> None:
     model = tagger.model
-    maps = model.model.encoder.n_layers * model.model.encoder.n_heads
+    maps = model.model_config.encoder.n_layers * model.model_config.encoder.n_heads
     longest = int((MAX_ATTENTION_VALUES / maps) ** 0.5 - 1)
     assert maps * (1 + longest) ** 2 <= MAX_ATTENTION_VALUES < maps * (2 + longest) ** 2
     fits = tf.function(lambda shape: tf.shape(attention_fits(model, tf.zeros(shape))), autograph=False)

@@ -29,9 +29,9 @@ LENGTHS = {
 def by_hand(model: Any, wave: np.ndarray) -> dict[str, np.ndarray]:
     """The outputs for one clip, window by window in numpy."""
     n_tokens = model.n_tokens(len(wave))
-    tags, embedding = np.zeros(len(model.tags)), np.zeros(model.model.encoder.width)
+    tags, embedding = np.zeros(len(model.tags)), np.zeros(model.model_config.encoder.width)
     contributions = np.full((len(model.tags), n_tokens), np.nan)
-    layers, heads = model.model.encoder.n_layers, model.model.encoder.n_heads
+    layers, heads = model.model_config.encoder.n_layers, model.model_config.encoder.n_heads
     attention = np.zeros((layers, heads, 1 + n_tokens, 1 + n_tokens))
     heatmap = np.full(n_tokens, np.nan)
     for window in model.windowing.cut((wave, RATE)):

@@ -160,7 +160,7 @@ def test_a_tagger_of_the_kind_is_saved_and_explains(kind: str, tmp_path: Path) -
     wave = noise(model.window_samples, seed=2)
     Tagger(model, config).save(tmp_path / "saved.keras")
     loaded = load(tmp_path / "saved.keras")
-    assert loaded.model.model.attention == config.model.attention
+    assert loaded.model.model_config.attention == config.model.attention
     found = loaded.contributions((wave, RATE))
     analyzed = model.analyze(wave[np.newaxis], ("tags", "spectrogram"))
     np.testing.assert_allclose(found.scores, analyzed["tags"][0], atol=1e-6)

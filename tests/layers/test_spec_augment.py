@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_tagger.layers import SpecAugment
+from keras_tagger.layers.spec_augment import mask_spectrogram
 
 ONES = np.ones((64, 50, 30), np.float32)
 FEW = ONES[:4]
@@ -48,16 +49,27 @@ def test_frequency_masks_are_whole_bands_no_longer_than_asked() -> None:
     np.testing.assert_allclose(np.mean(sizes), 5.6, atol=1.5)
 
 
-def test_masks_are_a_function_of_seed_and_step() -> None:
-    layer, same, other = SpecAugment(seed=1), SpecAugment(seed=1), SpecAugment(seed=2)
-    first = layer(FEW, step=5, training=True).numpy()
+def test_masks_are_a_function_of_the_seed() -> None:
+    def masked(seed: tuple[int, int]) -> np.ndarray:
+        return mask_spectrogram(tf.constant(FEW), tf.constant(seed, tf.int64), (1, 40), (1, 10)).numpy()
+
+    first = masked((1, 5))
     tf.random.set_seed(99)
-    np.testing.assert_array_equal(first, layer(FEW, step=5, training=True))
-    traced = tf.function(lambda x, step: same(x, step=step, training=True))
-    np.testing.assert_array_equal(first, traced(tf.constant(FEW), tf.constant(5, tf.int64)))
-    assert (first != layer(FEW, step=6, training=True).numpy()).any()
-    assert (first != other(FEW, step=5, training=True).numpy()).any()
+    np.testing.assert_array_equal(first, masked((1, 5)))
+    traced = tf.function(lambda x, seed: mask_spectrogram(x, seed, (1, 40), (1, 10)))
+    np.testing.assert_array_equal(first, traced(tf.constant(FEW), tf.constant((1, 5), tf.int64)))
+    assert (first != masked((1, 6))).any()
+    assert (first != masked((2, 5))).any()
     assert (first[0] != first[1:]).any(axis=(1, 2)).all()
+
+
+def test_each_call_of_the_layer_has_new_masks() -> None:
+    """As Keras' own `fit` calls it; the same seed gives the same sequence."""
+    layer, same, other = SpecAugment(seed=1), SpecAugment(seed=1), SpecAugment(seed=2)
+    found = [layer(FEW, training=True).numpy() for _ in range(2)]
+    assert (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found, [same(FEW, training=True).numpy() for _ in range(2)])
+    assert (found[0] != other(FEW, training=True).numpy()).any()
 
 
 @pytest.mark.parametrize("traced", [False, True])

@@ -113,10 +113,10 @@ def test_a_full_queue_and_a_deadline_in_it(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"pad_variable_length_inputs": True}, "expected pad_variable_length_inputs to be off"),
-        ({"max_batch_size": 0}, "expected max_batch_size above 0. Received: 0"),
-        ({"max_batch_size": 8, "allowed_batch_sizes": [4, 6]}, "ascend to max_batch_size 8. Received: .4, 6."),
-        ({"nonsense": 1}, "expected a BatchingParameters as text. Received: .*nonsense"),
+        ({"pad_variable_length_inputs": True}, "expected pad_variable_length_inputs to be false"),
+        ({"max_batch_size": 0}, "expected max_batch_size to be at least 1. Received: 0"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [4, 6]}, "end with max_batch_size 8. Received: .4, 6."),
+        ({"nonsense": 1}, "expected a BatchingParameters in protobuf text format. Received: .*nonsense"),
     ],
 )
 def test_settings_that_cannot_be(base: Path, tmp_path: Path, fields: dict[str, Any], text: str) -> None:
@@ -126,5 +126,5 @@ def test_settings_that_cannot_be(base: Path, tmp_path: Path, fields: dict[str, A
 
 
 def test_settings_without_batching(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ServingError, match="expected --enable_batching with it"):
+    with pytest.raises(ServingError, match="expected --enable_batching too"):
         Server(base, "m", port=0, batching_parameters_file=settings(tmp_path, max_batch_size=8))

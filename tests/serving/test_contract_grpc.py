@@ -180,7 +180,7 @@ def test_a_batch_of_millions_of_empty_clips_is_not_begun(raw: Raw) -> None:
 def test_bytes_that_are_no_example_and_not_text(raw: Raw) -> None:
     code, text = refusal(raw.predict, {"inputs": np.array([b"\xff\xfe" * 9], object)}, "classify", name="ours")
     assert code == INVALID
-    assert text == "The model refused the request, with a text that is not UTF-8."
+    assert text == "The model refused the request, with an error text that is not UTF-8."
 
 
 @pytest.mark.parametrize("method", ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"])
@@ -190,7 +190,7 @@ def test_bytes_that_are_no_request(raw: Raw, method: str) -> None:
         code, text = refusal(call, b"\xff" * 10, timeout=60)
     assert code == INVALID
     assert text.startswith("expected a ")
-    assert text.endswith(". Received: 10 bytes that are none.")
+    assert text.endswith(". Received: 10 bytes that do not parse as one.")
 
 
 def test_a_method_that_is_none(raw: Raw) -> None:

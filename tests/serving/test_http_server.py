@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -207,6 +209,70 @@ def test_a_request_that_takes_too_long(tagger_base: Path, tmp_path: Path) -> Non
             assert time.monotonic() < end
 
 
+def test_a_server_that_stops_finishes_its_requests_and_closes_idle_connections(
+    tagger_base: Path, tmp_path: Path
+) -> None:
+    server = Server(tagger_base, "m", port=0, rest_api_port=-1).start()
+    body = {"signature_name": "wait", "inputs": {"path": str(tmp_path / "go")}}
+    with (
+        concurrent.futures.ThreadPoolExecutor(2) as pool,
+        socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=20) as idle,
+    ):
+        running = pool.submit(ask, server.rest_api_port, "POST", PATH, body)
+        time.sleep(0.5)
+        stopped = pool.submit(server.stop, 30)
+        assert idle.recv(1) == b""
+        assert refused(server.rest_api_port)
+        assert not running.done()
+        (tmp_path / "go").touch()
+        assert running.result(timeout=20)[0] == 200
+        stopped.result(timeout=20)
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_server_does_not_wait_longer_than_its_grace(tagger_base: Path, tmp_path: Path) -> None:
+    server = Server(tagger_base, "m", port=0, rest_api_port=-1).start()
+    body = {"signature_name": "wait", "inputs": {"path": str(tmp_path / "go")}}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        running = pool.submit(ask, server.rest_api_port, "POST", PATH, body)
+        time.sleep(0.5)
+        begun = time.monotonic()
+        stopped = pool.submit(server.stop, 0.2)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            running.result(timeout=20)
+        assert time.monotonic() - begun < 5
+        (tmp_path / "go").touch()
+        stopped.result(timeout=20)
+
+
+def test_head_has_no_body(server: Any) -> None:
+    received = exchange(server.rest_api_port, b"HEAD /v1/models/m HTTP/1.1\r\nConnection: close\r\n\r\n")
+    first, _, body = received.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert int(re.search(rb"Content-Length: (\d+)", first)[1]) > 0
+    assert body == b""
+
+
+def test_ipv6(words_base: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("expected a machine with IPv6")
+    with Server(words_base, "m", port=0, rest_api_port=-1, host="[::1]") as server:
+        connection = http.client.HTTPConnection("::1", server.rest_api_port, timeout=20)
+        connection.request("POST", PATH, BODY)
+        assert json.loads(connection.getresponse().read()) == ANSWER
+        connection.close()
+
+
 def test_cors(words_base: Path) -> None:
     with Server(words_base, "m", port=0, rest_api_port=-1, rest_api_enable_cors_support=True) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=20)
@@ -270,13 +336,13 @@ def test_tls(words_base: Path, tmp_path: Path) -> None:
         assert product(server.port, own=True) == [9]
         assert refusal(product, server.port)[0] == "UNAVAILABLE"
     for fields, text in [
-        ({"server_key": "x", "server_cert": "y"}, "expected the text of a PEM file as server_key"),
+        ({"server_key": "x", "server_cert": "y"}, "expected PEM text as server_key"),
         ({**pem, "client_verify": True}, "expected a custom_ca with client_verify"),
-        ({"nonsense": "x"}, "expected a SSLConfig as text"),
+        ({"nonsense": "x"}, "expected a SSLConfig in protobuf text format"),
     ]:
         with pytest.raises(ServingError, match=text):
             Server(words_base, "m", port=0, ssl_config_file=write(**fields)).start()
-    with pytest.raises(ServingError, match="ssl_config_file: expected a file that can be read"):
+    with pytest.raises(ServingError, match="ssl_config_file: expected a readable file"):
         Server(words_base, "m", port=0, ssl_config_file=str(tmp_path / "none")).start()
 
 

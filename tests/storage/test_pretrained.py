@@ -1,4 +1,4 @@
-"""Packaged weights: what is written is read, and nothing else is."""
+"""Packaged weights: written files are read back, and all others are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights(tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def reseal(folder: Path) -> None:
-    """Make the registry's checksum that of the file there is."""
+    """Set the registry's checksum to that of the current file."""
     registry = json.loads((folder / "registry.json").read_text())
     registry["toy"]["sha256"] = hashlib.sha256((folder / "toy.npz").read_bytes()).hexdigest()
     (folder / "registry.json").write_text(json.dumps(registry))
@@ -109,7 +109,7 @@ def test_a_changed_file_is_refused(weights: Path) -> None:
 
 
 def rewritten(folder: Path, changes: dict[str, Any]) -> None:
-    """The file with some metadata or (by four digits) arrays replaced, under a right checksum."""
+    """Replace some metadata or (named by four digits) arrays of the file, with a correct checksum."""
     with np.load(folder / "toy.npz") as stored:
         arrays = {name: stored[name] for name in stored.files}
     metadata = json.loads(str(arrays.pop("metadata")))
@@ -194,6 +194,6 @@ def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> Non
     ],
 )
 def test_what_the_shipped_weights_hear(clip: str, name: str, tag: str, score: float) -> None:
-    """Recorded when the weights were shipped (TensorFlow 2.17.1, x86-64): a file that is read wrongly fails here."""
+    """The scores were recorded when the weights were shipped (TensorFlow 2.17.1, x86-64)."""
     path = resources.files("keras_tagger") / "clips" / f"{clip}.ogg"
-    assert load_shipped(name).tag(str(path), top=None).as_dict()[tag] == pytest.approx(score, abs=0.02)
+    assert load_shipped(name).tag(str(path), top=None).to_dict()[tag] == pytest.approx(score, abs=0.02)

@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from keras_tagger.errors import ModelError
-from pretrain.average import _parsed, average
+from pretrain.average import average, run_and_share
 
 
 @pytest.fixture
@@ -36,22 +36,22 @@ def test_only_tags_that_all_have_are_kept_in_the_order_of_the_last(two):
     mean = average((shuffled, second), (0.25, 0.75))
     assert list(mean.tags) == [tags[0], tags[2]]
     expected = average(two, (0.25, 0.75))
-    waveform = np.random.default_rng(0).normal(0, 0.1, 2 * expected.model.audio.sample_rate).astype(np.float32)
-    rate = expected.model.audio.sample_rate
-    found, whole = (tagger.tag((waveform, rate)).as_dict() for tagger in (mean, expected))
+    waveform = np.random.default_rng(0).normal(0, 0.1, 2 * expected.model.audio_config.sample_rate).astype(np.float32)
+    rate = expected.model.audio_config.sample_rate
+    found, whole = (tagger.tag((waveform, rate)).to_dict() for tagger in (mean, expected))
     assert found == pytest.approx({tag: whole[tag] for tag in mean.tags}, abs=1e-6)
 
 
 def test_runs_without_a_common_tag_are_refused(two):
     tags = list(two[0].tags)
-    with pytest.raises(ModelError, match="have a tag in common. Received: none"):
+    with pytest.raises(ModelError, match="with a tag in common. Received: runs without one"):
         average([two[0].select(tags[:1]), two[1].select(tags[1:])], (0.5, 0.5))
 
 
 def test_other_statistics_are_refused(two):
     statistics = next(weight for weight in two[0].model.weights if "moving_mean" in weight.path)
     statistics.assign_add(np.ones(statistics.shape, np.float32))
-    with pytest.raises(ModelError, match="same batch statistics .* Received: .*moving_mean that differs"):
+    with pytest.raises(ModelError, match="same batch statistics .* Received: runs that differ in .*moving_mean"):
         average(two, (0.5, 0.5))
 
 
@@ -61,7 +61,7 @@ def test_shares_add_up_to_one(two):
 
 
 def test_shares_on_the_command_line():
-    assert _parsed("runs/a=b=0.3", 2) == ("runs/a=b", 0.3)
-    assert _parsed("runs/a", 4) == ("runs/a", 0.25)
+    assert run_and_share("runs/a=b=0.3", 2) == ("runs/a=b", 0.3)
+    assert run_and_share("runs/a", 4) == ("runs/a", 0.25)
     with pytest.raises(ModelError, match="RUN=SHARE"):
-        _parsed("runs/a=x", 2)
+        run_and_share("runs/a=x", 2)

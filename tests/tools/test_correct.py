@@ -60,5 +60,5 @@ def test_a_manifest(tmp_path):
 def test_a_clip_that_is_no_score_is_refused(tmp_path):
     np.savez(tmp_path / "b.npz", values=[[0.01]], tags=["harp"], hop_seconds=2.0, length_seconds=3.0, pool="mean")
     (tmp_path / "m.jsonl").write_text('{"path": "a.flac", "tags": {}, "labels": "b.npz", "split": "train"}\n')
-    with pytest.raises(ManifestError, match=r"expected times of every clip .* Received none of '.*a.flac'"):
+    with pytest.raises(ManifestError, match=r"expected intervals of every clip .* Received: none of '.*a.flac'"):
         correct_manifest(tmp_path / "m.jsonl", tmp_path / "m.jsonl", tmp_path / "out", PRESENT, ABSENT)

@@ -104,7 +104,7 @@ def test_a_share_of_the_training_clips(tmp_path):
 
 
 def test_ranks_of_equals_are_averaged():
-    np.testing.assert_array_equal(measure._ranks(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
+    np.testing.assert_array_equal(measure.ranks_of(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
 
 
 def test_a_tagger_measured_against_itself_is_perfect(tmp_path):
@@ -193,9 +193,9 @@ def test_where_there_is_no_pair_a_sentence_says_so(tagger, tmp_path, prefix):
 
 def test_a_split_without_clips_is_refused(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"path": "a.wav", "tags": ["low"], "split": "test"}\n')
-    assert len(measure._clips(str(tmp_path / "m.jsonl"), "test")) == 1
+    assert len(measure.read_split(str(tmp_path / "m.jsonl"), "test")) == 1
     with pytest.raises(ManifestError, match=r"m\.jsonl: expected clips of split 'valid'. Received: none"):
-        measure._clips(str(tmp_path / "m.jsonl"), "valid")
+        measure.read_split(str(tmp_path / "m.jsonl"), "valid")
 
 
 def test_remote_paths_stay_as_they_are(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from made_scores import instrument
 from pretrain.score_instruments import DRUMS
-from pretrain.score_midi import FILTER_CENTS, FINE_TUNE, _variable_length, midi_bytes
+from pretrain.score_midi import FILTER_CENTS, FINE_TUNE, midi_bytes, variable_length
 
 
 def read_midi(content):
@@ -78,5 +78,5 @@ def test_no_melodic_instrument_is_on_the_drums_channel():
 @pytest.mark.parametrize(
     ("value", "expected"), [(0, "00"), (127, "7f"), (128, "8100"), (16383, "ff7f"), (2097152, "81808000")]
 )
-def test_numbers_of_variable_length_are_those_of_the_standard(value, expected):
-    assert _variable_length(value).hex() == expected
+def test_numbers_ofvariable_length_are_those_of_the_standard(value, expected):
+    assert variable_length(value).hex() == expected

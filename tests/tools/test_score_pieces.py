@@ -8,7 +8,7 @@ import pytest
 
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 from pretrain import score_pieces
-from pretrain.score_pieces import _tunes, find_corpus, list_pieces, load_pieces, parse, split_of, work_of
+from pretrain.score_pieces import find_corpus, list_pieces, load_pieces, parse, split_of, tunes_of, work_of
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_splits_are_by_work_and_have_about_their_shares():
 
 def test_tunes_of_a_file(tmp_path):
     (tmp_path / "a.abc").write_text("% two tunes\nX: 1\nT: One\nK:G\nGABc\n\nX: 2\nT: Two\nK:D\ndefg\n")
-    assert _tunes(tmp_path / "a.abc") == ["X: 1\nT: One\nK:G\nGABc\n\n", "X: 2\nT: Two\nK:D\ndefg\n"]
+    assert tunes_of(tmp_path / "a.abc") == ["X: 1\nT: One\nK:G\nGABc\n\n", "X: 2\nT: Two\nK:D\ndefg\n"]
 
 
 def test_which_pieces_are_taken(tmp_path):

@@ -329,7 +329,7 @@ def test_vocabularies_are_the_published_ones():
 
 
 def test_a_vocabulary_of_another_name_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="expected a vocabulary among MTT, MSD. Received: 'jamendo'"):
+    with pytest.raises(ModelError, match="expected one of the vocabularies MTT, MSD. Received: 'jamendo'"):
         teacher.load_teacher(tmp_path, "jamendo")
 
 

@@ -17,6 +17,7 @@ import tiny
 from keras_tagger.train import loop
 from keras_tagger.train.checkpoint import read_progress
 from keras_tagger.train.fit import fit
+from keras_tagger.train.history import read_history
 
 # Everything random is on; seven steps an epoch, a checkpoint after the 2nd, 4th, 6th and at its end.
 CONFIG = tiny.merged(
@@ -101,6 +102,6 @@ def test_killed_twice(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             fit(CONFIG, tones, run_dir=run_dir, resume=True)
     progress = read_progress(run_dir / "checkpoints" / "last.npz")
     assert (progress.epoch, progress.step) == (1, 6)
-    assert len(loop.read_history(run_dir)) == 2
+    assert len(read_history(run_dir / "history.csv")) == 2
 
     assert_same_run(fit(CONFIG, tones, run_dir=run_dir, resume=True), uninterrupted)

@@ -108,7 +108,7 @@ def test_data_with_more_than_one_tag_are_refused(tones: Path, tmp_path: Path) ->
     for tags, found in (({"low": 1.0, "mid": 1.0}, "low:1, mid:1"), ({"low": float("nan")}, "low:nan")):
         data = Manifest((Clip(str(tones.parent / "train_low_0.wav"), tags, split="train"),), ("low", "mid"))
         with pytest.raises(
-            ManifestError, match=rf"^model\.head\.activation: expected one tag .* Received: {found} of "
+            ManifestError, match=rf"^model\.head\.activation: expected exactly one tag .* Received: {found} of "
         ):
             fit(softmax, data, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 3:
         raise app.UsageError(f"expected at least two runs to average. Received: {', '.join(argv[1:]) or 'none'}")
     try:
-        names, shares = zip(*(_parsed(text, len(argv) - 1) for text in argv[1:]), strict=True)
+        names, shares = zip(*(run_and_share(text, len(argv) - 1) for text in argv[1:]), strict=True)
         average([load(name) for name in names], shares).save(FLAGS.out)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -70,7 +70,8 @@ def average(taggers: Sequence[Tagger], shares: Sequence[float]) -> Tagger:
     return last
 
 
-def _parsed(text: str, count: int) -> tuple[str, float]:
+def run_and_share(text: str, count: int) -> tuple[str, float]:
+    """Parse RUN=SHARE; without a share it is one of `count` equal ones."""
     name, mark, share = text.rpartition("=")
     if not mark:
         return text, 1.0 / count

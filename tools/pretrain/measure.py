@@ -75,12 +75,12 @@ def main(argv: Sequence[str]) -> None:
         tagger = load(FLAGS.model)
         found = {}
         if FLAGS.labels:
-            manifest = _clips(FLAGS.labels, FLAGS.split)
+            manifest = read_split(FLAGS.labels, FLAGS.split)
             found["real"] = real_table(tagger, manifest, FLAGS.prefix)
             found["where"] = where_table(tagger, manifest, FLAGS.prefix)
         if FLAGS.scores:
             heard = read_manifest(FLAGS.score_labels) if FLAGS.score_labels else None
-            found["scores"] = scores_table(tagger, _clips(FLAGS.scores, FLAGS.split), heard)
+            found["scores"] = scores_table(tagger, read_split(FLAGS.scores, FLAGS.split), heard)
         for name, text in found.items():
             print(f"{text}\n")
             if FLAGS.write:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def _clips(path: str, split: str) -> Manifest:
+def read_split(path: str, split: str) -> Manifest:
     """Read the clips of one split of a manifest; raise `ManifestError` if there are none."""
     clips = read_manifest(path).select(split)
     if not len(clips):
@@ -104,7 +104,7 @@ def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
     table = score(labels, scores, list(tagger.tags), POSITIVE)
     counted = np.flatnonzero(np.minimum(table["n_positive"], table["n_negative"]) >= MIN_POSITIVES)
     overlap = np.mean([len(set(a) & set(b)) for a, b in zip(_best(labels), _best(scores), strict=True)])
-    ranks = [np.corrcoef(_ranks(labels[:, i]), _ranks(scores[:, i]))[0, 1] for i in range(len(tagger.tags))]
+    ranks = [np.corrcoef(ranks_of(labels[:, i]), ranks_of(scores[:, i]))[0, 1] for i in range(len(tagger.tags))]
     lines = [
         f"{len(labels)} clips of about 30 s.",
         "",
@@ -142,7 +142,7 @@ def where_table(tagger: Tagger, manifest: Manifest, prefix: str = "", n_pairs: i
             f"Received: none among {len(labels)} clips and {len(names)} tags"
         )
     rng = np.random.default_rng(seed)
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     half = int(HALF_SECONDS * rate)
     chosen: list[tuple[int, int, int]] = []
     while len(chosen) < n_pairs:
@@ -211,7 +211,7 @@ def _best(scores: np.ndarray) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks_of(values: np.ndarray) -> np.ndarray:
     """Return ranks, averaged over ties."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -72,10 +72,10 @@ class PseudoTeacher:
     def __init__(self, name: str, tagger: Tagger) -> None:
         self.name = name
         self.tags = tuple(tag for tag in tagger.tags if tag in LOWERED)
-        if not self.tags or tagger.model.audio.sample_rate != SAMPLE_RATE:
+        if not self.tags or tagger.model.audio_config.sample_rate != SAMPLE_RATE:
             raise ModelError(
                 f"{name}: expected a tagger of {SAMPLE_RATE} Hz with some of the tags {', '.join(LOWERED)}. "
-                f"Received: {tagger.model.audio.sample_rate} Hz, {len(self.tags)} of them"
+                f"Received: {tagger.model.audio_config.sample_rate} Hz, {len(self.tags)} of them"
             )
         self._tagger = tagger
 

@@ -51,7 +51,7 @@ def midi_bytes(instruments: Sequence[Instrument], apart_seconds: float) -> bytes
     events.sort()
     track, before = b"", 0
     for tick, _, message in events:
-        track += _variable_length(tick - before) + message
+        track += variable_length(tick - before) + message
         before = tick
     track += b"\x00\xff\x2f\x00"
     header = b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS_PER_SECOND // 2)
@@ -68,7 +68,7 @@ def _generator(channel: int, number: int, offset: int) -> bytes:
     return b"\x00".join(bytes([0xB0 | channel, controller, value]) for controller, value in pairs)
 
 
-def _variable_length(value: int) -> bytes:
+def variable_length(value: int) -> bytes:
     """Encode a number in groups of seven bits, highest first; all but the last have their top bit set."""
     groups = [value & 0x7F]
     while value := value >> 7:

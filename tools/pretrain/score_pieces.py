@@ -90,7 +90,7 @@ def list_pieces(corpus: Path) -> list[str]:
             if path.suffix in (".xml", ".krn") and path.with_suffix(".mxl").exists():
                 continue
             name = path.relative_to(corpus).as_posix()
-            tunes = len(_tunes(path)) if path.suffix == ".abc" else 1
+            tunes = len(tunes_of(path)) if path.suffix == ".abc" else 1
             if tunes > 1:
                 pieces += [f"{name}#{i}" for i in range(tunes)]
             elif path.stat().st_size <= MAX_BYTES:
@@ -100,7 +100,7 @@ def list_pieces(corpus: Path) -> list[str]:
     return chosen
 
 
-def _tunes(path: Path) -> list[str]:
+def tunes_of(path: Path) -> list[str]:
     """Split an ABC file into tunes, each of which begins with a line "X:"."""
     text = path.read_text("utf-8", errors="replace")
     return ["X:" + tune for tune in re.split(r"^X:", text, flags=re.MULTILINE)[1:]]
@@ -162,7 +162,7 @@ def parse(corpus: Path, name: str) -> list[list[list[float]]]:
 
     path, _, tune = name.partition("#")
     if tune:
-        score = music21.converter.parse(_tunes(corpus / path)[int(tune)], format="abc", forceSource=True)
+        score = music21.converter.parse(tunes_of(corpus / path)[int(tune)], format="abc", forceSource=True)
     else:
         score = music21.converter.parse(corpus / path, forceSource=True, storePickle=False)
     if isinstance(score, music21.stream.Opus):

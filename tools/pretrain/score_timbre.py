@@ -41,10 +41,10 @@ _RISING = {
 def varied(instrument: Instrument, soundfont: str, rng: np.random.Generator) -> Instrument:
     """Vary an instrument's timbre; pitches and times stay the same, keys and velocities may change.
 
-    One in ten stays the same. The others get a random selection of a filter, its resonance, a vibrato, a slower attack
-    (at most 64 ms, or 16 ms if the instrument decays), decay and release half to twice as long, 25 cents of tuning, keys
-    up to `MOST_KEYS` semitones from the pitches, so that other samples sound, and 20 steps of velocity. Drums only get
-    a filter.
+    One in ten stays the same. The others get a random choice of a filter, its resonance, a vibrato, a slower attack (at
+    most 64 ms, or 16 ms if the instrument decays), decay and release half to twice as long, 25 cents of tuning, keys up
+    to `MOST_KEYS` semitones from the pitches, so that other samples sound, and 20 steps of velocity. Drums get only a
+    filter.
 
     Args:
         instrument: The instrument and its notes.

@@ -148,7 +148,7 @@ class Teacher:
     def _patch_logits(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """Compute logits [n_patches, n_tags] of overlapping patches, as `model` does on each.
 
-        The tall filters, which are most of the work, run once over all frames, and again only at the padding of patches.
+        The tall filters, which are most of the work, run once over all frames, and again at the padding of patches.
         """
         normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
         patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))

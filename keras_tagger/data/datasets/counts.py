@@ -27,7 +27,7 @@ class DatasetCounts:
     @property
     def ok(self) -> bool:
         """Whether all audio was found."""
-        return not self.opened.audio.missing
+        return not self.opened.located.missing
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types."""
@@ -49,7 +49,7 @@ class DatasetCounts:
             },
             "n_tags": {"annotated": len(self.tag_counts), "published": opened.published.n_tags},
             "tags": self.tag_counts,
-            "missing": len(opened.audio.missing),
+            "missing": len(opened.located.missing),
             "problem": opened.problem(),
         }
 

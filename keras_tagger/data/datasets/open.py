@@ -35,20 +35,20 @@ class OpenedDataset:
     subset: str
     root: str
     annotations: Annotations
-    audio: FoundAudio
+    located: FoundAudio
     published: PublishedCounts
     origin: Origin
 
     def problem(self) -> str:
         """Describe which audio is missing and where it is available; return "" if all audio was found."""
-        if not self.audio.missing:
+        if not self.located.missing:
             return ""
-        return missing_audio(self.annotations, self.audio, self.root, self.name, self.origin)
+        return missing_audio(self.annotations, self.located, self.root, self.name, self.origin)
 
     def counts(self, with_audio: bool = False) -> dict[str, int]:
         """Count the clips by split, either all or only those with audio."""
         clips = self.annotations.clips
-        places = self.audio.paths if with_audio else range(len(clips))
+        places = self.located.paths if with_audio else range(len(clips))
         found = Counter(clips[index].split for index in places)
         return {split: found[split] for split in SPLITS}
 
@@ -86,7 +86,7 @@ def open_dataset(
         >>> keras_tagger.open_dataset("mtat", "data/mtat").select("train")
     """
     opened = read_dataset(name, root, subset, split_index, tags)
-    annotations, paths = opened.annotations, opened.audio.paths
+    annotations, paths = opened.annotations, opened.located.paths
     problem = opened.problem()
     if problem and (not allow_missing or not paths):
         raise ManifestNotFoundError(problem)
@@ -158,5 +158,7 @@ def read_dataset(
             f"data.tags: expected tags of {name} {subset} ({', '.join(sorted(annotations.known))[:120]} ...). "
             f"Received: {unknown[0]!r}."
         )
-    audio = locate(annotations, folder)
-    return OpenedDataset(name, subset, folder, annotations, audio, reader.published(subset, split_index), reader.ORIGIN)
+    located = locate(annotations, folder)
+    return OpenedDataset(
+        name, subset, folder, annotations, located, reader.published(subset, split_index), reader.ORIGIN
+    )

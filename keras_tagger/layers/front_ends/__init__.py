@@ -1,4 +1,4 @@
-"""The front-ends, a file for each family; `front_end_from_config` makes one by its name."""
+"""The front-ends, one file each; `front_end_from_config` makes one by its kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from keras_tagger.layers.front_ends.base import FrontEnd
 from keras_tagger.layers.front_ends.compact import CompactFrontEnd
-from keras_tagger.layers.front_ends.residual import PooledFrontEnd, ResidualFrontEnd
+from keras_tagger.layers.front_ends.pooled import PooledFrontEnd
+from keras_tagger.layers.front_ends.residual import ResidualFrontEnd
 from keras_tagger.layers.front_ends.sample import SampleFrontEnd
 from keras_tagger.layers.front_ends.timbral import TimbralFrontEnd
 
@@ -22,7 +23,7 @@ __all__ = [
 
 
 def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kwargs: Any) -> FrontEnd:
-    """The front-end of a `FrontEndConfig`, giving tokens of `width` channels."""
+    """Return the front-end of a kind (`FrontEndConfig.kind`) with tokens of `width` channels."""
     if kind in ("timbral", "sample"):
         one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
         return one_number(width, channels=channels[0], **kwargs)

@@ -1,4 +1,4 @@
-"""The `compact` front-end: residual strided convolutions, made to be fast on a CPU."""
+"""The `compact` front-end: residual strided convolutions designed for speed on a CPU."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.conv_norm import ConvNorm
-from keras_tagger.layers.front_ends.base import FrontEnd
+from keras_tagger.layers.front_ends.base import BlockFrontEnd, flattened, known_bands
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class CompactFrontEnd(FrontEnd):
-    """Residual strided convolutions, made to be fast on a CPU: this project's default.
+class CompactFrontEnd(BlockFrontEnd):
+    """Residual strided convolutions designed for speed on a CPU; the default front-end.
 
-    Every stage halves frequency, and the first three halve time, so a token stands for 8 frames. Downsampling kernels
-    are as wide as their stride (the first: twice that), so that each output lies exactly over its inputs whatever
-    the clip's length.
+    Every stage halves frequency, and the first three halve time, so a token covers 8 frames. Downsampling kernels are
+    as wide as their stride (the first: twice that), so each output lies exactly over its inputs at every clip length.
 
     Args:
-        width: channels of a token.
-        channels: of each stage.
+        width: Channels of a token.
+        channels: Channels of each stage.
+
+    Example:
+        >>> CompactFrontEnd(192)(np.zeros((2, 80, 96))).shape
+        TensorShape([2, 10, 192])
     """
 
     def __init__(self, width: int, channels: tuple[int, ...] = (16, 48, 96, 128), **kwargs: Any) -> None:
-        super().__init__(width, **kwargs)
-        self.channels = tuple(channels)
+        super().__init__(width, channels, **kwargs)
         time_strides = [2 if index < 3 else 1 for index in range(len(channels))]
         self.frames_per_token = 1
         # A first kernel of 4, then two of 3 in each stage, and kernels of 2 between the stages.
@@ -37,7 +40,6 @@ class CompactFrontEnd(FrontEnd):
             field += 2 * 2 * jump
             self.frames_per_token *= stride
         self.receptive_field_frames = field
-        self.input_norm = self._norm("input_norm")
         self.stages = [
             _ResidualStage(
                 count,
@@ -50,58 +52,39 @@ class CompactFrontEnd(FrontEnd):
         ]
         self.project = keras.layers.Dense(width, name="project", dtype=self.dtype_policy)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
-        n_mels = input_shape[-1]
-        if n_mels is None:
-            raise ValueError(f"spectrogram: expected a known number of mel bands. Received: {input_shape}.")
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
+        n_mels = known_bands(input_shape)
         self.input_norm.build(input_shape)
-        shape: tuple[int | None, ...] = (None, None, n_mels, 1)
-        for stage in self.stages:
-            stage.build(shape)
-            shape = stage.compute_output_shape(shape)
-        self.flat = shape[2] * shape[3]  # type: ignore[operator]
+        self.flat = self.build_blocks(self.stages, n_mels)
         self.project.build((None, None, self.flat))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """The last stage's output, [B, tokens, F, channels[-1]]."""
+        """Return the last stage's output `[batch, tokens, F, channels[-1]]`."""
         x = self.input_norm(seen, training=training)
-        # Whole tokens, so that every stage sees an even number of frames.
-        frames = tf.shape(x)[1]
-        x = tf.pad(x, [[0, 0], [0, -frames % self.frames_per_token], [0, 0]])[..., tf.newaxis]
-        for stage in self.stages:
-            x = stage(x, training=training)
-        return x
+        # Whole tokens, so that every stage receives an even number of frames.
+        x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])[..., tf.newaxis]
+        return self.run_blocks(self.stages, x, training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """A dense layer over all frequencies of a moment."""
-        shape = tf.shape(maps)
-        return self.project(tf.reshape(maps, [shape[0], shape[1], self.flat]))
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), "channels": list(self.channels)}
+        """Apply a dense layer to all frequencies of a moment."""
+        return self.project(flattened(maps, self.flat))
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class _ResidualStage(keras.layers.Layer):
-    """Strided convolution, then a residual block of two 3 x 3 convolutions; batch norm and ReLU after each.
-
-    Call: float [B, time, frequency, C] -> [B, ceil(time / strides[0]), ceil(frequency / strides[1]), channels].
-    """
+class _ResidualStage(ConfiguredLayer):
+    """Strided convolution and a residual block of two 3 x 3 convolutions, each with batch norm and ReLU."""
 
     def __init__(self, channels: int, kernel: tuple[int, int], strides: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.channels = channels
-        self.kernel = tuple(kernel)
-        self.strides = tuple(strides)
+        self.remember(locals())
         policy = {"dtype": self.dtype_policy}
         self.down = ConvNorm(channels, kernel, strides, name="down", **policy)
         self.first = ConvNorm(channels, (3, 3), name="first", **policy)
         self.second = ConvNorm(channels, (3, 3), relu=False, name="second", **policy)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
         shape = input_shape
         for layer in (self.down, self.first, self.second):
             layer.build(shape)
@@ -112,15 +95,6 @@ class _ResidualStage(keras.layers.Layer):
         x = self.down(x, training=training)
         return tf.nn.relu(x + self.second(self.first(x, training=training), training=training))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Strided time and frequency, `channels` channels."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the strided time and frequency with `channels` channels."""
         return self.down.compute_output_shape(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {
-            **super().get_config(),
-            "channels": self.channels,
-            "kernel": list(self.kernel),
-            "strides": list(self.strides),
-        }

@@ -12,17 +12,21 @@ from keras_tagger.layers.front_ends.base import FrontEnd
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class SampleFrontEnd(FrontEnd):
-    """Short convolutions of the waveform, one token per 243 samples (Lee et al. 2017; Won et al. 2019).
+    """Short convolutions of the waveform; one token per 243 samples (Lee et al. 2017; Won et al. 2019).
 
     A convolution of 3 samples with stride 3, four of [3, max-pooling by 3] with c, 2c, 2c, 2c channels, one of 7 to the
     token; batch norm and ReLU after each convolution. Its frames are samples. The first kernel is centred on the first
     of the samples it steps over, so a token's field is centred one sample before the middle of the token.
 
     Args:
-        width: channels of a token.
+        width: Channels of a token.
         channels: c.
 
-    Call: waveform float [B, samples] -> tokens [B, ceil(samples / 243), width].
+    Call: waveform float `[batch, samples]` -> tokens `[batch, ceil(samples / 243), width]`.
+
+    Example:
+        >>> SampleFrontEnd(512)(np.zeros((2, 2430))).shape
+        TensorShape([2, 10, 512])
     """
 
     takes_waveform = True
@@ -33,7 +37,7 @@ class SampleFrontEnd(FrontEnd):
 
     def __init__(self, width: int, channels: int = 16, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
-        self.channels = channels
+        self.remember({"channels": channels})
         counts = [channels, channels, *[2 * channels] * 3, width]
         self.convolutions = [
             keras.layers.Conv1D(
@@ -46,10 +50,10 @@ class SampleFrontEnd(FrontEnd):
             )
             for index, count in enumerate(counts)
         ]
-        self.norms = [self._norm(f"norm_{index}") for index in range(len(counts))]
+        self.norms = [self.norm(f"norm_{index}") for index in range(len(counts))]
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
         channels = 1
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             convolution.build((None, None, channels))
@@ -57,8 +61,8 @@ class SampleFrontEnd(FrontEnd):
             norm.build((None, None, channels))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """The last convolution's output, [B, tokens, 1, width]."""
-        # Whole tokens, and a zero before the first sample, which the first kernel is centred on.
+        """Return the last convolution's output `[batch, tokens, 1, width]`."""
+        # Pad to whole tokens, and with a zero before the first sample, on which the first kernel is centred.
         missing = -tf.shape(seen)[1] % self.frames_per_token
         x = tf.cast(tf.pad(seen, [[0, 0], [1, missing]]), self.compute_dtype)[..., tf.newaxis]
         last = len(self.convolutions) - 1
@@ -69,13 +73,9 @@ class SampleFrontEnd(FrontEnd):
         return x[:, :, tf.newaxis]
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Each moment's channels."""
+        """Return each moment's channels."""
         return tf.squeeze(maps, axis=2)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """[B, samples] -> [B, tokens, width]."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return `[batch, tokens, width]`."""
         return super().compute_output_shape((*input_shape, None))
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), "channels": self.channels}

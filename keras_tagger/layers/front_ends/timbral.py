@@ -7,20 +7,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tagger.layers.front_ends.base import FrontEnd
+from keras_tagger.layers.front_ends.base import FrontEnd, known_bands
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class TimbralFrontEnd(FrontEnd):
-    """The paper's: tall filters for timbre, long ones for temporal shape; one token per frame.
+    """Tall filters for timbre and long ones for temporal shape, as in the paper; one token per frame.
 
     Vertical 2-D filters span 0.9 and 0.4 of the mel bands, 7, 3 and 1 frames (c, 2c, 4c channels each), then the
     maximum over frequency; horizontal 1-D filters of 165, 129, 65 and 33 frames (c, 2c, 4c, 8c channels) see the mean
     over frequency; the 29c channels are joined by a 1 x 1 convolution (Pons et al. 2018; Won et al. 2019).
 
     Args:
-        width: channels of a token.
+        width: Channels of a token.
         channels: c.
+
+    Example:
+        >>> TimbralFrontEnd(512)(np.zeros((2, 80, 96))).shape
+        TensorShape([2, 80, 512])
     """
 
     frames_per_token = 1
@@ -28,8 +32,8 @@ class TimbralFrontEnd(FrontEnd):
 
     def __init__(self, width: int, channels: int = 16, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
-        self.channels = channels
-        self.input_norm = self._norm("input_norm")
+        self.remember({"channels": channels})
+        self.input_norm = self.norm("input_norm")
         self.norms: list[keras.layers.BatchNormalization] = []
         self.vertical: list[keras.layers.Conv2D] = []
         self.horizontal = [
@@ -43,13 +47,11 @@ class TimbralFrontEnd(FrontEnd):
             for length, factor in ((165, 1), (129, 2), (65, 4), (33, 8))
         ]
         self.project = keras.layers.Dense(width, name="project", dtype=self.dtype_policy)
-        self.project_norm = self._norm("project_norm")
+        self.project_norm = self.norm("project_norm")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights; the heights of the vertical filters follow the number of mel bands."""
-        n_mels = input_shape[-1]
-        if n_mels is None:
-            raise ValueError(f"spectrogram: expected a known number of mel bands. Received: {input_shape}.")
+    def build(self, input_shape: Any) -> None:
+        """Create the weights; the heights of the vertical filters follow the number of mel bands."""
+        n_mels = known_bands(input_shape)
         self.input_norm.build((None, None, n_mels, 1))
         self.vertical = [
             keras.layers.Conv2D(
@@ -61,7 +63,7 @@ class TimbralFrontEnd(FrontEnd):
             for share in (0.9, 0.4)
             for length, factor in ((7, 1), (3, 2), (1, 4))
         ]
-        self.norms = [self._norm(f"norm_{index}") for index in range(len(self.vertical) + len(self.horizontal))]
+        self.norms = [self.norm(f"norm_{index}") for index in range(len(self.vertical) + len(self.horizontal))]
         for index, convolution in enumerate([*self.vertical, *self.horizontal]):
             space = (None, n_mels) if isinstance(convolution, keras.layers.Conv2D) else (None,)
             convolution.build((None, *space, 1))
@@ -70,7 +72,7 @@ class TimbralFrontEnd(FrontEnd):
         self.project_norm.build((None, None, self.width))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """All filters' outputs, of the vertical ones the maximum over frequency: [B, frames, 1, 29c]."""
+        """Return all filters' outputs, `[batch, frames, 1, 29c]`; vertical ones are maxima over frequency."""
         x = self.input_norm(seen[..., tf.newaxis], training=training)
         found = []
         for convolution in self.vertical:
@@ -86,10 +88,6 @@ class TimbralFrontEnd(FrontEnd):
         return tf.concat(features, axis=-1)[:, :, tf.newaxis]
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """A dense layer, batch norm and ReLU over all filters of a moment."""
+        """Apply a dense layer, batch norm and ReLU to all filters of a moment."""
         joined = self.project(tf.squeeze(maps, axis=2))
         return tf.nn.relu(self.project_norm(joined, training=training))
-
-    def get_config(self) -> dict[str, Any]:
-        """All constructor arguments."""
-        return {**super().get_config(), "channels": self.channels}

@@ -20,7 +20,7 @@ ARCHITECTURES = ("won2019", "won2019_raw", "won2020", "won2021")
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def recorded(request: pytest.FixtureRequest) -> tuple[str, Any, dict[str, np.ndarray]]:
-    """The architecture, the imported tagger, and what was recorded: waveforms, spectrograms, probabilities."""
+    """The architecture, the imported tagger, and the recorded waveforms, spectrograms and probabilities."""
     name = request.param
     values = dict(np.load(DATA / f"{name}.npz"))
     values["waveforms"] = values["waveforms"].astype(np.float32) / 32768
@@ -57,8 +57,8 @@ def test_waveform_to_probabilities(recorded: tuple[str, Any, dict[str, np.ndarra
 
 
 def test_a_clip_is_seen_as_the_authors_see_it(recorded: tuple[str, Any, dict[str, np.ndarray]]) -> None:
-    """Also from `Tagger`: a clip of at most a window is one pass over its samples as they are."""
+    """`Tagger` passes a clip of at most one window to the model unchanged."""
     _, tagger, values = recorded
-    rate = tagger.model.audio.sample_rate
+    rate = tagger.model.audio_config.sample_rate
     found = tagger.scores((values["waveforms"][1], rate))
     np.testing.assert_allclose(found, values["probabilities"][1], atol=5e-6)

@@ -1,4 +1,4 @@
-"""`import_checkpoint` and its command: every tensor in its place, or one sentence and nothing written."""
+"""`import_checkpoint` and its command use every tensor, or raise an error and write nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARCHITECTURES = ("won2019", "won2019_raw", "won2020", "won2021")
 
 
 def tensors_of(name: str) -> dict[str, np.ndarray]:
-    """The tensors of a golden checkpoint, without prefixes and teacher."""
+    """Return the tensors of a golden checkpoint, without prefixes and teacher."""
     found = state_dict(read_tensors(DATA / f"{name}.pth"), "")
     kept = {key: value for key, value in found.items() if not key.startswith("teacher")}
     return {key.removeprefix("module.").removeprefix("network."): value for key, value in kept.items()}
@@ -36,7 +36,7 @@ def tensors_of(name: str) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the command writes of the golden won2021."""
+    """The directory that the command writes for the golden won2021."""
     out = tmp_path_factory.mktemp("imported") / "won2021"
     (out.parent / "tags.txt").write_text("\n".join(TAGS) + "\n", encoding="utf-8")
     given = [str(DATA / "won2021.pth"), "--architecture", "won2021", "--tags", str(out.parent / "tags.txt")]
@@ -78,7 +78,7 @@ def test_explains_and_exports(folder: Path, tmp_path: Path) -> None:
 
 
 def test_long_audio_is_seen_window_by_window(folder: Path) -> None:
-    """Two windows and a bit: as many tokens as whole hops, the tags a mean over the windows."""
+    """Audio of two windows and a bit has one token per whole hop, and tags are a mean over windows."""
     tagger = kt.load(folder)
     window = tagger.model.window_samples
     wave = noise(2 * window + 5000, seed=4)
@@ -113,7 +113,7 @@ def test_prefixes(kind: str, tmp_path: Path) -> None:
 
 
 def test_won2019_with_learned_positions(tmp_path: Path) -> None:
-    """The published ponswon.pth has BERT's embeddings: a trained table, and a normalisation of tokens and it."""
+    """The published ponswon.pth has BERT's embeddings: a learnt table, and a layer norm after its addition."""
     rng = np.random.default_rng(0)
     state = tensors_of("won2019")
     table = rng.standard_normal((271, 16)).astype(np.float32)
@@ -122,7 +122,7 @@ def test_won2019_with_learned_positions(tmp_path: Path) -> None:
     state[f"{embedding}.position_embeddings.weight"] = table
     state[f"{embedding}.LayerNorm.weight"], state[f"{embedding}.LayerNorm.bias"] = scale, offset
     model = import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2019", TAGS).model
-    assert model.model.attention.positions == "learned"
+    assert model.model_config.attention.positions == "learned"
     tokens = rng.standard_normal((2, 6, 16)).astype(np.float32)
     placed = tokens + table[:6]
     normed = (placed - placed.mean(-1, keepdims=True)) / placed.std(-1, keepdims=True) * scale + offset
@@ -130,7 +130,7 @@ def test_won2019_with_learned_positions(tmp_path: Path) -> None:
 
 
 def damaged(state: dict[str, Any], kind: str) -> dict[str, Any]:
-    """A golden state dictionary, changed."""
+    """Damage a golden state dictionary."""
     name = "back_end.encoder.layer.1.attention.self.key.weight"
     if kind == "missing":
         del state[name], state["classifier.bias"]
@@ -192,7 +192,7 @@ def test_old_torchaudio_leaves_the_filterbank_empty(tmp_path: Path) -> None:
     state = tensors_of("won2020")
     state["spec.mel_scale.fb"] = np.zeros(0, np.float32)
     model = import_checkpoint(pickled.write(tmp_path / "a.pth", state), "won2020", TAGS).model
-    assert not model.model.spectrogram.stored
+    assert not model.model_config.spectrogram.stored
     wave = noise(32100, seed=1, batch=1)
     stored = import_checkpoint(DATA / "won2020.pth", "won2020", TAGS).model
     np.testing.assert_allclose(model(wave), stored(wave), atol=1e-3)
@@ -239,7 +239,7 @@ def test_tags_of_a_file_with_windows_line_ends(tmp_path: Path) -> None:
 
 
 def test_names_in_a_file_do_not_make_a_model_of_any_size(tmp_path: Path) -> None:
-    """A layer's number, and a few numbers that call for a square of many."""
+    """Neither a large layer number nor a few numbers that imply a huge matrix take memory."""
     state = tensors_of("won2021")
     for name in [name for name in state if name.startswith("transformer.layers.1.")]:
         state[name.replace(".1.", ".1000000000.", 1)] = state.pop(name)
@@ -269,12 +269,12 @@ def test_pytorch_is_not_needed() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("windows", [0.31, 1.27])
 def test_windows_in_the_graph_are_those_of_the_tagger(architecture: str, windows: float) -> None:
-    """As an export has them, also where a clip ends within a token."""
+    """The windows of an export equal those of the tagger, also if a clip ends within a token."""
     tagger = import_checkpoint(DATA / f"{architecture}.pth", architecture, TAGS)
     model = tagger.model
     wave = noise(int(windows * model.window_samples) + 11, seed=6)
     found = analyze_windows(model, tf.constant(wave[None]), ("tags", "contributions"))
-    expected = tagger.contributions((wave, model.audio.sample_rate))
+    expected = tagger.contributions((wave, model.audio_config.sample_rate))
     assert found["contributions"].shape[1:] == expected.values.shape
     np.testing.assert_allclose(found["contributions"][0], expected.values, atol=1e-4)
     np.testing.assert_allclose(found["tags"][0], expected.scores, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Files of `torch.save`: what is read, what is refused, and that nothing in them runs."""
+"""Files of `torch.save` are read or refused, and nothing in them runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REBUILD = ("torch._utils", "_rebuild_tensor_v2")
 
 
 def test_zip_and_old_format_have_the_same_names() -> None:
-    """won2019 was written behind DataParallel by the format before 1.6, won2019_raw as a zip archive."""
+    """won2019 was written with DataParallel in the format before 1.6, won2019_raw as a zip archive."""
     old = state_dict(read_tensors(DATA / "won2019.pth"), "")
     new = state_dict(read_tensors(DATA / "won2019_raw.pth"), "")
     assert not zipfile.is_zipfile(DATA / "won2019.pth")
@@ -94,7 +94,7 @@ def test_other_archives_are_refused(change: dict[str, bytes], compression: int, 
 
 
 def old_file(path: Path, magic: int = 0x1950A86A20F9469CFC6C, protocol: int = 1001, little: bool = True) -> Path:
-    """The format before 1.6: a tensor that is a view of the middle of a storage of four numbers."""
+    """Write the format before 1.6, with a tensor that is a view of the middle of a storage of four numbers."""
     stored = pickled.Storage("0", "FloatStorage", 4)
     stored.reference = (*stored.reference, ("view", 1, 2))
     tensor = io.BytesIO()
@@ -121,7 +121,7 @@ def test_old_files_have_views_of_storages_and_say_what_they_are(tmp_path: Path) 
 
 
 def test_many_tensors_of_one_storage_take_no_more_memory(tmp_path: Path) -> None:
-    """A file cannot make much of little: 100 tensors of the same 4 MB are 4 MB."""
+    """100 tensors of the same 4 MB take 4 MB."""
     stored = pickled.Storage("0", "FloatStorage", 10**6)
     views = {f"view {i}": pickled.Call(*REBUILD, stored, 0, (10**6,), (1,), False, None) for i in range(100)}
     found = read_tensors(pickled.write(tmp_path / "a.pth", {"whole": np.arange(1e6, dtype=np.float32), **views}))
@@ -156,7 +156,7 @@ def test_what_lightning_notes_of_itself_is_passed_over(tmp_path: Path) -> None:
     ids=["float64", "float32", "set", "defaultdict", "path", "device", "dtype"],
 )
 def test_plain_data_beside_the_tensors_is_passed_over(beside: Any, tmp_path: Path) -> None:
-    """What trainers note: a best score, paths, devices."""
+    """Trainers store a best score, paths and devices."""
     path = pickled.write(tmp_path / "a.ckpt", {"a": np.ones(2, np.float32)}, {"note": beside})
     np.testing.assert_array_equal(state_dict(read_tensors(path), path)["a"], [1.0, 1.0])
 
@@ -199,7 +199,7 @@ def test_small_files_that_would_fill_the_memory(content: bytes, words: str, old:
 
 
 def test_containers_that_hold_another_twice_are_read_once(tmp_path: Path) -> None:
-    """Forty lists, each of the one before twice: 2^40 entries if each were read for itself."""
+    """Forty lists, each of which holds the previous one twice, are 2^40 entries if each is read separately."""
     lists = b"]q\x000" + b"".join(b"]q%c(h%ch%ce0" % (i, i - 1, i - 1) for i in range(1, 40))
     in_zip(tmp_path / "a.pth", b"\x80\x02" + lists + b'}S"a"\nh\x27s.')
     found, depth = read_tensors(tmp_path / "a.pth")["a"], 0
@@ -244,7 +244,7 @@ class _Harm:
 
 @pytest.mark.parametrize("place", [0, 2, 3, 4])
 def test_old_files_run_nothing_either(place: int, tmp_path: Path) -> None:
-    """In any of the pickles of the format before 1.6."""
+    """The format before 1.6 has several pickles."""
     trace = tmp_path / "it_ran"
     parts: list[Any] = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, []]
     parts[place] = _Harm(f"touch {trace}")

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_tagger.config import AugmentConfig
-from keras_tagger.train.augment import augment_waveforms, spec_augment_layer
+from keras_tagger.models.augment import augment_waveforms
 
 BATCH = 256
 WAVES = np.random.default_rng(0).standard_normal((BATCH, 40)).astype(np.float32)
@@ -91,12 +91,3 @@ def test_gain_and_mixup_are_drawn_independently() -> None:
     following = np.roll(WAVES, -1, axis=0)
     share = np.sum((mixed - following) * (WAVES - following), axis=1) / np.sum((WAVES - following) ** 2, axis=1)
     assert abs(np.corrcoef(np.log(gain), share)[0, 1]) < 0.2
-
-
-def test_spec_augment_layer() -> None:
-    assert spec_augment_layer(AugmentConfig(), 1) is None
-    for n_freq_masks in (0, 4):
-        settings = {"n_time_masks": 2, "time_mask_frames": 7, "n_freq_masks": n_freq_masks, "freq_mask_bins": 3}
-        config = spec_augment_layer(AugmentConfig(**settings), 9).get_config()
-        assert {name: config[name] for name in (*settings, "seed")} == {**settings, "seed": 9}
-    assert spec_augment_layer(AugmentConfig(n_freq_masks=1), 9).n_freq_masks == 1

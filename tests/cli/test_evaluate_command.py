@@ -34,7 +34,7 @@ def test_evaluate_and_compare(call, tiny_run, tones, tmp_path):
     assert "16 evenly spaced chunks" in (tmp_path / "chunks" / "report.html").read_text()
     status, _, err = call("compare", tmp_path / "chunks", tmp_path / "windows")
     assert status == 1
-    assert "expected one threshold of labels in both reports. Received: 0.4 and 0.5." in err
+    assert "expected the same label threshold in both reports. Received: 0.4 and 0.5." in err
     status, _, _ = call(*common, "--n_chunks", 2, "--out", tmp_path / "two")
     assert status == 0
     how = ("--resamples", 50, "--seed", 4)
@@ -69,7 +69,7 @@ def test_evaluate_looks_first_whether_it_can_write(call, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         status, _, err = call("evaluate", tmp_path / "none", "--data", "none.csv", "--out", out)
         assert status == 1
-        assert f"out: expected a directory to write. Received: {out}, as {tmp_path / 'file'} cannot" in err
+        assert f"out: expected a writable directory. Received: {out}, but {tmp_path / 'file'} is not" in err
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

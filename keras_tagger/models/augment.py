@@ -1,4 +1,4 @@
-"""Changes to a batch of waveforms: functions of (seed, step), so that a resumed run makes the same ones."""
+"""Augmentation of a batch of waveforms, as a function of (seed, step), so that a resumed run repeats it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import tensorflow as tf
 
 from keras_tagger.config import AugmentConfig
-from keras_tagger.layers import SpecAugment
 
 _CURVE_NODES = 6
 
@@ -16,14 +15,14 @@ _CURVE_NODES = 6
 def augment_waveforms(
     waveform: tf.Tensor, labels: tf.Tensor, config: AugmentConfig, seed: int, step: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gain and equalizer, then mixup of each clip with the one after it in the batch.
+    """Apply gain and equaliser, then mix each clip with the next one in the batch (mixup).
 
     Args:
         waveform: float32 [B, samples].
         labels: float32 [B, n_tags].
-        config: what to do.
-        seed: of the run.
-        step: int scalar.
+        config: Which changes to make.
+        seed: Seed of the run.
+        step: Step of the run, an int scalar.
 
     Returns:
         The changed pair, of the same shapes.
@@ -53,7 +52,7 @@ def augment_waveforms(
 
 
 def _equalized(waveform: tf.Tensor, nodes_db: tf.Tensor) -> tf.Tensor:
-    """Multiply spectra by curves through decibels [B, n] at n frequencies from 1/200 of Nyquist's to it, log-spaced."""
+    """Multiply spectra by curves through decibels `[batch, n]` at n log-spaced frequencies, 1/200 to 1 of Nyquist's."""
     n_samples = waveform.shape[1] or tf.shape(waveform)[1]
     spectrum = tf.signal.rfft(waveform)
     share = tf.linspace(0.0, 1.0, tf.shape(spectrum)[1])
@@ -63,16 +62,3 @@ def _equalized(waveform: tf.Tensor, nodes_db: tf.Tensor) -> tf.Tensor:
     hats = tf.maximum(1.0 - tf.abs(place - tf.range(_CURVE_NODES, dtype=tf.float32)[:, tf.newaxis]), 0.0)
     curve = tf.pow(10.0, tf.matmul(nodes_db, hats) / 20.0)
     return tf.signal.irfft(spectrum * tf.cast(curve, spectrum.dtype), [n_samples])
-
-
-def spec_augment_layer(config: AugmentConfig, seed: int) -> SpecAugment | None:
-    """The SpecAugment layer of a configuration, or None where it masks nothing."""
-    if not config.n_time_masks and not config.n_freq_masks:
-        return None
-    return SpecAugment(
-        n_time_masks=config.n_time_masks,
-        time_mask_frames=config.time_mask_frames,
-        n_freq_masks=config.n_freq_masks,
-        freq_mask_bins=config.freq_mask_bins,
-        seed=seed,
-    )

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tiny
-from keras_tagger.train.losses import class_loss, contribution_loss, tag_loss
+from keras_tagger.models.losses import class_loss, contribution_loss, tag_loss
 
 NAN = float("nan")
 

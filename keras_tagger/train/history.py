@@ -1,0 +1,32 @@
+"""The history of a run: one row per epoch, `history.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from keras_tagger.files import replacing
+
+HISTORY = (
+    *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
+    *("seconds", "audio_seconds_per_second", "input_wait_share"),
+)
+"""The columns; runs with exclusive tags also have `valid_accuracy`."""
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write all rows."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read all rows; return none if the file does not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
