@@ -37,6 +37,7 @@ def run_page(page: str, tmp_path: Path) -> list[str]:
         (tmp_path / "my_music" / tag).mkdir(parents=True)
         for name in names:
             shutil.copy(CLIPS / f"{name}.ogg", tmp_path / "my_music" / tag)
+    shutil.copytree(tmp_path / "my_music", tmp_path / "test_music")
     for name in ("song.mp3", "one.mp3", "two.mp3"):
         shutil.copy(CLIPS / "jazz_vibes.ogg", tmp_path / name)
     with socket.socket() as listener:
