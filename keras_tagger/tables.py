@@ -1,8 +1,9 @@
-"""Tables of text for a terminal."""
+"""Tables: aligned text for a terminal, and pandas data frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
@@ -19,3 +20,18 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def dataframe(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """Make a pandas `DataFrame` of rows.
+
+    Raises:
+        ImportError: If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError(
+            'to_dataframe needs pandas. Install it with: pip install "keras_tagger[dataframe]"'
+        ) from None
+    return pandas.DataFrame(list(rows), columns=list(columns))

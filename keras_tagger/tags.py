@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
+from keras_tagger.tables import dataframe
 
 # Groups of names with one meaning in the public vocabularies: seven in MagnaTagATune's 50 tags, three in those of the
 # Million Song Dataset. A merged group takes its first name that the model has.
@@ -154,11 +155,7 @@ class Tags(Sequence[TagScore]):
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("to_dataframe needs pandas. Install it with: pip install pandas") from None
-        return pandas.DataFrame([dataclasses.asdict(entry) for entry in self], columns=list(_COLUMNS))
+        return dataframe([dataclasses.asdict(entry) for entry in self], _COLUMNS)
 
     def as_dict(self) -> dict[str, float]:
         """Return `to_dict()` (deprecated)."""

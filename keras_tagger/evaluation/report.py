@@ -17,7 +17,7 @@ from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.files import replacing, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
-from keras_tagger.tables import text_table
+from keras_tagger.tables import dataframe, text_table
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
@@ -65,9 +65,7 @@ class TagTable:
 
     def to_dataframe(self) -> Any:
         """Return the table as a pandas DataFrame; pandas must be installed."""
-        import pandas
-
-        return pandas.DataFrame(self._rows, columns=list(COLUMNS))
+        return dataframe(self._rows, COLUMNS)
 
     def _cells(self) -> list[list[str]]:
         """Format the header and the rows."""

@@ -185,6 +185,9 @@ class MusicTagger(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Create all weights."""
+        # Keras' `evaluate` builds a model anew, with shapes that it does not need.
+        if self.front_end.built:
+            return
         width = self.model_config.encoder.width
         self.spectrogram.build((None, None))
         self.front_end.build((None, None) if self.front_end.takes_waveform else (None, None, self.spectrogram.n_mels))

@@ -173,7 +173,7 @@ def test_kill_and_resume(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
     out = tmp_path / "out"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while len(list(out.glob("*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)

@@ -186,4 +186,4 @@ def test_clips_begin_with_the_tags_asked_for(scores: Path, tmp_path: Path):
     np.testing.assert_allclose(soundfile.read(clips[1].path, dtype="float32")[0], expected, atol=1e-4)
     done = subprocess.run([*command, "--first=choir"], **how)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: expected a solo of choir. Received: none of 5"
+    assert done.stderr.splitlines()[-1] == "error: expected a solo of choir. Received: none in 5 solos"
