@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 
 # Lowest first. The longest prefix of a module's name decides where it belongs.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "text"),
+    ("errors", "files", "text", "keras_registration"),
     ("config", "audio", "export.layout", "views.drawing", "views.pages"),
     ("tags", "heatmap"),
     ("data", "layers", "client", "serving"),

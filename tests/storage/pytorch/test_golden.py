@@ -42,7 +42,7 @@ def test_spectrogram_to_probabilities(recorded: tuple[str, Any, dict[str, np.nda
     name, tagger, values = recorded
     model = tagger.model
     seen = values["waveforms"] if name == "won2019_raw" else values["spectrograms"]
-    tokens = model._embed(seen, training=False)
+    tokens = model.embed(seen, training=False)
     logits = model.head(model.encoder(tokens), training=False)
     np.testing.assert_allclose(model.probabilities(logits), values["probabilities"], atol=2e-6)
 
