@@ -50,7 +50,7 @@ clean:
 
 # [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
 $(VENV)/$(DONE): EXTRAS := [dev,docs,io]
-$(NEWEST)/$(DONE): EXTRAS := [dev]
+$(NEWEST)/$(DONE): EXTRAS := [dev,docs]
 
 # pip: errors only, no warnings.
 PIP := -m pip --disable-pip-version-check -qq install

@@ -2,8 +2,8 @@
 
 `keras.saving.load_model` finds a class of another package only if it is registered, which happens when the class's
 module is imported. Importing those modules imports TensorFlow, which takes seconds. So `import keras_tagger` only
-installs entries that Keras resolves when it looks a class up: `keras.saving.get_registered_object` is wrapped as soon as
-Keras has been imported, before or after this package.
+replaces Keras' registry by one that imports them when one of their classes is looked up. It does so as soon as Keras is
+imported, before or after this package.
 """
 
 from __future__ import annotations

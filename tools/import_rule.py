@@ -18,7 +18,11 @@ PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 
 # Lowest first. A module belongs to the longest prefix of its name.
 LEVELS: tuple[tuple[str, ...], ...] = (
+<<<<<<< HEAD
     ("errors", "files", "metrics", "pickles", "progress", "tables"),
+=======
+    ("errors", "files", "text", "keras_registration"),
+>>>>>>> h-keras
     ("config", "audio", "export.layout", "views.drawing", "views.pages"),
     ("tags", "heatmap"),
     ("data", "layers", "client", "serving"),

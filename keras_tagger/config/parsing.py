@@ -19,15 +19,15 @@ T = TypeVar("T")
 
 
 InitSections = Callable[[str], Mapping[str, Any]]
-"""From a model's name or path to the values of its sections `audio` and `model`."""
+"""Maps a model's name or path to the values of its sections `audio` and `model`."""
 
 
 def config_from_dict(values: Mapping[str, Any], init_sections: InitSections | None = None) -> ExperimentConfig:
-    """Build a configuration; `preset`, where named, gives the values that `values` does not.
+    """Build a configuration; missing values come from `preset` if it is set.
 
-    Without a preset `training.init`, where named, gives the values of `audio` and `model` that `values` does not.
-    A data set whose clips have one tag each gives `model.head.activation: softmax` where `values` does not set it; a
-    kind of attention that knows distances gives `model.attention.positions: none`.
+    Without a preset, missing values of `audio` and `model` come from `training.init` if it is set. A data set whose clips
+    have one tag each implies `model.head.activation: softmax`, and a kind of attention that uses distances implies
+    `model.attention.positions: none`, unless `values` says otherwise.
     """
     values = _with_positions(_with_dataset(values))
     preset = values.get("preset") or ""
@@ -51,14 +51,13 @@ def load_config(
     """Read a configuration.
 
     Args:
-        source: a YAML file, a nested dictionary, or a configuration.
-        overrides: values by dotted key, e.g. `{"training.epochs": 3}`.
-        init_sections: looks up `audio` and `model` of the model that `training.init` names, for a configuration without
-            a preset; `keras_tagger.load_config` looks among the models that `keras_tagger.load` knows. None leaves
-            such a configuration with the defaults.
+        source: A YAML file, a nested dictionary, or a configuration.
+        overrides: Values by dotted key, e.g. `{"training.epochs": 3}`.
+        init_sections: Looks up `audio` and `model` of the model that `training.init` names, if there is no preset;
+            `keras_tagger.load_config` uses the models that `keras_tagger.load` knows. With None, the defaults are used.
 
     Raises:
-        ConfigError: the file is missing or no YAML, or a key or value is not allowed.
+        ConfigError: If the file is missing or not YAML, or a key or value is not allowed.
     """
     if isinstance(source, ExperimentConfig):
         values: Mapping[str, Any] = source.to_dict()
@@ -76,7 +75,7 @@ def load_config(
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """`"training.epochs=3"` as `("training.epochs", 3)`; the value is YAML."""
+    """Split `"training.epochs=3"` into `("training.epochs", 3)`; the value is YAML."""
     import yaml
 
     key, separator, value = text.partition("=")
@@ -89,7 +88,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def presets() -> dict[str, ExperimentConfig]:
-    """The presets by name: each an `ExperimentConfig` whose audio, model and training are the preset's."""
+    """Return the presets by name, each an `ExperimentConfig` with the preset's audio, model and training."""
     return {name: config_from_dict({"name": name, "preset": name}) for name in _preset_names()}
 
 
@@ -121,7 +120,7 @@ def _with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_init(values: Mapping[str, Any], init_sections: InitSections | None) -> Mapping[str, Any]:
-    """The values over those of the init model's sections; a resolved configuration lacks nothing and needs no init."""
+    """Return the values merged over the init model's sections; a complete configuration needs no init."""
     training = values.get("training")
     init = training.get("init") if isinstance(training, Mapping) else None
     if not init or not isinstance(init, str) or init_sections is None:
@@ -133,7 +132,7 @@ def _with_init(values: Mapping[str, Any], init_sections: InitSections | None) ->
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted keys."""
+    """Return nested values by their dotted keys."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -203,8 +203,9 @@ class ModelConfig:
 
     Attributes:
         cls_token: "learned", or "fixed" (the paper's: uniform in [0, 1), never trained).
-        initial: how weights begin: "keras" (Glorot's, small vectors), "pytorch" (`keras_tagger.models.initial_values`), or
-            "pytorch_copied", in which all layers of the encoder begin as copies of one.
+        initial: initial values of the weights: "keras" (Glorot's, small vectors), "pytorch"
+            (`keras_tagger.models.initial_values`), or "pytorch_copied", where all layers of the encoder start as copies
+            of one.
     """
 
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -435,11 +436,11 @@ class ExperimentConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary; `config_from_dict` is its inverse."""
+        """Return a plain nested dictionary; `config_from_dict` is its inverse."""
         return dataclasses.asdict(self, dict_factory=_plain)
 
     def to_yaml(self) -> str:
-        """The resolved configuration as YAML text, every key written out."""
+        """Return the resolved configuration as YAML text, with every key."""
         import yaml
 
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)

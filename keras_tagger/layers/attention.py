@@ -133,7 +133,7 @@ class Attention(ConfiguredLayer):
         return queries_shape
 
     def compute_output_spec(
-        self, queries: Any, context: Any = None, *, return_attention_scores: bool = False, **kwargs: Any
+        self, queries: Any, /, context: Any = None, *args: Any, return_attention_scores: bool = False, **kwargs: Any
     ) -> Any:
         """Return the symbolic output, and the scores if asked for."""
         output = super().compute_output_spec(queries)

@@ -35,7 +35,7 @@ class ConfiguredLayer(keras.layers.Layer):
         """Return the input's shape."""
         return input_shape
 
-    def compute_output_spec(self, inputs: keras.KerasTensor, *args: Any, **kwargs: Any) -> Any:
+    def compute_output_spec(self, inputs: keras.KerasTensor, /, *args: Any, **kwargs: Any) -> Any:
         """Return the symbolic output."""
         dtype = "float32" if self.float32_output else self.compute_dtype
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=dtype)

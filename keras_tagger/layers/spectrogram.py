@@ -24,7 +24,8 @@ class Spectrogram(ConfiguredLayer):
 
     Frame i owns the samples `[i * hop_length, (i + 1) * hop_length)`. It is centred on them, with zeros around the
     clip; with framing "centered" it is centred on the first of them, and the clip is reflected at its ends (as in
-    librosa and torchaudio). A frame depends only on its own n_fft samples, never on the rest of the clip, unless top_db is set.
+    librosa and torchaudio). A frame depends only on its own n_fft samples, never on the rest of the clip,
+    unless top_db is set.
 
     The output is float32 under every dtype policy, because the power of quiet audio underflows half precision. Decibels
     are computed in float64: in bands far below a frame's loudest, float32 rounding alone can change them by more

@@ -139,7 +139,7 @@ class TransformerBlock(ConfiguredLayer):
         return queries_shape
 
     def compute_output_spec(
-        self, queries: Any, context: Any = None, *, return_attention_scores: bool = False, **kwargs: Any
+        self, queries: Any, /, context: Any = None, *args: Any, return_attention_scores: bool = False, **kwargs: Any
     ) -> Any:
         """Return the symbolic output, and the scores if asked for."""
         output = super().compute_output_spec(queries)
@@ -301,7 +301,9 @@ class TransformerEncoder(ConfiguredLayer):
         """Return `[batch, width]`."""
         return input_shape[0], input_shape[2]
 
-    def compute_output_spec(self, tokens: Any, *, return_attention_scores: bool = False, **kwargs: Any) -> Any:
+    def compute_output_spec(
+        self, tokens: Any, /, *args: Any, return_attention_scores: bool = False, **kwargs: Any
+    ) -> Any:
         """Return the symbolic [CLS], and the scores if asked for."""
         output = super().compute_output_spec(tokens)
         if not return_attention_scores:

@@ -1,4 +1,4 @@
-"""Initial values as PyTorch's layers have them, for models that were first trained there."""
+"""PyTorch's initial values, for models that were first trained there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def begin_as_pytorch(model: keras.Model, copied: bool = False) -> None:
     offsets and statistics of norms stay 1 and 0.
 
     Args:
-        model: built.
-        copied: whether all layers of the encoder begin as copies of the first (the BERT code of Won et al. 2019 and
+        model: A built model.
+        copied: Whether all layers of the encoder start as copies of the first (the BERT code of Won et al. 2019 and
             2020 deep-copies one layer).
     """
     bound = 1.0
@@ -28,7 +28,7 @@ def begin_as_pytorch(model: keras.Model, copied: bool = False) -> None:
             bound = 1.0 / math.sqrt(_inputs(weight))
             weight.assign(keras.random.uniform(weight.shape, -bound, bound))
         elif weight.name == "bias":
-            # It follows its kernel.
+            # A bias follows its kernel.
             weight.assign(keras.random.uniform(weight.shape, -bound, bound))
         elif weight.name in ("vector", "table") and weight.trainable:
             weight.assign(keras.random.normal(weight.shape))
@@ -39,6 +39,6 @@ def begin_as_pytorch(model: keras.Model, copied: bool = False) -> None:
 
 
 def _inputs(kernel: keras.Variable) -> int:
-    """Values that one output of a layer is made of."""
+    """Return the number of inputs of one output."""
     split_heads = kernel.path.split("/")[-2] in ("query", "key", "value")
     return int(np.prod(kernel.shape[: -2 if split_heads else -1]))

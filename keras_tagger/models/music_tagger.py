@@ -53,7 +53,8 @@ class MusicTagger(keras.Model):
             `contribution_loss`; the optimiser is `compile`'s.
         frozen: Names of parts that are not trained; see `freeze`.
 
-    Call: waveform float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1 -> logits float32 `[batch, n_tags]`.
+    Call: waveform float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1 -> logits float32 `[batch,
+        n_tags]`.
 
     Example:
         >>> model = MusicTagger(["guitar", "voice"], AudioConfig(), ModelConfig())
@@ -237,7 +238,7 @@ class MusicTagger(keras.Model):
         return self._outputs(self.see(waveform), training, return_contributions)
 
     def _outputs(self, seen: tf.Tensor, training: bool | None, return_contributions: bool = False) -> Any:
-        tokens, mode = self._embed(seen, training), _mode(self.encoder, training)
+        tokens, mode = self.embed(seen, training), _mode(self.encoder, training)
         context, _ = self.encoder.encode_context(tokens, training=mode)
         logits = self.head(self.encoder.finish(context, training=mode), training=training)
         return (logits, self._contributions(context, mode, training)) if return_contributions else logits
@@ -286,7 +287,7 @@ class MusicTagger(keras.Model):
         loss = tag_loss(labels, logits, self.training_config.temperature, sample_weight)
         if not contributions:
             return loss
-        localized = contribution_loss(contributions[0], *dense, self.token_samples)
+        localized = contribution_loss(contributions[0], dense[0], dense[1], self.token_samples)
         return loss + self.training_config.contribution_loss * localized
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -299,13 +300,13 @@ class MusicTagger(keras.Model):
 
         Args:
             seen: The front-end's input (`see`).
-            return_attention_scores: Whether to return each layer's weights too, `[batch, n_heads, 1+T, 1+T]`, as tensors
-                from which the logits are computed.
+            return_attention_scores: Whether to return each layer's weights too, `[batch, n_heads, 1+T, 1+T]`; the logits
+                are computed from them.
 
         Returns:
             Logits float32 `[batch, n_tags]`, or (logits, list of weights).
         """
-        return self._logits_of_tokens(self._embed(seen, training=False), return_attention_scores)
+        return self._logits_of_tokens(self.embed(seen, training=False), return_attention_scores)
 
     def logits_and_feature_maps(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return `logits_of` and the front-end's last feature maps `[batch, T, F, C]`, on which the logits depend."""
@@ -348,7 +349,7 @@ class MusicTagger(keras.Model):
         # Of the raw waveform's front-end, a picture only.
         found["spectrogram"] = self.spectrogram(seen) if self.front_end.takes_waveform else seen
         if outputs != ("spectrogram",):
-            tokens = self._embed(seen, training=False)
+            tokens = self.embed(seen, training=False)
             context, scores = self.encoder.encode_context(tokens, False, "attention" in outputs)
             if "attention" in outputs:
                 cls, found["attention"] = self.encoder.finish_with_scores(context, scores)
@@ -378,7 +379,7 @@ class MusicTagger(keras.Model):
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 
     def see(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Return the front-end's input: the spectrogram `[batch, frames, n_mels]`, or the waveform `[batch, samples]`."""
+        """Return the front-end's input: the spectrogram `[batch, frames, n_mels]`, or the padded waveform."""
         whole = self._whole_tokens(waveform)
         if self.front_end.takes_waveform:
             return whole
@@ -389,7 +390,8 @@ class MusicTagger(keras.Model):
         spare = 0 if self.front_end.rounds_up else self.front_end.frames_per_token - 1
         return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
 
-    def _embed(self, seen: tf.Tensor, training: bool | None) -> tf.Tensor:
+    def embed(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return the encoder's input `[batch, 1 + T, width]` for the front-end's input (`see`)."""
         return self._place(self.front_end(seen, training=training if self._front_end_learns else False))
 
     def _place(self, tokens: tf.Tensor) -> tf.Tensor:
@@ -431,7 +433,7 @@ class MusicTagger(keras.Model):
 
 
 def _mode(layer: keras.layers.Layer, training: bool | None) -> bool | None:
-    """Keep frozen layers in inference mode: no dropout, and batch norm uses its moving statistics unchanged."""
+    """Keep frozen layers in inference mode: no dropout, and unchanged statistics of batch norm."""
     return training if layer.trainable else False
 
 

@@ -1,4 +1,4 @@
-"""Weights from one `MusicTagger` to another: the whole body, and of the head what both have."""
+"""Copying weights between `MusicTagger` models: the whole body, and the outputs that both have."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from keras_tagger.models.music_tagger import MusicTagger
 
 
 def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str, str]) -> None:
-    """Copy the body, and the head's columns of some outputs; other outputs of the target stay as they are.
+    """Copy the body and the head's columns of some outputs; other outputs of the target are unchanged.
 
     Args:
-        source, target: built, of configurations that differ in their tags only (and in what no weight depends on).
-        outputs: a tag of the target to the tag of the source whose column it gets.
+        source: A built model.
+        target: A built model; its configuration differs only in its tags and in what no weight depends on.
+        outputs: From a tag of the target to the tag of the source whose column it gets.
 
     Raises:
-        ValueError: the shapes of the bodies differ.
+        ValueError: If the shapes of the bodies differ.
     """
     pairs = list(zip(_body(source), _body(target), strict=True))
     for given, taken in pairs:

@@ -1,4 +1,4 @@
-"""The state of a run in one file, from which a killed run goes on."""
+"""The state of a run in one file, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from keras_tagger.files import replacing
 
 @dataclass
 class Progress:
-    """Where a run is.
+    """The position of a run.
 
     Attributes:
-        epoch: epochs finished.
-        step: steps done in the next one.
-        total_steps: steps done in all.
-        best_score: best validation ROC-AUC (of exclusive tags: accuracy) so far; best_epoch: the last epoch (from 0)
-            that had it, improved_epoch: the first; -1 for none.
-        data: fingerprint of the prepared data.
-        loss_sum: over the steps of the unfinished epoch.
-        seconds, wait_seconds, timed_steps: of its steps but those that traced the graph; seconds hold the waits.
-        train_seconds, train_wait_seconds, train_timed_steps: the same over all finished epochs.
+        epoch: Number of finished epochs.
+        step: Steps done in the current epoch.
+        total_steps: Steps done in the whole run.
+        best_score: Best validation ROC-AUC so far (accuracy for exclusive tags).
+        best_epoch: Last epoch, counted from 0, with the best score; -1 if there is none.
+        improved_epoch: First epoch with the best score; -1 if there is none.
+        data: Fingerprint of the prepared data.
+        loss_sum: Sum of the losses of the current epoch.
+        seconds: Duration of its steps, including waits, without those that traced the graph.
+        wait_seconds: Time these steps waited for input.
+        timed_steps: Number of these steps.
+        train_seconds: `seconds` over all finished epochs.
+        train_wait_seconds: `wait_seconds` over all finished epochs.
+        train_timed_steps: `timed_steps` over all finished epochs.
     """
 
     epoch: int = 0
@@ -64,15 +69,15 @@ def save_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any], prog
 
 
 def read_progress(path: str | os.PathLike[str]) -> Progress:
-    """The progress in a checkpoint; raises `ModelError` for a broken file."""
+    """Return the progress in a checkpoint; raise `ModelError` if the file is broken."""
     return _read(Path(path))[0]
 
 
 def load_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any]) -> Progress:
-    """Put a checkpoint's values into the variables and give its progress.
+    """Assign a checkpoint's values to the variables and return its progress.
 
     Raises:
-        ModelError: the file is broken or of another model.
+        ModelError: If the file is broken or belongs to another model.
     """
     progress, arrays = _read(Path(path))
     shapes = [tuple(variable.shape) for variable in variables]

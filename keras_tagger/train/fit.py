@@ -36,7 +36,7 @@ from keras_tagger.train.board import Board
 from keras_tagger.train.history import read_history
 from keras_tagger.train.loop import Loop
 
-# What may differ from the model a run starts from: no weight depends on it.
+# These may differ from the model that a run starts from: no weight depends on them.
 _FREE_KEYS = (
     *("audio.window_seconds", "model.encoder.dropout", "model.encoder.attention_dropout"),
     *("model.head.dropout", "model.head.activation"),
@@ -132,9 +132,9 @@ def fit(
     run = RunDir(folder)
     if resume and run.report.exists():
         return _finished_run(folder)
-    # A mistake is told before the data are prepared; a run that goes on has its weights.
+    # Report mistakes before the data are prepared; a resumed run has its own weights.
     init_tagger = _load_init(settings) if settings.training.init and not resume else None
-    # Sizes that do not go together are found as the model is made; its tags do not matter for that.
+    # Making a model reports sizes that do not fit together; its tags do not matter.
     MusicTagger(("any",), settings.audio, settings.model)
 
     manifest, prepared = _prepare(settings, data, folder)
@@ -210,7 +210,7 @@ def _prepare(
     if isinstance(found, Manifest):
         split, how = settings.data.split, (settings.audio.sample_rate, settings.data.segment_seconds)
         found = manifest = assign_splits(found, split.valid, split.test, split.seed)
-        # By content, so that runs on the same data share it and runs on other data do not meet.
+        # Named by content, so that runs on the same data share it.
         default_dir = folder.parent / "prepared" / fingerprint_of(found, *how)[:12]
         found = prepare(found, settings.data.prepared_dir or default_dir, *how, settings.data.workers)
     if found.sample_rate != settings.audio.sample_rate:
@@ -224,7 +224,7 @@ def _prepare(
 
 
 def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
-    """A run is never overwritten, and goes on only with the configuration it was begun with."""
+    """Refuse to overwrite a run, or to resume one with another configuration."""
     stored_path = RunDir(folder).config
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run_dir: expected a directory. Received: {folder}, a file.")
@@ -236,7 +236,7 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
             "(resume=True or --resume goes on with it)."
         )
     stored, wanted = flat(load_config(stored_path).to_dict()), flat(settings.to_dict())
-    # The path may be written otherwise than before; the checkpoint knows what was behind it.
+    # The path may be written differently; the checkpoint identifies the data.
     differing = [key for key in wanted if stored.get(key) != wanted[key] and not key.startswith("data.")]
     if differing:
         key = differing[0]
@@ -246,12 +246,12 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
 
 
 def _init_name(init: str | os.PathLike[str]) -> str:
-    # A path of one part could be taken for a pretrained name.
+    # A path with one part could be mistaken for a pretrained name.
     return init if isinstance(init, str) else os.path.join(os.curdir, os.fspath(init))
 
 
 def _load_init(settings: ExperimentConfig) -> Tagger:
-    """The model to start from; its configuration must be the run's but for what no weight depends on."""
+    """Load the model to start from, whose configuration must fit the run's."""
     init = load(settings.training.init)
     given, wanted = flat(init.config.to_dict()), flat(settings.to_dict())
     for key in wanted:
@@ -269,7 +269,7 @@ def _finished_run(folder: Path) -> Run:
 
 
 def _in_float32(model: MusicTagger, folder: Path) -> MusicTagger:
-    """The model as `load` gives it: inference is in float32 whatever the training's precision was."""
+    """Return the model as `load` does: inference is in float32 whatever the training's precision was."""
     if model.dtype_policy.name == "float32":
         return model
     return load(folder).model

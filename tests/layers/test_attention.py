@@ -164,7 +164,7 @@ def test_a_tagger_of_the_kind_is_saved_and_explains(kind: str, tmp_path: Path) -
     found = loaded.contributions((wave, RATE))
     analyzed = model.analyze(wave[np.newaxis], ("tags", "spectrogram"))
     np.testing.assert_allclose(found.scores, analyzed["tags"][0], atol=1e-6)
-    context, _ = model.encoder.encode_context(model._embed(analyzed["spectrogram"], training=False))
+    context, _ = model.encoder.encode_context(model.embed(analyzed["spectrogram"], training=False))
     mask = np.zeros((1, 1, context.shape[1]), bool)
     mask[..., 2] = True
     alone = model.encoder.final_norm(model.encoder.blocks[-1](context, attention_mask=mask))

@@ -111,7 +111,7 @@ def test_unknown_outputs(tagger: Any, outputs: tuple[str, ...]) -> None:
 
 def brute_force(model: MusicTagger, wave: np.ndarray) -> np.ndarray:
     """[B, n_tags, T]: a full last layer per token, whose every query may attend to that token only."""
-    x = model.class_token(model.front_end(model.spectrogram(model._whole_tokens(wave)), training=False))
+    x = model.class_token(model.front_end(model.see(wave), training=False))
     x = x if model.positions is None else model.positions(x)
     for block in model.encoder.blocks[:-1]:
         x = block(x, training=False)
@@ -206,7 +206,7 @@ def test_training_updates_batch_norm_and_applies_dropout(tagger: Any) -> None:
     moving = model.front_end.input_norm.moving_mean.numpy()
     first, second = model(wave, training=True).numpy(), model(wave, training=True).numpy()
     assert np.abs(first - second).max() > 1e-3
-    mean = model.spectrogram(model._whole_tokens(wave)).numpy().mean(axis=(0, 1))
+    mean = model.see(wave).numpy().mean(axis=(0, 1))
     # Momentum 0.9, two steps.
     expected = 0.81 * moving + (0.09 + 0.1) * mean
     np.testing.assert_allclose(model.front_end.input_norm.moving_mean, expected, rtol=1e-4, atol=1e-5)
