@@ -42,12 +42,7 @@ def test_spectrogram_to_probabilities(recorded: tuple[str, Any, dict[str, np.nda
     name, tagger, values = recorded
     model = tagger.model
     seen = values["waveforms"] if name == "won2019_raw" else values["spectrograms"]
-<<<<<<< HEAD
-    tokens = model.class_token(model.front_end(seen, training=False))
-    tokens = tokens if model.positions is None else model.positions(tokens)
-=======
     tokens = model.embed(seen, training=False)
->>>>>>> h-keras
     logits = model.head(model.encoder(tokens), training=False)
     np.testing.assert_allclose(model.probabilities(logits), values["probabilities"], atol=2e-6)
 
