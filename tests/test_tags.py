@@ -119,7 +119,8 @@ def test_to_dataframe_has_a_column_for_each_field(tags: Tags, monkeypatch: pytes
     assert columns == ["name", "score", "present", "heard"]
     assert data == [{"name": "harp", "score": pytest.approx(0.9), "present": True, "heard": False}]
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"to_dataframe needs pandas\. Install it with: pip install \"keras_tagger\[dataframe\]\""):
+    expected = r'to_dataframe needs pandas\. Install it with: pip install "keras_tagger\[dataframe\]"'
+    with pytest.raises(ImportError, match=expected):
         tags.to_dataframe()
 
 

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 
 # Lowest first. A module belongs to the longest prefix of its name.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "keras_registration", "metrics", "pickles", "progress", "tables"),
+    ("errors", "files", "metrics", "pickles", "progress", "tables"),
     ("config", "audio", "export.layout", "views.drawing", "views.pages"),
     ("tags", "heatmap"),
     ("data", "layers", "client", "serving"),
@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tagger",),
     ("evaluation",),
     ("train",),
-    ("",),
+    ("", "keras_registration"),
     ("cli",),
     ("__main__",),
 )

@@ -89,6 +89,8 @@ class Attention(ConfiguredLayer):
             )
             for name in ("query", "key", "value")
         )
+        for dense in (self.query_dense, self.key_dense, self.value_dense):
+            dense.supports_masking = True
         self.output_dense = keras.layers.EinsumDense(
             "bshk,hkd->bsd", (None, width), bias_axes="d", name="attention_output", dtype=self.dtype_policy
         )

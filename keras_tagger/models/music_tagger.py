@@ -300,8 +300,8 @@ class MusicTagger(keras.Model):
 
         Args:
             seen: The front-end's input (`see`).
-            return_attention_scores: Whether to return each layer's weights too, `[batch, n_heads, 1+T, 1+T]`; the logits
-                are computed from them.
+            return_attention_scores: Whether to also return each layer's weights `[batch, n_heads, 1+T, 1+T]`, from which the
+                logits are computed.
 
         Returns:
             Logits float32 `[batch, n_tags]`, or (logits, list of weights).

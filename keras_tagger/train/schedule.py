@@ -66,17 +66,22 @@ def coupled_decay(training: TrainingConfig, phase: int) -> float:
     return settings.weight_decay if settings.decay == "coupled" else 0.0
 
 
-def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Return the optimiser of a phase, with its schedule over the phase's steps."""
+def phase_schedule(training: TrainingConfig, phase: int, steps_per_epoch: int) -> WarmupSchedule:
+    """Return the learning rate of a phase over its steps."""
     settings = _settings(training, phase)
     start = first_epoch(training, phase)
     end = first_epoch(training, phase + 1) if phase < len(training.phases) else training.epochs
-    schedule = WarmupSchedule(
+    return WarmupSchedule(
         settings.learning_rate,
         steps=max(min(end, training.epochs) - start, 1) * steps_per_epoch,
         warmup_steps=round(training.warmup_epochs * steps_per_epoch) if phase == 0 else 0,
         cosine=settings.schedule == "cosine",
     )
+
+
+def phase_optimizer(training: TrainingConfig, phase: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Return the optimiser of a phase, with its schedule over the phase's steps."""
+    settings, schedule = _settings(training, phase), phase_schedule(training, phase, steps_per_epoch)
     common: dict[str, Any] = {"learning_rate": schedule, "global_clipnorm": training.clip_norm or None}
     decoupled = settings.weight_decay if settings.decay == "decoupled" else 0.0
     if settings.optimizer == "adamw":

@@ -27,7 +27,13 @@ from keras_tagger.train.checkpoint import read_progress
 from keras_tagger.train.fit import fit
 from keras_tagger.train.history import HISTORY
 from keras_tagger.train.loop import Loop
+<<<<<<< HEAD
 from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
+=======
+from keras_tagger.views.figures import figure_to_png, preview_figure
+from keras_tagger.views.previews import make_preview
+from layer_harness import convolves_bfloat16
+>>>>>>> h-keras
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
 QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})
@@ -278,6 +284,7 @@ def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     assert len(stored["failed"]) == 1
 
 
+@pytest.mark.skipif(not convolves_bfloat16(), reason="ONEDNN_MAX_CPU_ISA excludes bfloat16")
 def test_half_precision(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = merged(LEARNER, {"board": {"preview_clips": 0}, "training": {"epochs": 4, "precision": "mixed_bfloat16"}})
     trained_in: list[str] = []

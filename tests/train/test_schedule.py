@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_tagger.config import PhaseConfig, TrainingConfig, config_from_dict, presets
-from keras_tagger.train.schedule import WarmupSchedule, coupled_decay, phase_of, phase_optimizer
+from keras_tagger.train.schedule import WarmupSchedule, coupled_decay, phase_of, phase_optimizer, phase_schedule
 
 
 def rates(schedule: WarmupSchedule, steps: int) -> np.ndarray:
@@ -61,28 +61,27 @@ def test_optimizer_of_each_phase() -> None:
     first, second, third = (phase_optimizer(training, phase, 10) for phase in range(3))
     assert type(first) is keras.optimizers.AdamW
     assert first.global_clipnorm == 1.0
-    schedule = first._learning_rate
+    schedule = phase_schedule(training, 0, 10)
     assert (schedule.peak, schedule.steps, schedule.warmup_steps, schedule.cosine) == (1.0, 20, 5, True)
     assert type(second) is keras.optimizers.SGD
     assert (second.momentum, second.nesterov, second.weight_decay) == (0.9, True, 0.1)
-    schedule = second._learning_rate
+    schedule = phase_schedule(training, 1, 10)
     assert (schedule.peak, schedule.steps, schedule.warmup_steps, schedule.cosine) == (0.5, 30, 0, False)
     assert type(third) is keras.optimizers.Adam
     assert third.weight_decay is None
-    schedule = third._learning_rate
+    schedule = phase_schedule(training, 2, 10)
     assert (schedule.peak, schedule.steps, schedule.warmup_steps, schedule.cosine) == (0.25, 30, 0, True)
 
 
 def test_a_run_shorter_than_its_phases_ends_its_cosine() -> None:
-    optimizer = phase_optimizer(TrainingConfig(epochs=1, phases=PHASES), 0, 10)
-    assert optimizer._learning_rate.steps == 10
+    assert phase_schedule(TrainingConfig(epochs=1, phases=PHASES), 0, 10).steps == 10
 
 
 def test_the_papers_schedule() -> None:
     training = presets()["won2019"].training
     found = [phase_optimizer(training, phase_of(training, epoch), 5) for epoch in (0, 59, 60, 80, 119)]
     assert [type(optimizer).__name__ for optimizer in found] == ["Adam", "Adam", "SGD", "SGD", "SGD"]
-    np.testing.assert_allclose([float(o._learning_rate(7)) for o in found], [1e-4, 1e-4, 1e-3, 1e-4, 1e-5], rtol=1e-6)
+    np.testing.assert_allclose([float(o.learning_rate) for o in found], [1e-4, 1e-4, 1e-3, 1e-4, 1e-5], rtol=1e-6)
     assert [optimizer.global_clipnorm for optimizer in found] == [None] * 5
 
 
@@ -122,8 +121,7 @@ def test_loss_scale_for_half_precision() -> None:
 
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.25, 2.0])
 def test_warm_up_is_in_epochs(warmup_epochs: float) -> None:
-    optimizer = phase_optimizer(TrainingConfig(warmup_epochs=warmup_epochs), 0, 8)
-    assert optimizer._learning_rate.warmup_steps == 8 * warmup_epochs
+    assert phase_schedule(TrainingConfig(warmup_epochs=warmup_epochs), 0, 8).warmup_steps == 8 * warmup_epochs
 
 
 def test_coupled_decay_is_in_the_gradient_and_not_in_the_optimiser() -> None:
