@@ -31,7 +31,5 @@ def dataframe(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
     try:
         import pandas
     except ImportError:
-        raise ImportError(
-            'to_dataframe needs pandas. Install it with: pip install "keras_tagger[dataframe]"'
-        ) from None
+        raise ImportError('to_dataframe needs pandas. Install it with: pip install "keras_tagger[dataframe]"') from None
     return pandas.DataFrame(list(rows), columns=list(columns))

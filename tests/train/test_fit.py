@@ -27,13 +27,8 @@ from keras_tagger.train.checkpoint import read_progress
 from keras_tagger.train.fit import fit
 from keras_tagger.train.history import HISTORY
 from keras_tagger.train.loop import Loop
-<<<<<<< HEAD
 from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
-=======
-from keras_tagger.views.figures import figure_to_png, preview_figure
-from keras_tagger.views.previews import make_preview
 from layer_harness import convolves_bfloat16
->>>>>>> h-keras
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
 QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})
