@@ -25,9 +25,9 @@ InitSections = Callable[[str], Mapping[str, Any]]
 def config_from_dict(values: Mapping[str, Any], init_sections: InitSections | None = None) -> ExperimentConfig:
     """Build a configuration; missing values come from `preset` if it is set.
 
-    Without a preset, missing values of `audio` and `model` come from `training.init` if it is set. A data set whose clips
-    have one tag each implies `model.head.activation: softmax`, and a kind of attention that uses distances implies
-    `model.attention.positions: none`, unless `values` says otherwise.
+    Without a preset, missing values of `audio` and `model` come from `training.init` if it is set. A data set
+    whose clips have one tag each implies `model.head.activation: softmax`, and a kind of attention that uses distances
+    implies `model.attention.positions: none`, unless `values` says otherwise.
     """
     values = _with_positions(_with_dataset(values))
     preset = values.get("preset") or ""

@@ -300,8 +300,8 @@ class MusicTagger(keras.Model):
 
         Args:
             seen: The front-end's input (`see`).
-            return_attention_scores: Whether to also return each layer's weights `[batch, n_heads, 1+T, 1+T]`, from which the
-                logits are computed.
+            return_attention_scores: Whether to also return each layer's weights `[batch, n_heads, 1+T, 1+T]`, on
+                which the logits depend.
 
         Returns:
             Logits float32 `[batch, n_tags]`, or (logits, list of weights).

@@ -28,7 +28,7 @@ from keras_tagger.train.fit import fit
 from keras_tagger.train.history import HISTORY
 from keras_tagger.train.loop import Loop
 from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
-from layer_harness import convolves_bfloat16
+from layer_harness import convolves_half
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
 QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})
@@ -232,7 +232,7 @@ def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
     other = tones.parent / "other.csv"
     other.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
     before = (tmp_path / "run" / "manifest.csv").read_bytes()
-    with pytest.raises(ConfigError, match="data: expected what .*run was begun with"):
+    with pytest.raises(ConfigError, match="data: expected the data that .*run was begun with"):
         fit(merged(QUICK, {"training": {"epochs": 1}}), other, run_dir=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "manifest.csv").read_bytes() == before
     # Each has its own prepared folder beside the runs; the first run's is whole and goes on.
@@ -279,7 +279,7 @@ def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     assert len(stored["failed"]) == 1
 
 
-@pytest.mark.skipif(not convolves_bfloat16(), reason="ONEDNN_MAX_CPU_ISA excludes bfloat16")
+@pytest.mark.skipif(not convolves_half(), reason="ONEDNN_MAX_CPU_ISA excludes half precision")
 def test_half_precision(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = merged(LEARNER, {"board": {"preview_clips": 0}, "training": {"epochs": 4, "precision": "mixed_bfloat16"}})
     trained_in: list[str] = []
