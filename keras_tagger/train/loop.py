@@ -6,6 +6,7 @@ It calls `MusicTagger.train_step`, as Keras' own `fit` does, and adds that a kil
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import sys
 import time
@@ -143,7 +144,6 @@ class Loop:
         """Return the function that makes one step for each batch along the first axis of its input."""
         model, localized = self.model, self._localized
 
-        @tf.function(jit_compile=False, autograph=False)
         def execute(waveform: tf.Tensor, *labels: tf.Tensor) -> None:
             def body(index: tf.Tensor) -> tuple[tf.Tensor]:
                 target = tuple(label[index] for label in labels)
@@ -155,7 +155,8 @@ class Loop:
             else:
                 tf.while_loop(lambda index: index < tf.shape(waveform)[0], body, (tf.constant(0),))
 
-        return execute
+        # TensorFlow warns of retracing per function's code, summed over all loops; it counts a partial by itself.
+        return tf.function(functools.partial(execute), jit_compile=False, autograph=False)
 
     def _train_epoch(self) -> None:
         progress, training = self.progress, self.config.training

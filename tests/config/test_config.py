@@ -18,12 +18,12 @@ from keras_tagger.config import (
     ModelConfig,
     config_from_dict,
     flat,
-    load_config,
     parse_override,
     presets,
     section_from_dict,
 )
 from keras_tagger.errors import ConfigError
+from keras_tagger.storage.loading import load_config
 
 AUTHORS = ("won2019", "won2019_raw", "won2020", "won2021")
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -185,7 +185,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("values", "message"), WRONG, ids=[message.split(":")[0] for _, message in WRONG])
 def test_errors_name_the_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config_from_dict(values)
+        load_config(values)
     assert str(caught.value).startswith(message)
     assert "Received: " in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -220,7 +220,7 @@ LIMITS: list[tuple[str, float, float]] = [
     ("model.encoder.epsilon", 0.0, 1e-12),
     ("model.head.dropout", -1e-3, 0.0),
     ("model.head.dropout", 1.0, 0.999),
-    *((f"training.{name}", 0, 1) for name in ("epochs", "batch_size", "checkpoint_steps")),
+    *((f"training.{name}", 0, 1) for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution")),
     *((f"training.{name}", -1, 0) for name in ("early_stopping_epochs", "seed")),
     ("training.seed", 2**32, 2**32 - 1),
     *((f"training.{name}", -1e-3, 0.0) for name in ("weight_decay", "warmup_epochs", "clip_norm", "contribution_loss")),
