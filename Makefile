@@ -13,7 +13,7 @@ demo: $(VENV)/$(DONE)
 	@$(VENV)/bin/python tools/demo.py --out_dir demo
 
 # One process per core: most of the time goes into tracing graphs, which keeps one core busy.
-TEST := -m pytest -q -n auto --dist loadfile
+TEST := -m pytest -q -n auto --dist worksteal
 
 test: $(VENV)/$(DONE)
 	$(VENV)/bin/python $(TEST)
@@ -28,8 +28,10 @@ lint: $(VENV)/$(DONE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/import_rule.py
 
+# Build the site, and run every command of the guides and every notebook.
 docs: $(VENV)/$(DONE)
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	$(VENV)/bin/python $(TEST) -m guides
 
 # The hooks call the tools of the environment, so nothing is downloaded.
 hooks: $(VENV)/$(DONE)

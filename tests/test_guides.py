@@ -6,7 +6,7 @@ import pytest
 from matplotlib.image import imread
 from test_readme import ROOT, assert_drawn, run_page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.guides, pytest.mark.timeout(600)]
 
 
 def test_getting_started(tmp_path):

@@ -22,7 +22,7 @@ def test_there_is_a_notebook_for_each_user():
     assert [path.stem for path in NOTEBOOKS] == ["explore", "production", "researcher"]
 
 
-@pytest.mark.e2e
+@pytest.mark.guides
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, tmp_path, monkeypatch):

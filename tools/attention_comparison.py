@@ -37,7 +37,7 @@ from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError
 from keras_tagger.explain.localization import localization
 from keras_tagger.files import write_json
-from keras_tagger.train.losses import tag_loss
+from keras_tagger.models.losses import tag_loss
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "absolute, sinusoidal": {"kind": "absolute", "positions": "sinusoidal"},
