@@ -187,7 +187,7 @@ def test_top_is_a_whole_number(call, number):
         (("tag", "x.wav", "--model", "absent"), "'absent', which does not exist"),
         (("evaluate", "absent.keras", "--data", "x"), "'absent.keras', which does not exist"),
         (("fit", {"training": {"init": "absent"}}), "training.init: expected a pretrained name"),
-        (("fit", {"training": {"freeze": "front_end"}}), "training.freeze: expected none where training.init is empty"),
+        (("fit", {"training": {"freeze": "front_end"}}), "training.freeze: expected none if training.init is empty"),
         (("serve", "absent"), "absent"),
         (("serve",), "serve: expected DIR or --model_config_file. Received: neither."),
         (("serve", "absent", "--port", "1", "--rest_api_port", "1"), "expected another port than --port"),

@@ -163,7 +163,7 @@ def test_an_init_that_is_not_there(tones: Path, tmp_path: Path) -> None:
         fit(STILL, tones, run_dir=tmp_path / "run", init="nothing")
     with pytest.raises(ModelNotFoundError, match="Received: 'nothing'"):
         fit(LEARNER, tones, run_dir=tmp_path / "run", init="nothing")
-    with pytest.raises(ConfigError, match=r"^training\.freeze: expected none where training\.init is empty"):
+    with pytest.raises(ConfigError, match=r"^training\.freeze: expected none if training\.init is empty"):
         fit(LEARNER, tones, run_dir=tmp_path / "run", **{"training.freeze": "front_end"})
 
 
