@@ -1,4 +1,4 @@
-"""Windows: audio of any length, cut to the length a model takes, and the model's answers put together again.
+"""Windows: audio of any length, cut to the length that a model takes, and the model's outputs joined again.
 
 This module owns every decision about clips longer than a window: where windows begin, what is new in each, how many
 form a batch, how their outputs are averaged and joined. Windows follow each other without overlap, except that the last
@@ -34,13 +34,17 @@ WINDOWS_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a longer signal.
+    """A segment of a longer signal.
 
     Attributes:
         start_sample: Index in the signal of the first sample of `waveform`. In an excerpt it counts from the beginning
             of the excerpt.
         waveform: float32 `[samples]`.
         new_samples: Number of samples of the signal that no earlier window contains.
+
+    Example:
+        >>> [window.new_samples for window in windowing.cut("song.mp3")]
+        [160000, 160000, 41280]
     """
 
     start_sample: int

@@ -73,7 +73,7 @@ class Server:
         flags: All flags, as `Flags`.
         port: TCP port of gRPC.
         rest_api_port: TCP port of REST; 0 if it is off.
-        metrics: What Prometheus reads.
+        metrics: The metrics for Prometheus.
         idle: After `stop`: whether all running requests have ended.
 
     Example:

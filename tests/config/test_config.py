@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+import keras_tagger
 import tiny
 from keras_tagger.config import (
     AudioConfig,
@@ -150,7 +151,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"training": {"precision": "float16"}}, "training.precision: expected one of float32, mixed_bfloat16"),
     ({"training": {"freeze": "head"}}, "training.freeze: expected one of none, statistics, front_end, all_but_head."),
     ({"training": {"freeze": "front_end"}}, "training.freeze: expected none if training.init is empty."),
-    ({"training": {"init": "nothing"}}, "training.init: expected a pretrained name"),
     ({"training": {"augment": {"gain_db": -1}}}, "training.augment.gain_db: expected 0 or more."),
     ({"training": {"augment": {"time_mask_frames": 0}}}, "training.augment.time_mask_frames: expected at least 1."),
     ({"training": {"phases": [{"from_epoch": 1}]}}, "training.phases[0].optimizer: expected a value."),
@@ -220,7 +220,7 @@ LIMITS: list[tuple[str, float, float]] = [
     ("model.encoder.epsilon", 0.0, 1e-12),
     ("model.head.dropout", -1e-3, 0.0),
     ("model.head.dropout", 1.0, 0.999),
-    *((f"training.{name}", 0, 1) for name in ("epochs", "batch_size", "checkpoint_steps")),
+    *((f"training.{name}", 0, 1) for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution")),
     *((f"training.{name}", -1, 0) for name in ("early_stopping_epochs", "seed")),
     ("training.seed", 2**32, 2**32 - 1),
     *((f"training.{name}", -1e-3, 0.0) for name in ("weight_decay", "warmup_epochs", "clip_norm", "contribution_loss")),
@@ -282,7 +282,7 @@ def test_presets_round_trip(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert load_config(tmp_path / "config.yaml") == config
     assert config_from_dict(config.to_dict()) == config
-    # Every key is written out: nothing of it is had from the preset.
+    # Every key is written out: nothing comes from the preset.
     assert config_from_dict({**config.to_dict(), "preset": ""}) == dataclasses.replace(config, preset="")
     assert yaml.safe_load(config.to_yaml()) == config.to_dict()
 
@@ -492,7 +492,7 @@ def test_config_files_take_a_training_step(path: Path, tmp_path: Path, monkeypat
     manifest = tiny.write_tones(tmp_path / "tones", {"train": 1}, seconds=(1.0, 1.1))
     changed = {"training.epochs": 1, "training.batch_size": 3, "board.preview_clips": 0, "audio.window_seconds": 1.0}
     run = fit(path, manifest, run_dir=tmp_path / "run", **changed)
-    wanted = load_config(path, changed)
+    wanted = keras_tagger.load_config(path, changed)
     assert run.report.training["steps"] == 1
     assert [row["epoch"] for row in run.history] == [1]
     assert 0 < run.history[0]["loss"] < 5
