@@ -154,6 +154,9 @@ class Tags(Sequence[TagScore]):
 
         Raises:
             ImportError: If pandas is not installed.
+
+        Example:
+            >>> tagger.tag("song.mp3").to_dataframe().query("present")
         """
         return dataframe([dataclasses.asdict(entry) for entry in self], _COLUMNS)
 

@@ -106,6 +106,10 @@ class Windowing:
         Raises:
             AudioError: If the audio cannot be decoded or the excerpt is impossible.
             AudioNotFoundError: If the file does not exist.
+
+        Example:
+            >>> for window in model.windowing.cut("song.mp3", start_seconds=30.0):
+            ...     print(window.start_sample, window.new_samples)
         """
         seconds = self.window_samples / self.sample_rate
         return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds))
@@ -195,7 +199,7 @@ class WindowMean:
 
     @property
     def value(self) -> npt.NDArray[Any]:
-        """The mean, float64, of the shape of the values; at least one window is needed."""
+        """The mean, float64, in the shape of the values; requires at least one window."""
         return self._total / self.samples
 
 

@@ -33,6 +33,10 @@ class SplitConfig:
         valid: Share of the clips used for validation, 0..1.
         test: Share of the clips used for testing, 0..1.
         seed: Seed of the random assignment.
+
+    Example:
+        >>> SplitConfig(valid=0.2, seed=1)
+        SplitConfig(valid=0.2, test=0.1, seed=1)
     """
 
     valid: float = 0.1
@@ -73,6 +77,9 @@ class DataConfig:
         prepared_dir: Folder of decoded audio. Empty means `prepared/` beside the run directory.
         segment_seconds: Length of a stored segment, from which crops are cut, in seconds.
         workers: Number of decoding threads; 0 means one per core.
+
+    Example:
+        >>> DataConfig(path="my_music/", min_clips_per_tag=10)
     """
 
     path: str = ""

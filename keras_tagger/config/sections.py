@@ -19,6 +19,10 @@ class AudioConfig:
         window_seconds: Length of a training crop and of an inference window, in seconds. Both are rounded down to
             whole tokens. If `model.spectrogram.framing` is "centered", crops keep their exact length and windows are
             rounded up.
+
+    Example:
+        >>> AudioConfig(window_seconds=15.0)
+        AudioConfig(sample_rate=16000, window_seconds=15.0)
     """
 
     sample_rate: int = 16000
@@ -51,6 +55,9 @@ class SpectrogramConfig:
         mel_scale, mel_norm: "slaney" or "htk" scale; "slaney" area normalisation or "none".
         stored: If true, the window and the filter bank are weights of the model. Imported checkpoints bring the ones
             that they were trained with, which are rounded differently.
+
+    Example:
+        >>> SpectrogramConfig(n_mels=128, compression="decibel", power=2)
     """
 
     n_fft: int = 512
@@ -97,6 +104,9 @@ class FrontEndConfig:
             paper, on the raw waveform, after Lee et al. 2017), "residual" (Won et al. 2020) or "pooled" (Won et al.
             2021).
         channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample.
+
+    Example:
+        >>> FrontEndConfig(kind="timbral", channels=(16,))
     """
 
     kind: Literal["compact", "timbral", "sample", "residual", "pooled"] = "compact"
@@ -123,6 +133,9 @@ class AttentionConfig:
         max_distance: For "relative": longer distances, in tokens, are clipped to this one.
         window: For "local": number of tokens on either side that a token attends to.
         max_positions: For learned positions: longest input, in tokens including [CLS].
+
+    Example:
+        >>> AttentionConfig(kind="rotary", positions="none")
     """
 
     kind: Literal["absolute", "relative", "rotary", "alibi", "local", "linear"] = "absolute"
@@ -154,6 +167,9 @@ class EncoderConfig:
         input_dropout: Whether `dropout` is also applied to the input tokens, after positions are added.
         input_norm: Whether the input tokens are layer-normalised after positions are added (as BERT's embeddings are).
         attention_bias: Whether queries, keys and values have biases.
+
+    Example:
+        >>> EncoderConfig(n_layers=2, n_heads=8, width=512)
     """
 
     n_layers: int = 4
@@ -193,6 +209,9 @@ class HeadConfig:
         dropout: Dropout rate before the output, 0..1.
         activation: "sigmoid" gives independent probabilities; "softmax" is for music with exactly one tag per clip.
             It also determines the training loss and the validation metric.
+
+    Example:
+        >>> HeadConfig(activation="softmax")
     """
 
     pooler: bool = False
@@ -211,6 +230,9 @@ class ModelConfig:
         cls_token: "learned", or "fixed" (uniform in [0, 1) and never trained, as in Won et al. 2019).
         initial: Initial weights: "keras" (Glorot, small vectors), "pytorch" (`keras_tagger.models.initial_values`), or
             "pytorch_copied", where all encoder layers start as copies of one.
+
+    Example:
+        >>> ModelConfig(encoder=EncoderConfig(n_layers=2), cls_token="fixed")
     """
 
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -256,6 +278,9 @@ class AugmentConfig:
         time_mask_frames: Longest time mask, in frames.
         n_freq_masks: Number of frequency masks of SpecAugment; 0 is off.
         freq_mask_bins: Widest frequency mask, in mel bands.
+
+    Example:
+        >>> AugmentConfig(gain_db=0.0, mixup_alpha=0.2)
     """
 
     gain_db: float = 6.0
@@ -280,6 +305,9 @@ class PhaseConfig:
     Attributes:
         from_epoch: First epoch of the phase, counted from 0.
         optimizer, learning_rate, weight_decay, decay, schedule: As in `TrainingConfig`.
+
+    Example:
+        >>> PhaseConfig(from_epoch=60, optimizer="sgd", learning_rate=1e-3)
     """
 
     from_epoch: int
@@ -327,6 +355,9 @@ class TrainingConfig:
             "front_end", or "all_but_head".
         seed: Seed of initial weights, order, crops, augmentation and dropout.
         augment: See `AugmentConfig`.
+
+    Example:
+        >>> TrainingConfig(epochs=10, init="compact", freeze="front_end")
     """
 
     epochs: int = 20
@@ -381,6 +412,9 @@ class BoardConfig:
         preview_clips: Number of fixed clips drawn at the end of each epoch; 0 is off.
         preview_seconds: Seconds shown of each clip, from its start.
         top_tags: Contribution rows per picture.
+
+    Example:
+        >>> BoardConfig(preview_clips=0)
     """
 
     preview_clips: int = 3
@@ -449,11 +483,20 @@ class ExperimentConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain nested dictionary; `config_from_dict` is its inverse."""
+        """Return a plain nested dictionary; `config_from_dict` is its inverse.
+
+        Example:
+            >>> ExperimentConfig().to_dict()["training"]["epochs"]
+            20
+        """
         return dataclasses.asdict(self, dict_factory=_plain)
 
     def to_yaml(self) -> str:
-        """Return the resolved configuration as YAML text, with every key."""
+        """Return the resolved configuration as YAML text, with every key.
+
+        Example:
+            >>> print(keras_tagger.presets()["compact"].to_yaml())
+        """
         import yaml
 
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)

@@ -126,7 +126,12 @@ class Prepared:
         return float(sum(clip.seconds for clip in self.select(split)))
 
     def iter_clips(self, split: str) -> Iterator[tuple[PreparedClip, npt.NDArray[Any]]]:
-        """Iterate over the clips of a split with their waveforms, float32 `[samples]` in -1..1, one at a time."""
+        """Iterate over the clips of a split with their waveforms, float32 `[samples]` in -1..1, one at a time.
+
+        Example:
+            >>> for clip, waveform in open_prepared("prepared/").iter_clips("test"):
+            ...     print(clip.path, len(waveform))
+        """
         import tensorflow as tf
 
         clips = self.select(split)

@@ -140,7 +140,11 @@ class Report:
         )
 
     def to_html(self) -> str:
-        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves."""
+        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves.
+
+        Example:
+            >>> Path("report.html").write_text(report.to_html(), encoding="utf-8")
+        """
         from keras_tagger.views.report_page import report_page
 
         found = self.clip_scores
@@ -154,6 +158,9 @@ class Report:
         """Write `report.json` and `report.csv` (the table) into a directory.
 
         With clip scores, also write `scores.npz`, which `keras_tagger.compare` reads, and the page `report.html`.
+
+        Example:
+            >>> report.save("reports/compact")
         """
         folder = Path(directory)
         content = self.to_dict()

@@ -36,6 +36,6 @@ def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str,
 
 
 def _body(model: MusicTagger) -> Iterator[Any]:
-    """All weights but the last dense layer's."""
+    """Return all weights except those of the last dense layer."""
     last = {id(weight) for weight in model.head.logits.weights}
     return (weight for weight in model.weights if id(weight) not in last)

@@ -190,7 +190,7 @@ def test_top_is_a_whole_number(call, number):
         (("fit", {"training": {"freeze": "front_end"}}), "training.freeze: expected none if training.init is empty"),
         (("serve", "absent"), "absent"),
         (("serve",), "serve: expected DIR or --model_config_file. Received: neither."),
-        (("serve", "absent", "--port", "1", "--rest_api_port", "1"), "expected another port than --port"),
+        (("serve", "absent", "--port", "1", "--rest_api_port", "1"), "expected a port other than --port"),
         (("export",), "expected MODEL and DIR, or --check DIR. Received: neither."),
         (("export", "only"), "expected MODEL and DIR, or --check DIR. Received: only."),
         (("export", "--check", "absent"), "expected a SavedModel, or a folder with numbered versions of one"),
