@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tiny
-from keras_tagger.config import load_config
 from keras_tagger.errors import ConfigError, ModelNotFoundError
 from keras_tagger.storage import pretrained as packaged
+from keras_tagger.storage.loading import load_config
 from keras_tagger.tagger import load
 from keras_tagger.train import loop
 from keras_tagger.train.fit import fit
