@@ -1,4 +1,4 @@
-"""A self-attention music tagger that you can train on your own music, see into, and serve.
+"""A self-attention music tagger that you can train on your own music, inspect and serve.
 
     import keras_tagger as kt
 
@@ -7,7 +7,7 @@
     run.tagger.contributions("song.mp3").plot()
     run.tagger.export("exported/")
 
-Importing this does not import TensorFlow; what needs it does.
+Importing this package does not import TensorFlow; functions that need it do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keras_tagger import keras_registration
 
 __version__ = "0.1.0"
 
-# TensorFlow writes notes about CUDA and CPU features as errors; what goes wrong is raised as an exception anyway.
+# TensorFlow logs notes about CUDA and CPU features as errors; real errors are raised as exceptions anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _HOMES = {

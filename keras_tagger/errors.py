@@ -16,7 +16,14 @@ from __future__ import annotations
 
 
 class KerasTaggerError(Exception):
-    """Base class of all errors that keras_tagger raises on purpose."""
+    """Base class of all errors that keras_tagger raises on purpose.
+
+    Example:
+        >>> try:
+        ...     keras_tagger.load("runs/demo")
+        ... except keras_tagger.KerasTaggerError as error:
+        ...     print(error)
+    """
 
 
 class AudioError(KerasTaggerError, ValueError):

@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all, under a hidden name that is renamed at the end."""
+"""Write files and folders atomically: under a hidden name that is renamed at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -51,12 +51,12 @@ def json_text(content: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = None) -> None:
-    """Write a JSON file (see `json_text`), whole or not at all."""
+    """Write a JSON file (see `json_text`) atomically."""
     write_text(path, json_text(content, indent))
 
 
 def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
-    """Write a file with a line of JSON per row (see `json_text`), whole or not at all."""
+    """Write a file with a line of JSON per row (see `json_text`) atomically."""
     write_text(path, "".join(map(json_text, rows)))
 
 

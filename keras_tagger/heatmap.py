@@ -33,7 +33,7 @@ class Heatmap:
         values: float32 `[n_rows, T]`, or `[n_rows, F, T]` if `frequencies` is given.
         tags: Names of the rows, all different.
         times: float64 `[T]`, centres of the columns in seconds, increasing.
-        method: What the values are, e.g. "contributions"; the label of the colour bar.
+        method: Kind of the values, e.g. "contributions"; the label of the colour bar.
         frequencies: float64 `[F]`, centres of the bands in Hz, increasing; None for maps over time only.
         scores: float32 `[n_rows]`, one score per row such as the tag's probability, or None. The constructor also takes
             a mapping from every row's name to its score.

@@ -1,8 +1,8 @@
 """Read pickles without importing or calling anything that they name.
 
 A pickle may name any function and ask to call it. Here every name is looked up in a table of harmless stand-ins, and a
-name that is not in the table refuses the file. Only `OrderedDict` stands for itself: it can do nothing, and a pickle
-cannot change it.
+file with a name that is not in the table is refused. Only `OrderedDict` stands for itself: it can do nothing, and a
+pickle cannot change it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SafeUnpickler(pickle.Unpickler):
     """An unpickler that looks up names in a table instead of importing them.
 
     Args:
-        file: An open binary file, at the start of a pickle. It is left behind the end of the pickle.
+        file: An open binary file, at the start of a pickle. Afterwards, its position is the end of the pickle.
         stand_ins: The names that the pickle may use.
         encoding: The encoding of text in pickles of Python 2.
 

@@ -13,7 +13,7 @@ def progress_bar(items: Iterable[Any] | None = None, *, hidden: bool = False, **
     """Make a progress bar, which is shown only if stderr is a terminal.
 
     Args:
-        items: What the bar passes on, if it is used as an iterator.
+        items: Items to iterate over; None for a bar that is updated by hand.
         hidden: Whether to show no bar at all.
         **options: Arguments of `tqdm`, such as total, desc and unit.
 

@@ -1,4 +1,4 @@
-"""Tags with scores, what is known about each tag, and tag names that mean the same. numpy only."""
+"""Tags with scores, information about each tag, and tag names that mean the same. numpy only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class UnknownTagError(ModelError, KeyError):
 
 @dataclass(frozen=True)
 class TagInfo:
-    """What is known about one output of a model.
+    """The threshold of one output of a model, and whether the model was trained on its tag.
 
     Attributes:
         threshold: Lowest score at which the tag counts as present, 0..1.
@@ -154,6 +154,9 @@ class Tags(Sequence[TagScore]):
 
         Raises:
             ImportError: If pandas is not installed.
+
+        Example:
+            >>> tagger.tag("song.mp3").to_dataframe().query("present")
         """
         return dataframe([dataclasses.asdict(entry) for entry in self], _COLUMNS)
 
@@ -199,7 +202,7 @@ _SHOWN = 3
 
 
 def _note(entry: TagScore) -> str:
-    """Return what a table says after the score."""
+    """Return the note that follows the score in a table."""
     notes = ["present"] if entry.present else []
     return ", ".join([*notes, "not heard in training"] if entry.heard is False else notes)
 
@@ -216,7 +219,7 @@ def make_tags(
     Args:
         names: The outputs' tags.
         scores: float `[n]`, their probabilities.
-        info: Tag to what is known about it; None if nothing is known.
+        info: `TagInfo` by tag; None if unknown.
         top: How many of the best tags to keep; None for all.
         merge_synonyms: Whether to merge tags that mean the same; see `merged`.
     """
@@ -252,7 +255,7 @@ def merged(
         heard: bool `[n]`, or None if unknown.
 
     Returns:
-        The same four, shorter.
+        Names, scores, present and heard, with one entry per group.
     """
     first = {name: next(one for one in group if one in names) for group in SYNONYMS for name in group if name in names}
     groups: dict[str, list[int]] = {}
@@ -274,7 +277,7 @@ def info_to_values(tags: Sequence[str], info: Mapping[str, TagInfo]) -> list[dic
 
 
 def info_from_values(values: Any, tags: Sequence[str]) -> dict[str, TagInfo]:
-    """Return what `info_to_values` was given, for a model with these tags.
+    """Convert the result of `info_to_values` back, for a model with these tags.
 
     Raises:
         ModelError: If the values have another form or are about other tags.
@@ -300,7 +303,7 @@ def info_to_json(tags: Sequence[str], info: Mapping[str, TagInfo]) -> str:
 
 
 def info_from_json(text: str | bytes, tags: Sequence[str]) -> dict[str, TagInfo]:
-    """Return what `info_to_json` was given.
+    """Parse the text that `info_to_json` returned.
 
     Raises:
         ModelError: If the text is not JSON, has another form or is about other tags.

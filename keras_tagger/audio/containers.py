@@ -32,12 +32,12 @@ _OTHER_KINDS = (
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x1f\x8b", "gzip-compressed data"),
-    (0, b"version https://git-lfs", "a Git LFS pointer and not the file it stands for"),
+    (0, b"version https://git-lfs", "a Git LFS pointer instead of the file itself"),
 )
 
 
 def other_kind(stream: Stream) -> str | None:
-    """Name the kind of a file that is not audio, or return None if its first bytes do not tell."""
+    """Name the kind of a file that is not audio, or return None if its first bytes do not identify it."""
     start = stream.at(0, 64)
     for offset, magic, kind in _OTHER_KINDS:
         if start[offset : offset + len(magic)] == magic:
@@ -51,7 +51,7 @@ def prepare(stream: Stream) -> bool:
     """Check a container's structure, and repair what libsndfile would misread.
 
     Returns:
-        Whether the length that libsndfile reports is stated by the file, so that decoding less of it means damage.
+        True if the file itself states the length that libsndfile reports, so that decoding less means damage.
 
     Raises:
         AudioError: If the file is truncated, has a broken page, or states 0 Hz or an invalid number of channels.

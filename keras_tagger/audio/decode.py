@@ -24,6 +24,10 @@ class AudioInfo:
         sample_rate: The rate in Hz.
         channels: The number of channels.
         format: Container and coding, such as "WAV PCM_16".
+
+    Example:
+        >>> info("song.wav").format
+        'WAV PCM_16'
     """
 
     seconds: float | None

@@ -22,7 +22,12 @@ _TENSORFLOW_IO_SCHEMES = frozenset({"s3", "az", "hdfs", "har", "viewfs", "oss", 
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path has a `scheme://` and is therefore opened through `tf.io.gfile`."""
+    """Return whether a path has a `scheme://` and is therefore opened through `tf.io.gfile`.
+
+    Example:
+        >>> is_remote("gs://bucket/song.mp3"), is_remote("song.mp3")
+        (True, False)
+    """
     return _scheme(os.fspath(path)) is not None
 
 
@@ -30,7 +35,7 @@ class Stream:
     """A file object for libsndfile that reads a raw file in large pieces and can change what libsndfile sees.
 
     Args:
-        name: What is read, for messages.
+        name: Name of the source, for error messages.
         raw: The open file.
         size: Its size in bytes.
 

@@ -1,4 +1,4 @@
-"""Windows: audio of any length, cut to the length a model takes, and the model's answers put together again.
+"""Windows: audio of any length, cut to the length that a model takes, and the model's outputs joined again.
 
 This module owns every decision about clips longer than a window: where windows begin, what is new in each, how many
 form a batch, how their outputs are averaged and joined. Windows follow each other without overlap, except that the last
@@ -34,13 +34,17 @@ WINDOWS_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a longer signal.
+    """A segment of a longer signal.
 
     Attributes:
         start_sample: Index in the signal of the first sample of `waveform`. In an excerpt it counts from the beginning
             of the excerpt.
         waveform: float32 `[samples]`.
         new_samples: Number of samples of the signal that no earlier window contains.
+
+    Example:
+        >>> [window.new_samples for window in windowing.cut("song.mp3")]
+        [160000, 160000, 41280]
     """
 
     start_sample: int
@@ -102,6 +106,10 @@ class Windowing:
         Raises:
             AudioError: If the audio cannot be decoded or the excerpt is impossible.
             AudioNotFoundError: If the file does not exist.
+
+        Example:
+            >>> for window in model.windowing.cut("song.mp3", start_seconds=30.0):
+            ...     print(window.start_sample, window.new_samples)
         """
         seconds = self.window_samples / self.sample_rate
         return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds))
@@ -191,7 +199,7 @@ class WindowMean:
 
     @property
     def value(self) -> npt.NDArray[Any]:
-        """The mean, float64, of the shape of the values; at least one window is needed."""
+        """The mean, float64, in the shape of the values; requires at least one window."""
         return self._total / self.samples
 
 

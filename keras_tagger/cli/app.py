@@ -1,4 +1,4 @@
-"""The program `keras-tagger`: its parser, and how a command ends.
+"""The program `keras-tagger`: its parser, error handling and exit status.
 
 Results go to stdout; messages and progress go to stderr. Nothing heavy is imported before a command needs it.
 """
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         fail("interrupted")
         return 130
     except OSError as error:
-        # What remains in the buffer of stdout must not fail again when the process ends.
+        # Flushing the rest of stdout's buffer must not fail again when the process ends.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         if isinstance(error, BrokenPipeError):
             # The reader of our output, such as head, has seen enough.

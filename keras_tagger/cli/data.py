@@ -66,7 +66,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Print what is in a data set; the exit status is 1 if something is wrong with it."""
+    """Print a summary of a data set; the exit status is 1 if it has problems."""
     from keras_tagger.data.check import check
     from keras_tagger.data.datasets import count_dataset
 

@@ -1,4 +1,4 @@
-"""How commands name labelled audio, and how they open it."""
+"""Flags that select labelled audio, and a function that opens it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_data(arguments: argparse.Namespace, source: str) -> Manifest | Prepared
     """Open a public data set by name (with --root), a manifest, a folder per tag or a prepared folder.
 
     Raises:
-        ManifestError: If the source cannot be read, or if the flags do not go with it.
+        ManifestError: If the source cannot be read, or the flags do not apply to it.
     """
     from keras_tagger.config.data import SUBSETS
     from keras_tagger.data.datasets import open_dataset

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         resamples=arguments.resamples,
         seed=arguments.seed,
     )
-    # Before printing, which fails if nobody reads stdout any more.
+    # Save before printing, which fails if stdout is closed.
     if arguments.out:
         report.save(arguments.out)
     print_result(report, arguments.json)

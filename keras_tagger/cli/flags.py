@@ -1,4 +1,4 @@
-"""What the parsers of the commands share."""
+"""Helpers that the parsers of all commands share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Commands:
     def add(
         self, name: str, run: Callable[[argparse.Namespace], int], summary: str, examples: str
     ) -> argparse.ArgumentParser:
-        """Add a command that `run` carries out, and return its parser."""
+        """Add a command, implemented by `run`, and return its parser."""
         command = self._add(name, summary, epilog=f"examples:\n{examples}")
         command.set_defaults(run=run)
         return command
 
     def group(self, name: str, summary: str) -> Commands:
-        """Add a command that has commands of its own."""
+        """Add a command with subcommands."""
         # See the comment on allow_abbrev in `keras_tagger.cli.app.parse`.
         return Commands(self._add(name, summary, allow_abbrev=False))
 

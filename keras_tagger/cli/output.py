@@ -1,4 +1,4 @@
-"""What the commands print: tags as text, JSON or CSV, and messages."""
+"""Output of the commands: tags as text, JSON or CSV, and messages."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def print_result(result: Any, as_json: bool) -> None:
 
 
 def pretty_json(content: Any) -> str:
-    """Return JSON for people to read."""
+    """Return human-readable JSON."""
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 
 def add_tag_flags(command: argparse.ArgumentParser) -> None:
-    """Add the flags that say how tags are printed."""
+    """Add the flags that control how tags are printed."""
     command.add_argument("--top", type=positive, default=10, metavar="N", help="number of tags to print (10)")
     command.add_argument(
         "--merge_synonyms", action="store_true", help="print one entry for vocal, vocals, voice, singing, and so on"
@@ -47,7 +47,7 @@ def add_tag_flags(command: argparse.ArgumentParser) -> None:
 
 
 def print_tags(arguments: argparse.Namespace, found: Iterable[Tags | KerasTaggerError]) -> int:
-    """Print the tags of `arguments.files` as the flags of `add_tag_flags` say; see `print_each`."""
+    """Print the tags of `arguments.files`, formatted by the flags of `add_tag_flags`; see `print_each`."""
     show = _show_json if arguments.json else _csv_writer() if arguments.csv else _show_text
     return print_each(arguments.files, found, show)
 
@@ -55,9 +55,9 @@ def print_tags(arguments: argparse.Namespace, found: Iterable[Tags | KerasTagger
 def print_each(
     files: Sequence[str], found: Iterable[Found | KerasTaggerError], show: Callable[[str, Found], None]
 ) -> int:
-    """Show what was found for each file.
+    """Print the result for each file.
 
-    Errors are printed on stderr, and the other files are still shown.
+    Errors are printed on stderr, and the remaining files are still processed.
 
     Returns:
         The exit status: 1 if there was an error, else 0.

@@ -39,11 +39,11 @@ def add(commands: Commands) -> None:
         "--signature",
         choices=("tags", "attention", "contributions", "embedding"),
         default="tags",
-        help="what to ask for; everything but tags is printed as one line of JSON per file (tags)",
+        help="what to request; all but tags are printed as one line of JSON per file (tags)",
     )
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--model_version", type=int, metavar="N", help="ask version N instead of the newest")
-    which.add_argument("--model_version_label", metavar="LABEL", help="ask the version with this label, e.g. stable")
+    which.add_argument("--model_version", type=int, metavar="N", help="use version N instead of the newest")
+    which.add_argument("--model_version_label", metavar="LABEL", help="use the version with this label, e.g. stable")
     command.add_argument("--tls", action="store_true", help="encrypt the connection; the options below imply it")
     command.add_argument("--root_certificates", metavar="PEM", help="certificates of the authorities to trust")
     command.add_argument("--client_certificate", metavar="PEM", help="certificate for a server that asks for one")

@@ -1,4 +1,4 @@
-"""How a client reaches a server: TLS, message sizes, gRPC's retries, and errors in one sentence.
+"""The connection of a client to a server: TLS, message sizes, gRPC's retries, and readable errors.
 
 gRPC is imported when a channel is made, not before.
 """
@@ -24,7 +24,7 @@ def channel_options(retries: int, wait_for_ready: bool = False) -> tuple[tuple[s
 
     Args:
         retries: How often gRPC repeats a call that fails with UNAVAILABLE, 0..`MAX_RETRIES`. The pauses double from
-            0.1 s, up to 2 s, and vary by a fifth so that many clients do not come back at once.
+            0.1 s, up to 2 s, and vary by a fifth so that many clients do not retry at once.
         wait_for_ready: Whether a call waits for a connection until its deadline instead of failing without one.
 
     Example:
@@ -103,7 +103,7 @@ class ClientTls:
         return () if self.server_name is None else (("grpc.ssl_target_name_override", self.server_name),)
 
 
-# The public name. `ClientTls` tells it from the server's settings of the same name.
+# The public name. `ClientTls` distinguishes it from the server's TLS settings.
 Tls = ClientTls
 
 

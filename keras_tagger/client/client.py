@@ -37,7 +37,7 @@ SAMPLE_RATE = 16_000
 
 
 class _Connection:
-    """The settings of a client, checked, and what both clients make of them."""
+    """Validated settings, and everything else that `Client` and `AsyncClient` share."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class _Connection:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what gRPC raises into one sentence."""
+        """Convert gRPC's errors to a `ServingError` of one sentence."""
         import grpc
 
         try:
@@ -265,7 +265,7 @@ class Client(_Connection):
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
-        """Return a map of a clip or an excerpt, in constant memory besides the map.
+        """Return a map of a clip or an excerpt, in constant memory apart from the map itself.
 
         Args:
             audio: See `Client`.
@@ -290,7 +290,7 @@ class Client(_Connection):
         return self._run(lambda model: model.embed(audio))
 
     def tag_names(self) -> tuple[str, ...]:
-        """Return the names of the tags in the order of the outputs, found out from `classify` and `serving_default`.
+        """Return the names of the tags in the order of the outputs, determined from `classify` and `serving_default`.
 
         Example:
             >>> client.tag_names()[:2]
@@ -334,8 +334,7 @@ def _awaited(
 class AsyncClient(_Connection):
     """`Client` for asyncio: the same arguments, methods and results, to be awaited; an asynchronous context manager.
 
-    Many requests may be in flight at a time. Audio is decoded in threads, beside the event loop in which the client is
-    made.
+    Many requests may be in flight at a time. Audio is decoded in threads, outside the client's event loop.
 
     Example:
         >>> async with AsyncClient("localhost:8500") as client:

@@ -1,11 +1,11 @@
-"""What a client asks a served model about audio of any length, independent of how requests are sent.
+"""The requests of a client about audio of any length, independent of how they are sent.
 
 Each public method of `ServedModel` is a plan: a generator that yields `Request`s, is sent the arrays of the replies,
 and returns its result. `Client` and `AsyncClient` share the plans; `PlanRun` runs one. A plan reads audio while it
 runs, in constant memory.
 
-TensorFlow Serving reports the signatures of a model and nothing else. What a plan needs beyond that it finds out by
-asking (`keras_tagger.client.probe`) and remembers (`ModelFacts`) for as long as the same version answers.
+TensorFlow Serving reports only the signatures of a model. Everything else that a plan needs is measured by requests
+(`keras_tagger.client.probe`) and cached (`ModelFacts`) for as long as the same version answers.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MAPS = {"attention": "heatmap", "contributions": "contributions"}
 
 @dataclass
 class ModelFacts:
-    """What was found out about one version of a model.
+    """Facts about one version of a model, determined by requests.
 
     Attributes:
         version: Its number; None before it has answered.
-        token_samples: Samples per token; 1 if the model does not tell.
+        token_samples: Samples per token; 1 if unknown.
         window_samples: Length of the model's window; 0 if it cannot be measured.
         tags: Names of the outputs, in order.
-        info: For each set of tags asked about, what is known about each; None if the model does not tell.
+        info: By requested set of tags, the information about each tag; None if the model does not report it.
     """
 
     version: int | None = None
@@ -60,7 +60,7 @@ class ServedModel:
     Attributes:
         sample_rate: The model's sample rate in Hz.
         window_seconds: The model's window; None to measure it when it is needed.
-        facts: What is known about the served version.
+        facts: The known facts about the served version.
     """
 
     sample_rate: int
@@ -249,11 +249,11 @@ class PlanRun(Generic[Result]):
 
     Args:
         plan: Makes the plan.
-        model: The client's; it learns about a new version from this run.
+        model: The client's model, which this run updates if the version changes.
 
     Attributes:
         request: The next request to send; None once `result` is there.
-        result: What the plan returned.
+        result: The plan's return value.
     """
 
     def __init__(self, plan: Callable[[ServedModel], Plan[Result]], model: ServedModel) -> None:

@@ -1,4 +1,4 @@
-"""Finds out what a served model does not report: its tokens, its window and the order of its tags.
+"""Measure what a served model does not report: its tokens, its window and the order of its tags.
 
 TensorFlow Serving reports signatures with dtypes and shapes, but no file of the SavedModel. The plans here (generators,
 see `keras_tagger.client.plans`) ask the model about small synthetic clips instead. If a model does not behave as the
@@ -19,7 +19,7 @@ from keras_tagger.errors import ServingError
 Result = TypeVar("Result")
 Reply = dict[str, npt.NDArray[Any]]
 
-# Longer windows are not looked for.
+# The longest window that is searched for.
 MAX_WINDOW_SECONDS = 60.0
 # Status codes that say that a model cannot answer, as opposed to a server that is down or late.
 REFUSED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "INTERNAL")
@@ -110,11 +110,11 @@ def tag_names(sample_rate: int) -> Plan[tuple[str, ...]]:
     """Return the names of the tags in the order of the outputs.
 
     `classify` gives the names in the order of their scores (equal scores in the order of the outputs), and
-    `serving_default` gives the scores in the order of the outputs. Asking both about one clip tells which name belongs
-    to which output, provided that the clip's scores are distinct enough.
+    `serving_default` gives the scores in the order of the outputs. Requesting both for one clip shows which name
+    belongs to which output, provided that the clip's scores are distinct enough.
 
     Raises:
-        ServingError: If the model lacks one of the signatures, or if its scores do not tell the tags apart.
+        ServingError: If the model lacks one of the signatures, or if its scores do not distinguish the tags.
     """
     for seed in range(8):
         noise = np.random.default_rng(seed).uniform(-1.0, 1.0, sample_rate).astype(np.float32) * np.float32(0.3)
@@ -129,4 +129,4 @@ def tag_names(sample_rate: int) -> Plan[tuple[str, ...]]:
             for index, name in zip(order, ranked["classes"][0], strict=True):
                 names[index] = name.decode()
             return tuple(names)
-    raise ServingError("expected a model whose scores tell its tags apart. Received: a model that gives equal scores.")
+    raise ServingError("expected a model whose scores distinguish its tags. Received: a model that gives equal scores.")

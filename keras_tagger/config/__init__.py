@@ -1,13 +1,13 @@
-"""The configuration of an experiment: frozen dataclasses, read from YAML, checked when they are made.
+"""The configuration of an experiment: frozen dataclasses, read from YAML and validated on construction.
 
-A YAML file names a preset and what differs from it::
+A YAML file names a preset and the values that differ from it::
 
     preset: compact
     data: {path: my_music/}
     training: {epochs: 10}
 
-Unknown keys, wrong types and impossible values raise `ConfigError`, which names the key and what is allowed.
-The resolved configuration (`to_yaml`) is what a run, TensorBoard and an export keep.
+Unknown keys, wrong types and impossible values raise `ConfigError`, which names the key and the allowed values.
+Runs, TensorBoard logs and exports keep the resolved configuration (`to_yaml`).
 """
 
 from keras_tagger.config.data import DataConfig, SplitConfig

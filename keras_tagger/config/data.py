@@ -1,4 +1,4 @@
-"""The section `data`: which music, which tags of it, and how it is split and measured."""
+"""The section `data`: the music, its tags, its splits and how scores are measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_tagger.errors import ConfigError
 
-# The data sets with a name, and the subsets of each; the first is the default. `keras_tagger.data.datasets` reads them.
+# The public data sets and their subsets; the first is the default. `keras_tagger.data.datasets` reads them.
 SUBSETS: dict[str, tuple[str, ...]] = {
     "mtat": ("clean", "all"),
     "mtg_jamendo": ("top50", "genre", "instrument", "mood", "all"),
@@ -15,24 +15,28 @@ SUBSETS: dict[str, tuple[str, ...]] = {
     "gtzan": ("filtered",),
 }
 N_SPLITS: dict[str, int] = {"mtg_jamendo": 5}
-# Every clip of these has exactly one tag, so a configuration that does not say otherwise has `softmax` outputs.
+# Every clip of these has exactly one tag, so the default activation is `softmax`.
 SINGLE_LABEL = ("gtzan",)
 
 
 def require(ok: bool, key: str, expected: str, received: Any) -> None:
-    """Raise a `ConfigError` that names the key, what was expected and what was received, unless `ok`."""
+    """Raise a `ConfigError` with the key, the expected and the received value unless `ok`."""
     if not ok:
         raise ConfigError(f"{key}: expected {expected}. Received: {received!r}.")
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Shares of the clips that are held out if the data has no splits of its own; tracks and groups stay whole.
+    """Shares of the clips to hold out if the data has no published splits; tracks and groups are never divided.
 
     Attributes:
-        valid: Share of the clips for validation, 0..1.
-        test: Share of the clips for the test, 0..1.
-        seed: Seed of the assignment.
+        valid: Share of the clips used for validation, 0..1.
+        test: Share of the clips used for testing, 0..1.
+        seed: Seed of the random assignment.
+
+    Example:
+        >>> SplitConfig(valid=0.2, seed=1)
+        SplitConfig(valid=0.2, test=0.1, seed=1)
     """
 
     valid: float = 0.1
@@ -49,29 +53,33 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the music is.
+    """The data, its tags, its splits and how scores are measured.
 
     Attributes:
-        path: a manifest (.csv, .jsonl), a folder with one folder per tag, a prepared folder, or "demo" for the
+        path: A manifest (.csv, .jsonl), a folder with one subfolder per tag, a prepared folder, or "demo" for the
             clips shipped with keras_tagger. Relative paths are relative to the working directory.
-        dataset: instead of a path, a public data set in the layout in which it is had: "mtat", "mtg_jamendo", "msd" or
-            "gtzan" (`keras_tagger.data.datasets`).
-        root: the folder of the data set's files.
-        subset: which of the data set's subsets; empty is the first of "clean", "all" (mtat), "top50", "genre",
-            "instrument", "mood", "all" (mtg_jamendo), "conventional", "cals" (msd), "filtered" (gtzan).
-        split_index: which of the data set's published splits, where it has several (mtg_jamendo: 0..4).
-        allow_missing: whether a data set may lack audio files; the clips are then left out.
-        tags: the vocabulary in order; empty takes all tags of the data, sorted, or those of the data set in their
-            published order.
-        min_clips_per_tag: rarer tags are left out of the vocabulary.
-        split: see `SplitConfig`.
-        positive: a clip counts as having a tag, when scores are measured, where its (soft) label is above this, 0..1.
-        min_positives: tags that fewer clips of a split have, or fewer lack, are measured but do not count in means.
-        n_chunks: clips are scored, when they are measured, as the mean over this many evenly spaced windows (the papers
-            take 16); 0 is over windows that follow each other, so that every second counts once.
-        prepared_dir: folder of decoded audio; empty is `prepared/` beside the run directory.
-        segment_seconds: length of a stored segment, from which crops are cut.
-        workers: decoding threads; 0 is one per core.
+        dataset: A public data set to use instead of `path`, in the layout in which it is distributed: "mtat",
+            "mtg_jamendo", "msd" or "gtzan" (`keras_tagger.data.datasets`).
+        root: Folder that holds the data set's files.
+        subset: Subset of the data set: "clean" or "all" (mtat), "top50", "genre", "instrument", "mood" or "all"
+            (mtg_jamendo), "conventional" or "cals" (msd), "filtered" (gtzan). Empty selects the first one.
+        split_index: Which published split to use if the data set has several (mtg_jamendo: 0..4).
+        allow_missing: If true, clips whose audio files are missing are left out; otherwise they are an error.
+        tags: The vocabulary, in order. Empty takes all tags of the data in sorted order, or the data set's tags in
+            their published order.
+        min_clips_per_tag: Tags with fewer clips than this are left out of the vocabulary.
+        split: See `SplitConfig`.
+        positive: In evaluation, a clip has a tag if its (soft) label is above this threshold, 0..1.
+        min_positives: Tags that fewer clips of a split have, or fewer clips lack, are reported but left out of
+            averages.
+        n_chunks: In evaluation, a clip's score is the mean over this many evenly spaced windows (16 in the papers).
+            0 uses consecutive windows, so that every second counts once.
+        prepared_dir: Folder of decoded audio. Empty means `prepared/` beside the run directory.
+        segment_seconds: Length of a stored segment, from which crops are cut, in seconds.
+        workers: Number of decoding threads; 0 means one per core.
+
+    Example:
+        >>> DataConfig(path="my_music/", min_clips_per_tag=10)
     """
 
     path: str = ""
@@ -104,11 +112,11 @@ class DataConfig:
         if not self.dataset:
             for name in ("root", "subset", "split_index"):
                 value = getattr(self, name)
-                require(not value, f"data.{name}", f"data.dataset ({', '.join(SUBSETS)}) with it", value)
+                require(not value, f"data.{name}", f"no value unless data.dataset is set ({', '.join(SUBSETS)})", value)
             return
         require(self.dataset in SUBSETS, "data.dataset", f"one of {', '.join(SUBSETS)}", self.dataset)
-        require(not self.path, "data.path", "nothing where data.dataset is set (data.root has the folder)", self.path)
-        require(bool(self.root), "data.root", f"the folder of {self.dataset}", self.root)
+        require(not self.path, "data.path", "no value if data.dataset is set (set data.root instead)", self.path)
+        require(bool(self.root), "data.root", f"the folder that holds {self.dataset}", self.root)
         subsets, n_splits = SUBSETS[self.dataset], N_SPLITS.get(self.dataset, 1)
         require(self.subset in ("", *subsets), "data.subset", f"one of {', '.join(subsets)}", self.subset)
         allowed = f"0 to {n_splits - 1}" if n_splits > 1 else f"0, as {self.dataset} has one split"

@@ -23,11 +23,23 @@ InitSections = Callable[[str], Mapping[str, Any]]
 
 
 def config_from_dict(values: Mapping[str, Any], init_sections: InitSections | None = None) -> ExperimentConfig:
-    """Build a configuration; missing values come from `preset` if it is set.
+    """Build a configuration from a nested dictionary.
 
-    Without a preset, missing values of `audio` and `model` come from `training.init` if it is set. A data set
-    whose clips have one tag each implies `model.head.activation: softmax`, and a kind of attention that uses distances
-    implies `model.attention.positions: none`, unless `values` says otherwise.
+    Missing values come from `preset` if it is set. Without a preset, those of `audio` and `model` come from
+    `training.init` if it is set. Unless `values` sets them, a data set with one tag per clip implies
+    `model.head.activation: softmax`, and attention that uses distances implies `model.attention.positions: none`.
+
+    Args:
+        values: Values by section, as in a YAML file.
+        init_sections: Looks up `audio` and `model` of the model that `training.init` names; with None, the defaults
+            are used.
+
+    Raises:
+        ConfigError: If a key or value is not allowed.
+
+    Example:
+        >>> config_from_dict({"preset": "compact", "training": {"epochs": 3}}).training.epochs
+        3
     """
     values = _with_positions(_with_dataset(values))
     preset = values.get("preset") or ""
@@ -39,7 +51,20 @@ def config_from_dict(values: Mapping[str, Any], init_sections: InitSections | No
 
 
 def section_from_dict(section: type[T], values: Mapping[str, Any], key: str) -> T:
-    """Build one section (such as `ModelConfig`) from plain values; errors name keys below `key`."""
+    """Build one section from plain values.
+
+    Args:
+        section: Class of the section, such as `ModelConfig`.
+        values: Values by key.
+        key: Dotted key of the section, used in error messages.
+
+    Raises:
+        ConfigError: If a key or value is not allowed.
+
+    Example:
+        >>> section_from_dict(AudioConfig, {"sample_rate": 22050}, "audio").window_seconds
+        10.0
+    """
     return _build(section, values, f"{key}.")
 
 
@@ -58,6 +83,9 @@ def load_config(
 
     Raises:
         ConfigError: If the file is missing or not YAML, or a key or value is not allowed.
+
+    Example:
+        >>> load_config("configs/demo.yaml", {"training.epochs": 3})
     """
     if isinstance(source, ExperimentConfig):
         values: Mapping[str, Any] = source.to_dict()
@@ -75,7 +103,15 @@ def load_config(
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Split `"training.epochs=3"` into `("training.epochs", 3)`; the value is YAML."""
+    """Parse a command-line override of the form `KEY=VALUE`, where the value is YAML.
+
+    Raises:
+        ConfigError: If there is no key or the value is not YAML.
+
+    Example:
+        >>> parse_override("training.epochs=3")
+        ('training.epochs', 3)
+    """
     import yaml
 
     key, separator, value = text.partition("=")
@@ -88,7 +124,15 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def presets() -> dict[str, ExperimentConfig]:
-    """Return the presets by name, each an `ExperimentConfig` with the preset's audio, model and training."""
+    """Return the presets by name.
+
+    Returns:
+        Configurations with each preset's `audio`, `model` and `training`.
+
+    Example:
+        >>> sorted(presets())
+        ['compact', 'won2019', 'won2019_raw', 'won2020', 'won2021']
+    """
     return {name: config_from_dict({"name": name, "preset": name}) for name in _preset_names()}
 
 
@@ -120,7 +164,7 @@ def _with_positions(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_init(values: Mapping[str, Any], init_sections: InitSections | None) -> Mapping[str, Any]:
-    """Return the values merged over the init model's sections; a complete configuration needs no init."""
+    """Return the values merged over the sections of the initial model, unless they are already complete."""
     training = values.get("training")
     init = training.get("init") if isinstance(training, Mapping) else None
     if not init or not isinstance(init, str) or init_sections is None:
@@ -132,7 +176,16 @@ def _with_init(values: Mapping[str, Any], init_sections: InitSections | None) ->
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by their dotted keys."""
+    """Flatten nested values into one dictionary with dotted keys.
+
+    Args:
+        values: Nested dictionary.
+        prefix: Text before each key.
+
+    Example:
+        >>> flat({"training": {"epochs": 3}})
+        {'training.epochs': 3}
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -190,7 +243,7 @@ def _build(cls: type[T], values: Any, prefix: str) -> T:
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
     ]
     if missing:
-        raise ConfigError(f"{prefix}{missing[0]}: expected a value. Received: nothing.")
+        raise ConfigError(f"{prefix}{missing[0]}: expected a value. Received: no value.")
     return cls(**{key: _coerce(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
 
 

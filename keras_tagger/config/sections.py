@@ -1,4 +1,4 @@
-"""The sections of a configuration: frozen dataclasses that check their own values when they are made."""
+"""The sections of a configuration: frozen dataclasses that validate their values on construction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from keras_tagger.config.data import require as _require
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """What the model hears.
+    """The audio that the model receives.
 
     Attributes:
-        sample_rate: samples per second of the model's input, Hz.
-        window_seconds: length of a training crop and of an inference window; rounded down to whole tokens, but where
-            `model.spectrogram.framing` is "centered" a crop is exactly as long and a window is rounded up.
+        sample_rate: Sample rate of the model's input, in Hz.
+        window_seconds: Length of a training crop and of an inference window, in seconds. Both are rounded down to
+            whole tokens. If `model.spectrogram.framing` is "centered", crops keep their exact length and windows are
+            rounded up.
+
+    Example:
+        >>> AudioConfig(window_seconds=15.0)
+        AudioConfig(sample_rate=16000, window_seconds=15.0)
     """
 
     sample_rate: int = 16000
@@ -30,25 +35,29 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """Mel spectrogram, computed in the graph by kapre.
+    """The mel spectrogram, computed in the graph by kapre.
 
     Attributes:
-        n_fft: window (Hann) and FFT length, samples.
-        hop_length: samples between frames.
-        n_mels: mel bands.
-        f_min, f_max: edges of the filterbank, Hz.
-        power: 1 for magnitude, 2 for power mel.
+        n_fft: Length of the Hann window and of the FFT, in samples.
+        hop_length: Samples between frames.
+        n_mels: Number of mel bands.
+        f_min, f_max: Edges of the filter bank, in Hz.
+        power: 1 for a magnitude mel spectrogram, 2 for a power mel spectrogram.
         compression: "log1p" is log(1 + gain * mel), "decibel" is 10 log10(max(mel, 1e-10)) (torchaudio's
-            AmplitudeToDB of power), "amplitude_decibel" is 20 log10(max(mel, 1e-5)) (librosa's amplitude_to_db); all
-            look at one value at a time, so a frame never depends on the rest of the clip.
-        gain: of log1p.
-        top_db: values more than this below the clip's largest are raised to there (librosa's, 80); 0 is off. It makes
-            frames depend on the rest of the clip, and is for models that were trained so.
-        framing: "owned": frame i is centred on its own samples, and there is silence around the clip; "centered": frame
-            i is centred on sample i * hop_length, and the clip is reflected at its ends (librosa, torchaudio).
+            AmplitudeToDB of power), "amplitude_decibel" is 20 log10(max(mel, 1e-5)) (librosa's amplitude_to_db). All
+            are elementwise, so a frame never depends on the rest of the clip.
+        gain: Gain of "log1p".
+        top_db: Values more than this many decibels below the clip's maximum are clipped to that level (librosa's
+            default is 80); 0 is off. Frames then depend on the rest of the clip; use it only for models that were
+            trained with it.
+        framing: "owned" centres frame i on its own hop of samples and pads the clip with silence; "centered" centres
+            frame i on sample i * hop_length and pads the clip by reflection (librosa, torchaudio).
         mel_scale, mel_norm: "slaney" or "htk" scale; "slaney" area normalisation or "none".
-        stored: whether window and filterbank are weights of the model: an imported checkpoint brings those it was
-            trained with, whose rounding is not this package's.
+        stored: If true, the window and the filter bank are weights of the model. Imported checkpoints bring the ones
+            that they were trained with, which are rounded differently.
+
+    Example:
+        >>> SpectrogramConfig(n_mels=128, compression="decibel", power=2)
     """
 
     n_fft: int = 512
@@ -81,19 +90,23 @@ class SpectrogramConfig:
         _require(
             self.top_db == 0 or self.compression != "log1p",
             f"{key}.top_db",
-            "0 where compression is log1p",
+            "0 if compression is log1p",
             self.top_db,
         )
 
 
 @dataclass(frozen=True)
 class FrontEndConfig:
-    """The convolutional front-end: local timbre, one token per hop.
+    """The convolutional front-end, which turns local timbre into one token per hop.
 
     Attributes:
-        kind: "compact" (ours), "timbral" (Won et al. 2019, after Pons et al. 2018), "sample" (the same paper's, of the
-            raw waveform, after Lee et al. 2017), "residual" (Won et al. 2020) or "pooled" (Won et al. 2021).
-        channels: compact, residual, pooled: channels of each stage; timbral, sample: one number, c.
+        kind: "compact" (this package's own), "timbral" (Won et al. 2019, after Pons et al. 2018), "sample" (same
+            paper, on the raw waveform, after Lee et al. 2017), "residual" (Won et al. 2020) or "pooled" (Won et al.
+            2021).
+        channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample.
+
+    Example:
+        >>> FrontEndConfig(kind="timbral", channels=(16,))
     """
 
     kind: Literal["compact", "timbral", "sample", "residual", "pooled"] = "compact"
@@ -110,16 +123,19 @@ class FrontEndConfig:
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """How tokens attend to each other and know their place.
+    """The kind of self-attention and how positions are encoded.
 
     Attributes:
         kind: "absolute" (by content, with positions added to the tokens), "relative", "rotary", "alibi", "local" or
-            "linear": see `keras_tagger.layers.attention`.
-        positions: "sinusoidal", "learned" or "none", added to the tokens. Where a configuration names a kind that knows
-            distances itself (relative, rotary, alibi) and no positions, "none".
-        max_distance: of "relative": longer distances, in tokens, count as that.
-        window: of "local": how many tokens to either side a token attends to.
-        max_positions: longest input, in tokens with [CLS], that learned positions can take.
+            "linear"; see `keras_tagger.layers.attention`.
+        positions: Position encoding added to the tokens: "sinusoidal", "learned" or "none". If it is not set, it is
+            "none" for the kinds that use distances themselves (relative, rotary, alibi).
+        max_distance: For "relative": longer distances, in tokens, are clipped to this one.
+        window: For "local": number of tokens on either side that a token attends to.
+        max_positions: For learned positions: longest input, in tokens including [CLS].
+
+    Example:
+        >>> AttentionConfig(kind="rotary", positions="none")
     """
 
     kind: Literal["absolute", "relative", "rotary", "alibi", "local", "linear"] = "absolute"
@@ -139,15 +155,21 @@ class EncoderConfig:
     """The Transformer encoder.
 
     Attributes:
-        n_layers, n_heads, width, feed_forward: its sizes.
+        n_layers: Number of layers.
+        n_heads: Number of attention heads per layer.
+        width: Width of a token.
+        feed_forward: Width of the hidden layer of the feed-forward block.
         norm: "pre" or "post" layer normalisation.
-        dropout: after positions, attention and feed-forward, 0..1.
-        attention_dropout: on attention weights, 0..1.
-        epsilon: of layer normalisation.
-        feed_forward_dropout: between the two layers of the feed-forward, 0..1.
-        input_dropout: whether `dropout` acts on the tokens, after positions, too.
-        input_norm: whether tokens are layer-normalised after positions (BERT's embeddings).
-        attention_bias: whether queries, keys and values have biases.
+        dropout: Dropout rate after positions, attention and feed-forward, 0..1.
+        attention_dropout: Dropout rate of attention weights, 0..1.
+        epsilon: Epsilon of layer normalisation.
+        feed_forward_dropout: Dropout rate between the two layers of the feed-forward block, 0..1.
+        input_dropout: Whether `dropout` is also applied to the input tokens, after positions are added.
+        input_norm: Whether the input tokens are layer-normalised after positions are added (as BERT's embeddings are).
+        attention_bias: Whether queries, keys and values have biases.
+
+    Example:
+        >>> EncoderConfig(n_layers=2, n_heads=8, width=512)
     """
 
     n_layers: int = 4
@@ -180,13 +202,16 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """From the last [CLS] token to one logit per tag.
+    """The head, which maps the last [CLS] token to one logit per tag.
 
     Attributes:
-        pooler: True puts a dense tanh layer before the output (BERT's pooler, the paper's).
-        dropout: before the output, 0..1.
-        activation: from logits to probabilities: "sigmoid" of each tag by itself, or "softmax" over all, for music of
-            which every clip has one tag; the loss of training and what validation measures follow from it.
+        pooler: Whether a dense tanh layer precedes the output (the pooler of BERT and of Won et al. 2019).
+        dropout: Dropout rate before the output, 0..1.
+        activation: "sigmoid" gives independent probabilities; "softmax" is for music with exactly one tag per clip.
+            It also determines the training loss and the validation metric.
+
+    Example:
+        >>> HeadConfig(activation="softmax")
     """
 
     pooler: bool = False
@@ -199,13 +224,15 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model: spectrogram, front-end, encoder, head.
+    """The model: spectrogram, front-end, encoder and head.
 
     Attributes:
-        cls_token: "learned", or "fixed" (the paper's: uniform in [0, 1), never trained).
-        initial: initial values of the weights: "keras" (Glorot's, small vectors), "pytorch"
-            (`keras_tagger.models.initial_values`), or "pytorch_copied", where all layers of the encoder start as copies
-            of one.
+        cls_token: "learned", or "fixed" (uniform in [0, 1) and never trained, as in Won et al. 2019).
+        initial: Initial weights: "keras" (Glorot, small vectors), "pytorch" (`keras_tagger.models.initial_values`), or
+            "pytorch_copied", where all encoder layers start as copies of one.
+
+    Example:
+        >>> ModelConfig(encoder=EncoderConfig(n_layers=2), cls_token="fixed")
     """
 
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -220,7 +247,7 @@ class ModelConfig:
         _require(
             self.front_end.kind != "residual" or self.front_end.channels[-1] == self.encoder.width,
             "model.encoder.width",
-            f"the last of model.front_end.channels ({self.front_end.channels[-1]}), whose channels are the tokens",
+            f"the last of model.front_end.channels ({self.front_end.channels[-1]}), which becomes the token width",
             self.encoder.width,
         )
         _require(
@@ -239,15 +266,21 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes made to training crops.
+    """Augmentation of training crops.
 
     Attributes:
-        gain_db: each crop's level is changed by a uniform draw from -gain_db..gain_db.
-        equalize_db: each crop's spectrum is multiplied by a smooth curve, drawn in decibels from
-            -equalize_db..equalize_db at six frequencies an equal ratio apart (as between rooms and recordings).
+        gain_db: Each crop's level is changed by a uniform draw from -gain_db..gain_db, in decibels.
+        equalize_db: Each crop's spectrum is multiplied by a smooth curve through uniform draws from
+            -equalize_db..equalize_db, in decibels, at six log-spaced frequencies. It imitates different rooms and
+            recordings.
         mixup_alpha: Beta parameter of mixup (Zhang et al. 2018) on waveforms and labels; 0 is off.
-        n_time_masks, time_mask_frames, n_freq_masks, freq_mask_bins: SpecAugment (Park et al. 2019), by kapre;
-            either number of masks may be 0.
+        n_time_masks: Number of time masks of SpecAugment (Park et al. 2019), by kapre; 0 is off.
+        time_mask_frames: Longest time mask, in frames.
+        n_freq_masks: Number of frequency masks of SpecAugment; 0 is off.
+        freq_mask_bins: Widest frequency mask, in mel bands.
+
+    Example:
+        >>> AugmentConfig(gain_db=0.0, mixup_alpha=0.2)
     """
 
     gain_db: float = 6.0
@@ -267,11 +300,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """A further phase of training; it starts from the best weights so far (the paper's schedule).
+    """A further phase of training, which starts from the best weights so far (as in Won et al. 2019).
 
     Attributes:
-        from_epoch: first epoch (counted from 0) of the phase.
-        optimizer, learning_rate, weight_decay, decay, schedule: as in `TrainingConfig`.
+        from_epoch: First epoch of the phase, counted from 0.
+        optimizer, learning_rate, weight_decay, decay, schedule: As in `TrainingConfig`.
+
+    Example:
+        >>> PhaseConfig(from_epoch=60, optimizer="sgd", learning_rate=1e-3)
     """
 
     from_epoch: int
@@ -289,36 +325,39 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the model is fitted.
+    """How the model is trained.
 
     Attributes:
-        epochs: passes over the training crops.
-        batch_size: crops per step.
+        epochs: Passes over the training crops.
+        batch_size: Crops per step.
         optimizer: "adamw", "adam" or "sgd" (Nesterov momentum 0.9).
-        learning_rate: its peak.
-        weight_decay: how strongly weights are pulled to zero; 0 is off.
-        decay: "decoupled", on kernels only (Loshchilov and Hutter 2019), or "coupled": the gradient of
-            weight_decay / 2 * |weights|^2 is added, for all weights (the weight_decay of PyTorch's Adam and SGD).
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay; 0 is off.
+        decay: "decoupled" decays kernels only (Loshchilov and Hutter 2019). "coupled" adds the gradient of
+            weight_decay / 2 * |weights|^2 for all weights (the weight_decay of PyTorch's Adam and SGD).
         schedule: "cosine" (to zero at the end of the phase) or "constant".
-        warmup_epochs: linear rise of the learning rate from zero, first phase only.
-        clip_norm: gradients' global norm is held to this; 0 is off.
-        phases: what comes after the first phase.
-        contribution_loss: weight of the loss that holds tag-wise contributions, averaged over each stretch of the
-            dense labels (`keras_tagger.data.dense`), against the stretch's labels; 0 is off.
-        temperature: above 1, the loss of tags divides logits by it, so that small probabilities of soft labels count
-            for more (`keras_tagger.models.losses.tag_loss`).
-        early_stopping_epochs: stop after that many epochs without a better validation ROC-AUC (softmax: accuracy); 0 is
-            off.
-        checkpoint_steps: steps between checkpoints from which a killed run resumes.
-        steps_per_execution: steps that are made in one call of the graph; more than 1 saves time if steps are short.
-        precision: Keras dtype policy; the spectrogram stays float32.
-        init: the model to start from: a pretrained name, a run directory or a `.keras` file; empty is random weights.
-            Its body is taken, and of its head the tags that the data have too. Without a preset, what the
-            configuration does not set of `audio` and `model` is the init's.
-        freeze: parts of the init that stay as they are: "none", "statistics" (of batch normalisation), "front_end", or
-            "all_but_head".
-        seed: of weights, order, crops, augmentation and dropout.
-        augment: see `AugmentConfig`.
+        warmup_epochs: Epochs over which the learning rate rises linearly from zero, in the first phase only.
+        clip_norm: Maximum global norm of the gradients; 0 is off.
+        phases: Phases that follow the first one.
+        contribution_loss: Weight of the loss that compares each tag's contributions, averaged over each segment of the
+            dense labels (`keras_tagger.data.dense`), with that segment's labels; 0 is off.
+        temperature: The tag loss divides logits by this. Above 1, small probabilities of soft labels count for more
+            (`keras_tagger.models.losses.tag_loss`).
+        early_stopping_epochs: Training stops after this many epochs without a better validation ROC-AUC (with softmax:
+            accuracy); 0 is off.
+        checkpoint_steps: Steps between checkpoints; an interrupted run resumes from the last one.
+        steps_per_execution: Steps per call of the graph. More than 1 saves time if steps are short.
+        precision: Keras dtype policy. The spectrogram is always float32.
+        init: Model to start from: a pretrained name, a run directory or a `.keras` file; empty means random weights.
+            All weights below the head are copied, and from the head those of tags that the data also has. Without a
+            preset, values of `audio` and `model` that are not set come from this model.
+        freeze: Parts of the initial model that are not trained: "none", "statistics" (of batch normalisation),
+            "front_end", or "all_but_head".
+        seed: Seed of initial weights, order, crops, augmentation and dropout.
+        augment: See `AugmentConfig`.
+
+    Example:
+        >>> TrainingConfig(epochs=10, init="compact", freeze="front_end")
     """
 
     epochs: int = 20
@@ -348,31 +387,34 @@ class TrainingConfig:
             _require(getattr(self, name) >= 1, f"{key}.{name}", "at least 1", getattr(self, name))
         for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
-        _require(self.seed < 2**32, f"{key}.seed", f"at most {2**32 - 1}, as random numbers' seeds are", self.seed)
+        _require(self.seed < 2**32, f"{key}.seed", f"at most {2**32 - 1}", self.seed)
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
         _require(
-            self.freeze == "none" or bool(self.init), f"{key}.freeze", "none where training.init is empty", self.freeze
+            self.freeze == "none" or bool(self.init), f"{key}.freeze", "none if training.init is empty", self.freeze
         )
         _require(self.contribution_loss >= 0, f"{key}.contribution_loss", "0 or more", self.contribution_loss)
         _require(self.temperature >= 1, f"{key}.temperature", "1 or more", self.temperature)
         _require(
             not (self.contribution_loss and self.augment.mixup_alpha),
             f"{key}.contribution_loss",
-            "0 with mixup, which leaves no stretch with labels of its own",
+            "0 with mixup, which mixes the labels of segments",
             self.contribution_loss,
         )
         starts = [phase.from_epoch for phase in self.phases]
-        _require(starts == sorted(set(starts)), f"{key}.phases", "from_epoch in rising order", starts)
+        _require(starts == sorted(set(starts)), f"{key}.phases", "increasing values of from_epoch", starts)
 
 
 @dataclass(frozen=True)
 class BoardConfig:
-    """What TensorBoard is shown during `fit`.
+    """The previews that `fit` writes to TensorBoard.
 
     Attributes:
-        preview_clips: number of fixed clips drawn at the end of each epoch; 0 is off.
-        preview_seconds: how much of each is shown, from its start.
-        top_tags: contribution rows per picture.
+        preview_clips: Number of fixed clips drawn at the end of each epoch; 0 is off.
+        preview_seconds: Seconds shown of each clip, from its start.
+        top_tags: Contribution rows per picture.
+
+    Example:
+        >>> BoardConfig(preview_clips=0)
     """
 
     preview_clips: int = 3
@@ -387,11 +429,16 @@ class BoardConfig:
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything `fit` needs; see the sections' own docstrings.
+    """All settings of an experiment; each section is documented in its own class.
 
     Attributes:
-        name: of the run directory `runs/NAME`.
-        preset: the preset that audio, model and training started from, or "".
+        name: Name of the run directory, `runs/NAME`.
+        preset: Preset that audio, model and training started from, or "".
+
+    Example:
+        >>> config = keras_tagger.load_config({"preset": "compact", "data": {"path": "my_music/"}})
+        >>> config.training.epochs
+        20
     """
 
     name: str = "run"
@@ -413,19 +460,19 @@ class ExperimentConfig:
         _require(
             self.model.front_end.kind != "sample" or not (augment.n_time_masks or augment.n_freq_masks),
             "training.augment",
-            "no masks for the sample front-end, which sees no spectrogram",
+            "no masks with the sample front-end, which uses no spectrogram",
             {"n_time_masks": augment.n_time_masks, "n_freq_masks": augment.n_freq_masks},
         )
         _require(
             self.model.head.activation == "sigmoid" or not self.training.contribution_loss,
             "training.contribution_loss",
-            "0 where model.head.activation is softmax",
+            "0 if model.head.activation is softmax",
             self.training.contribution_loss,
         )
         _require(
             self.model.head.activation == "sigmoid" or self.training.temperature == 1,
             "training.temperature",
-            "1 where model.head.activation is softmax",
+            "1 if model.head.activation is softmax",
             self.training.temperature,
         )
         _require(
@@ -436,11 +483,20 @@ class ExperimentConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain nested dictionary; `config_from_dict` is its inverse."""
+        """Return a plain nested dictionary; `config_from_dict` is its inverse.
+
+        Example:
+            >>> ExperimentConfig().to_dict()["training"]["epochs"]
+            20
+        """
         return dataclasses.asdict(self, dict_factory=_plain)
 
     def to_yaml(self) -> str:
-        """Return the resolved configuration as YAML text, with every key."""
+        """Return the resolved configuration as YAML text, with every key.
+
+        Example:
+            >>> print(keras_tagger.presets()["compact"].to_yaml())
+        """
         import yaml
 
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)

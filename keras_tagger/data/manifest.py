@@ -110,6 +110,10 @@ class Manifest:
 
         Raises:
             ManifestError: If the split is not "train", "valid" or "test".
+
+        Example:
+            >>> read_manifest("music.csv").select("train").labels().shape
+            (120, 50)
         """
         if split not in SPLITS:
             raise ManifestError(f"expected one of the splits {', '.join(SPLITS)}. Received: {split!r}.")
@@ -126,6 +130,9 @@ class Manifest:
 
         Raises:
             ManifestError: If a tag contains ';', which a CSV cell cannot hold.
+
+        Example:
+            >>> assign_splits(read_folders("my_music/")).save("music.csv")
         """
         path = Path(path)
         folder = os.path.abspath(path.parent)

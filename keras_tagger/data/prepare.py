@@ -30,7 +30,7 @@ from keras_tagger.progress import progress_bar
 # A last segment shorter than this share of a segment is joined to the one before it.
 SHORTEST_SEGMENT = 1 / 3
 
-# Shards, their outcomes and what a killed run left of them.
+# Shards, their outcomes and the remains of an interrupted run.
 _OURS = re.compile(rf"^\.?({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.(\d+\.)?(tfrecord|json|clip)")
 
 
@@ -82,7 +82,7 @@ def prepare(
     without = next((clip for clip in manifest.clips if clip.split is None), None)
     if without is not None:
         raise ManifestError(
-            f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without one."
+            f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without a split."
         )
     out_dir = os.path.abspath(out_dir)
     os.makedirs(out_dir, exist_ok=True)

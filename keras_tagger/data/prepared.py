@@ -45,6 +45,10 @@ class PreparedClip:
         segments: The number of samples in each of its records.
         shard: The file that contains its records.
         grid: Hop and length of the stretches of its dense labels, in samples, or None.
+
+    Example:
+        >>> open_prepared("prepared/").clips[0].tags
+        {'guitar': 1.0}
     """
 
     index: int
@@ -122,7 +126,12 @@ class Prepared:
         return float(sum(clip.seconds for clip in self.select(split)))
 
     def iter_clips(self, split: str) -> Iterator[tuple[PreparedClip, npt.NDArray[Any]]]:
-        """Iterate over the clips of a split with their waveforms, float32 `[samples]` in -1..1, one at a time."""
+        """Iterate over the clips of a split with their waveforms, float32 `[samples]` in -1..1, one at a time.
+
+        Example:
+            >>> for clip, waveform in open_prepared("prepared/").iter_clips("test"):
+            ...     print(clip.path, len(waveform))
+        """
         import tensorflow as tf
 
         clips = self.select(split)
@@ -152,10 +161,16 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
     Raises:
         ManifestNotFoundError: If the folder has no index.
         ManifestError: If the index is damaged or of another version, or a shard is missing.
+
+    Example:
+        >>> open_prepared("prepared/").n_clips("train")
+        120
     """
     index = Path(path) / INDEX
     if not index.exists():
-        raise ManifestNotFoundError(f"expected a prepared folder with {INDEX}. Received: '{path}', which has none.")
+        raise ManifestNotFoundError(
+            f"expected a prepared folder with {INDEX}. Received: '{path}', which does not contain it."
+        )
     try:
         content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         version = content["format_version"]

@@ -1,4 +1,4 @@
-"""Bootstrap over clips (Efron 1979): how far scores would move with other clips of the same kind. numpy only."""
+"""Bootstrap over clips (Efron 1979): how much scores would vary with other clips of the same kind. numpy only."""
 
 from __future__ import annotations
 

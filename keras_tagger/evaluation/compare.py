@@ -1,4 +1,4 @@
-"""`compare`: is one model better than another, or is it chance? A paired bootstrap over the same clips."""
+"""`compare`: a paired bootstrap that tells whether a difference between two models could be due to chance."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def evaluate(
 
 
 def _correct(present: npt.NDArray[Any], scores: npt.NDArray[Any], columns: list[int]) -> npt.NDArray[Any]:
-    """Whether the largest of all the model's scores is that of the clip's tag; NaN without exactly one tag."""
+    """Return 1 if the clip's tag has the model's largest score, else 0; NaN without exactly one tag."""
     right = np.asarray(columns)[present.argmax(axis=1)] == scores.argmax(axis=1)
     return np.where(present.sum(axis=1) == 1, right, np.nan).astype(np.float32)
 

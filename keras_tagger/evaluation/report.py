@@ -89,7 +89,7 @@ class Report:
         n_clips: Number of clips that were scored.
         split: Their split, or "all".
         failed: Files that could not be read, each with `path` and `reason`.
-        training: What `fit` adds: epochs, speed and so on.
+        training: Values that `fit` adds, such as epochs and speed.
         accuracy: Share of the clips whose largest score is the right one; None if the model is not single-label.
         n_chunks: Windows per clip, or 0 if they follow each other.
         intervals: Bootstrap intervals over clips (`evaluation.bootstrap.bootstrap_intervals`): `level`, `resamples` and
@@ -140,7 +140,11 @@ class Report:
         )
 
     def to_html(self) -> str:
-        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves."""
+        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves.
+
+        Example:
+            >>> Path("report.html").write_text(report.to_html(), encoding="utf-8")
+        """
         from keras_tagger.views.report_page import report_page
 
         found = self.clip_scores
@@ -154,6 +158,9 @@ class Report:
         """Write `report.json` and `report.csv` (the table) into a directory.
 
         With clip scores, also write `scores.npz`, which `keras_tagger.compare` reads, and the page `report.html`.
+
+        Example:
+            >>> report.save("reports/compact")
         """
         folder = Path(directory)
         content = self.to_dict()
@@ -205,7 +212,7 @@ class Report:
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:
-    """Raise `ModelError` if a report cannot be saved there, before hours are spent on it. Nothing is created."""
+    """Raise `ModelError` early if a report cannot be saved there. Nothing is created."""
     path = Path(directory)
     existing = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -297,7 +304,7 @@ def _fixed(value: float, digits: int = 3) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert to what JSON has: numbers that are not finite become None."""
+    """Convert to JSON values; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, tuple | list):

@@ -98,7 +98,7 @@ def best_threshold(truth: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
 
 
 def _labels(tagger: Tagger, prepared: Prepared, split: str) -> npt.NDArray[Any]:
-    """Labels `[n_clips, n_tags]` in the order of the model's tags; NaN if unknown or not in the data."""
+    """Return the labels `[n_clips, n_tags]` in the order of the model's tags; NaN if unknown or not in the data."""
     labels = prepared.labels(split)
     padded = np.concatenate([labels, np.full((len(labels), 1), np.nan, labels.dtype)], axis=1)
     return padded[:, [prepared.tags.index(tag) if tag in prepared.tags else -1 for tag in tagger.tags]]

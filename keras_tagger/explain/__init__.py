@@ -1,4 +1,4 @@
-"""Explanations of a tag: which moments, or which cells of the spectrogram, the model's answer rests on.
+"""Explanations of a tag: the moments, or the cells of the spectrogram, on which its score depends.
 
     from keras_tagger.explain import METHODS, explain, listen
 
@@ -11,10 +11,10 @@
     gradients.py     gradient x input, integrated gradients, SmoothGrad, Grad-CAM, gradient x attention
     occlusion.py     patches of the spectrogram replaced
     inputs.py        the model as a function of its spectrogram, for gradients and occlusion
-    maps.py          what a method returns
+    maps.py          the result of a method
     listen.py        the explained part of a clip as audio
-    faithfulness.py  does a map say what the model does?
-    localization.py  does a map point to where a tag is heard?
+    faithfulness.py  measures whether a map reflects what the model uses
+    localization.py  measures whether a map marks the times at which a tag is heard
 
 Everything here takes a model, or a `TrainedModel` and audio. docs/explanations.md compares the methods on the shipped
 weights.

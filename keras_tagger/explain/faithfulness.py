@@ -1,4 +1,4 @@
-"""Whether a map is faithful to the model: replace the cells that it calls important, and measure the score.
+"""Measure whether a map is faithful to the model: replace the cells that it marks as important, and score the rest.
 
 All measures are for one clip and one tag. A map is an array of any shape; `Perturbed` computes the model's score with
 some of its cells replaced. Only `Perturbed` and `cascading_randomisation` use a model; the rest is numpy.

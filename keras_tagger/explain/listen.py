@@ -30,6 +30,10 @@ class Heard:
         kept: float32 `[samples]`.
         removed: float32 `[samples]`.
         sample_rate: Sample rate in Hz.
+
+    Example:
+        >>> heard = listen(heat, "song.mp3", "guitar")
+        >>> heard.save("guitar_removed.wav", "removed")
     """
 
     kept: npt.NDArray[Any]
@@ -111,7 +115,7 @@ def highest(values: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
 def _masked(
     waveform: npt.NDArray[Any], chosen: npt.NDArray[Any], heatmap: Heatmap, sample_rate: int
 ) -> Iterator[npt.NDArray[Any]]:
-    """Yield the kept part in blocks, so that the STFT of a long track never is in memory as a whole."""
+    """Yield the kept part in blocks, so that the STFT of a long track is never in memory as a whole."""
     grid = chosen[np.newaxis].astype(np.float64) if heatmap.frequencies is None else chosen.astype(np.float64)
     bins = np.zeros(N_FFT // 2 + 1, int)
     if heatmap.frequencies is not None:

@@ -1,4 +1,4 @@
-"""Whether a map points to the times at which a tag is heard: pointing game, intersection over union, ROC-AUC.
+"""Measure whether a map marks the times at which a tag is heard: pointing game, intersection over union, ROC-AUC.
 
 All measures compare a curve over time, float `[T]`, with the truth of its columns, bool `[T]`. They do not change if
 the curve is scaled or shifted, so that methods on different scales can be compared. numpy only.

@@ -1,4 +1,4 @@
-"""What a method returns: the maps of a batch of windows, on a grid of times and frequencies."""
+"""`Maps`: the result of a method, maps of a batch of windows on a grid of times and frequencies."""
 
 from __future__ import annotations
 

@@ -24,6 +24,10 @@ class Option:
         default: Default value.
         expected: Description of the values allowed, for error messages.
         check: Returns whether a value is allowed.
+
+    Example:
+        >>> METHODS["integrated_gradients"].options["steps"].expected
+        'a whole number from 1 to 1000'
     """
 
     default: Any
@@ -37,7 +41,7 @@ class Method:
 
     Attributes:
         name: Name of the method, and of its function.
-        summary: What its map shows, in one line.
+        summary: One-line description of its map.
         module: Module of `keras_tagger.explain` that has the function: (model, waveforms `[B, samples]`, rows, options
             as keywords) -> Maps. Empty for `taggram`, which cuts its own windows.
         by_tag: Whether the map depends on the tag.
@@ -105,7 +109,7 @@ METHODS = {
         Method("contributions", "each tag's probability if the last layer attended to one moment only", "token_maps"),
         Method(
             "short_contributions",
-            "contributions from short contexts: what a moment says on its own",
+            "contributions from short contexts: the evidence of a moment on its own",
             "token_maps",
             options={"context_seconds": Option(1.0, "a time above 0", _number(0, above=True))},
         ),

@@ -52,7 +52,7 @@ def contributions(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[in
 def short_contributions(
     model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int], *, context_seconds: float
 ) -> Maps:
-    """Compute contributions from short contexts: what a moment says for a tag when the model hears little else.
+    """Compute contributions from short contexts: the evidence of a moment if the model hears little else.
 
     By the last layer, a token of a long window has attended to all others, so that its contribution also reflects its
     surroundings. Here the window is cut into contexts of `context_seconds` that overlap by half, and each goes through

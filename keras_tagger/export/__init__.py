@@ -10,7 +10,7 @@ windowed.py     clips longer than a window, in the graph
 resample.py     audio of any sample rate, in the graph
 warmup.py       the requests that a server answers before it is ready
 layout.py       names of files in a version, and the versions in a directory
-check.py        whether TensorFlow Serving can serve a SavedModel; inspection.py is the program that it runs
+check.py        checks whether TensorFlow Serving can serve a SavedModel; inspection.py is the program that it runs
 """
 
 from __future__ import annotations

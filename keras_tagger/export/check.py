@@ -1,4 +1,4 @@
-"""Whether TensorFlow Serving can serve a SavedModel: `keras-tagger export --check DIR`.
+"""Check whether TensorFlow Serving can serve a SavedModel: `keras-tagger export --check DIR`.
 
 The check verifies that signatures use only TensorFlow's own ops, without Python calls, forced XLA or a fixed device;
 that inputs and outputs are dense and batch-major, and outputs have full precision; that the SavedModel loads in a
@@ -29,7 +29,7 @@ class ExportCheck:
     Attributes:
         path: The version that was checked.
         runs: For each signature, the shapes of inputs and outputs of every run.
-        problems: What prevents the version from being served; empty if nothing does.
+        problems: Reasons why the version cannot be served; empty if there are none.
     """
 
     path: Path

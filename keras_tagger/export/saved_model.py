@@ -1,7 +1,7 @@
-"""Export: one SavedModel with everything that a tagger can answer, for TensorFlow Serving.
+"""Export a tagger as one SavedModel with all of its outputs, for TensorFlow Serving.
 
 `keras_tagger.export.signatures` describes the signatures. The SavedModel loads without keras, kapre and tensorflow-io.
-Besides the graph it contains the tags, what is known about them, the configuration, and warm-up requests;
+Besides the graph it contains the tags, their `TagInfo`, the configuration, and warm-up requests;
 `keras_tagger.export.layout` has the names of these files. `keras_tagger.export.check` checks whether TensorFlow Serving
 can serve a SavedModel.
 """
@@ -67,7 +67,7 @@ def export(trained: TrainedModel, directory: str | os.PathLike[str]) -> Path:
 
 def _write(trained: TrainedModel, path: Path) -> None:
     module = tf.Module()
-    # A SavedModel contains what hangs on its root; Keras' variables wrap TensorFlow's.
+    # A SavedModel contains the objects that its root references; Keras' variables wrap TensorFlow's.
     module.weights = [weight.value for weight in trained.model.weights]
     with _quiet():
         tf.saved_model.save(module, str(path), signatures=signatures(trained))

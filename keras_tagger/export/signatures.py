@@ -103,7 +103,7 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
 def decode_wav(data: tf.Tensor, sample_rate: int) -> tf.Tensor:
     """Decode a RIFF WAV file (string scalar) to mono float32 `[samples]` at `sample_rate`.
 
-    `tf.audio.decode_wav` reads 16-bit PCM only, and says what it found if a file is something else.
+    `tf.audio.decode_wav` reads only 16-bit PCM; its error names the format of any other file.
     """
     channels, rate = tf.audio.decode_wav(data)
     possible = tf.debugging.Assert(

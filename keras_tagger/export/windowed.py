@@ -1,4 +1,4 @@
-"""Clips longer than the model's window, in the graph: cut into windows, and put together again.
+"""Clips longer than the model's window, cut into windows and joined again in the graph.
 
 The cut is that of `keras_tagger.audio.windows`: windows follow each other, and the last one is moved back so that it
 has full length; only its new tokens count. Every second of audio therefore counts once.
@@ -14,7 +14,7 @@ from keras_tagger.models.music_tagger import MusicTagger
 
 
 def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[str]) -> dict[str, tf.Tensor]:
-    """Run `MusicTagger.analyze` on clips of any length; up to one window, the outputs are equal to its outputs.
+    """Run `MusicTagger.analyze` on clips of any length; clips of up to one window get exactly its outputs.
 
     Args:
         model: The model.
@@ -31,7 +31,7 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
     windowing = model.windowing
     token, limit = windowing.token_samples, windowing.window_samples // windowing.token_samples
     batch, n_samples = tf.shape(waveform)[0], tf.shape(waveform)[1]
-    # A clip of one window goes to the model as it is; the model pads a partial token at its end.
+    # A clip of up to one window is passed on unchanged; the model pads a partial token at its end.
     one = n_samples <= limit * token
     n_tokens = tf.where(one, model.n_tokens(n_samples), -(-n_samples // token))
     size = tf.minimum(n_tokens, limit)

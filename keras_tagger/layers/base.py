@@ -1,4 +1,4 @@
-"""What all layers of this package share: they keep their constructor arguments and state their symbolic output."""
+"""The base of all layers: it keeps the constructor arguments and computes the symbolic output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import keras
 class ConfiguredLayer(keras.layers.Layer):
     """Base layer that keeps its constructor arguments as attributes and returns them from `get_config`.
 
-    Subclasses call `self.remember(locals())` in their constructor. Masks pass through unless `compute_mask` says
-    otherwise.
+    Subclasses call `self.remember(locals())` in their constructor. Masks pass through unless `compute_mask` is
+    overridden.
     """
 
     float32_output = False

@@ -165,7 +165,7 @@ def _distances(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
 
 
 def _with_class_token(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """Whether either token of a pair is [CLS], bool [Q, S]."""
+    """Return which pairs contain [CLS], bool [Q, S]."""
     return ops.logical_or(_places(key)[None] == 0, _places(query)[:, None] == 0)
 
 

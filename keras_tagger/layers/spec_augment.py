@@ -17,14 +17,14 @@ def mask_spectrogram(
     freq_masks: tuple[int, int],
     mask_value: float = 0.0,
 ) -> tf.Tensor:
-    """Mask random stretches of frames and of mel bands, different ones in each clip.
+    """Mask random ranges of frames and of mel bands, drawn for each clip separately.
 
     Args:
         spectrogram: float `[batch, frames, n_mels]`.
         seed: Integer `[2]`; the masks are a function of it.
         time_masks: Number of time masks, and their maximum length in frames; lengths are uniform from 0.
         freq_masks: Number of frequency masks, and their maximum width in mel bands.
-        mask_value: What masked values become.
+        mask_value: Value of masked cells.
 
     Returns:
         The masked spectrogram, of the same shape.
@@ -57,7 +57,7 @@ def mask_spectrogram(
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class SpecAugment(ConfiguredLayer):
-    """Masks random stretches of frames and of mel bands in training (Park et al. 2019, arXiv 1904.08779).
+    """Masks random ranges of frames and of mel bands in training (Park et al. 2019, arXiv 1904.08779).
 
     Each training call draws new masks from the seed; the generator's state is one of the layer's variables.
     `MusicTagger` does not use this layer but `mask_spectrogram`, as a function of (seed, step).
@@ -67,7 +67,7 @@ class SpecAugment(ConfiguredLayer):
         time_mask_frames: Maximum length of a time mask in frames; lengths are uniform from 0.
         n_freq_masks: Number of frequency masks; 0 is off.
         freq_mask_bins: Maximum width of a frequency mask in mel bands.
-        mask_value: What masked values become.
+        mask_value: Value of masked cells.
         seed: Seed of the masks.
 
     Call: spectrogram float `[batch, frames, n_mels]` -> the same shape; each clip has its own masks.

@@ -14,8 +14,8 @@ def begin_as_pytorch(model: keras.Model, copied: bool = False) -> None:
     """Draw all weights anew, from Keras' global seed.
 
     Kernels and biases are uniform in -1/sqrt(n)..1/sqrt(n), n being the inputs of one output (PyTorch's Linear, Conv1d
-    and Conv2d: He et al. 2015 with a = sqrt(5)); trained [CLS] and positions are normal with deviation 1; scales,
-    offsets and statistics of norms stay 1 and 0.
+    and Conv2d: He et al. 2015 with a = sqrt(5)); trained [CLS] and positions are normal with standard deviation 1;
+    scales, offsets and statistics of norms stay 1 and 0.
 
     Args:
         model: A built model.
@@ -39,6 +39,6 @@ def begin_as_pytorch(model: keras.Model, copied: bool = False) -> None:
 
 
 def _inputs(kernel: keras.Variable) -> int:
-    """Return the number of inputs of one output."""
+    """Return the fan-in of a kernel: the number of inputs per output."""
     split_heads = kernel.path.split("/")[-2] in ("query", "key", "value")
     return int(np.prod(kernel.shape[: -2 if split_heads else -1]))

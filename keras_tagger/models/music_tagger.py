@@ -50,7 +50,7 @@ class MusicTagger(keras.Model):
         audio: `AudioConfig`, or its values.
         model: `ModelConfig`, or its values.
         training: `TrainingConfig`, or its values, of which training uses `augment`, `seed`, `temperature` and
-            `contribution_loss`; the optimiser is `compile`'s.
+            `contribution_loss`; the optimiser is passed to `compile`.
         frozen: Names of parts that are not trained; see `freeze`.
 
     Call: waveform float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1 -> logits float32 `[batch,
@@ -76,7 +76,7 @@ class MusicTagger(keras.Model):
         self.audio_config = _section(AudioConfig, audio, "audio")
         self.model_config = _section(ModelConfig, model, "model")
         self.training_config = _section(TrainingConfig, training or {}, "training")
-        # Checks what the sections must agree on.
+        # Checks that the sections agree with each other.
         ExperimentConfig(audio=self.audio_config, model=self.model_config, training=self.training_config)
         policy = {"dtype": self.dtype_policy}
         encoder, attention = self.model_config.encoder, self.model_config.attention
@@ -109,7 +109,8 @@ class MusicTagger(keras.Model):
         # Whether the front-end's batch normalisation uses and updates the batch's statistics in training.
         self._front_end_learns = True
         self._analyzers: dict[tuple[str, ...], Any] = {}
-        # What a training loop sets: the step that the optimiser's first is, and the weights' share in the gradients.
+        # Set by a training loop: the run's step at the optimiser's first step, and the share of each weight that is
+        # added to its gradient.
         self.first_step = 0
         self.coupled_decay = 0.0
         self._freeze_parts(frozen)
@@ -186,7 +187,7 @@ class MusicTagger(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         """Create all weights."""
-        # Keras' `evaluate` builds a model anew, with shapes that it does not need.
+        # Keras' `evaluate` builds a model again.
         if self.front_end.built:
             return
         width = self.model_config.encoder.width
@@ -337,8 +338,8 @@ class MusicTagger(keras.Model):
             raise ValueError(f"outputs: expected some of {', '.join(OUTPUTS)}. Received: {tuple(outputs)!r}.")
         if key not in self._analyzers:
             signature = [tf.TensorSpec([None, None], tf.float32, name="waveform")]
-            # Without autograph, as no layer branches on a tensor: tracing, the most of a first answer, is faster.
-            # TensorFlow warns of retracing by a function's code, adding up all models; a partial counts by itself.
+            # No layer branches on a tensor, so autograph is off: tracing, which dominates the first call, is faster.
+            # TensorFlow's warning counts the retracing of a function over all models, but of each partial separately.
             analyze = functools.partial(self._analyze, outputs=key)
             self._analyzers[key] = tf.function(analyze, input_signature=signature, autograph=False)
         return self._analyzers[key]
@@ -346,7 +347,7 @@ class MusicTagger(keras.Model):
     def _analyze(self, waveform: tf.Tensor, outputs: tuple[str, ...]) -> dict[str, tf.Tensor]:
         found = {}
         seen = self.see(waveform)
-        # Of the raw waveform's front-end, a picture only.
+        # The raw-waveform front-end does not use it; it is only for pictures.
         found["spectrogram"] = self.spectrogram(seen) if self.front_end.takes_waveform else seen
         if outputs != ("spectrogram",):
             tokens = self.embed(seen, training=False)
@@ -374,7 +375,7 @@ class MusicTagger(keras.Model):
         n_samples = tf.shape(waveform)[1]
         whole = tf.maximum(-(-n_samples // self.token_samples), 1) * self.token_samples
         if self._centered:
-            # One token, and what the reflection at the ends needs.
+            # At least one token, and enough samples for the reflection at the ends.
             whole = tf.maximum(n_samples, max(self.token_samples, self.model_config.spectrogram.n_fft // 2 + 1))
         return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
 

@@ -1,4 +1,4 @@
-"""`TrainedModel`: a model together with its configuration and what is known about its tags."""
+"""`TrainedModel`: a model together with its configuration and the `TagInfo` of its tags."""
 
 from __future__ import annotations
 

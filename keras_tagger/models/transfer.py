@@ -15,8 +15,8 @@ def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str,
 
     Args:
         source: A built model.
-        target: A built model; its configuration differs only in its tags and in what no weight depends on.
-        outputs: From a tag of the target to the tag of the source whose column it gets.
+        target: A built model; its configuration differs only in its tags and in settings that no weight depends on.
+        outputs: Maps a tag of the target to the tag of the source whose column it receives.
 
     Raises:
         ValueError: If the shapes of the bodies differ.
@@ -36,6 +36,6 @@ def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str,
 
 
 def _body(model: MusicTagger) -> Iterator[Any]:
-    """All weights but the last dense layer's."""
+    """Return all weights except those of the last dense layer."""
     last = {id(weight) for weight in model.head.logits.weights}
     return (weight for weight in model.weights if id(weight) not in last)

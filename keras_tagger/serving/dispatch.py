@@ -1,4 +1,4 @@
-"""What happens to a request, whether it came over gRPC or REST: find the model, run it, count it."""
+"""Handle a request, whether it came over gRPC or REST: find the model, run it, count it."""
 
 from __future__ import annotations
 

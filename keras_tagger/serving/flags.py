@@ -17,7 +17,7 @@ from keras_tagger.errors import ServingError
 class Flags:
     """The settings of a server; `keras-tagger serve --help` describes each.
 
-    Defaults are tensorflow_model_server's, except that `host` is this machine only and the health service is on.
+    Defaults are tensorflow_model_server's, except that `host` is the local machine only and the health service is on.
 
     Raises:
         ServingError: If values are impossible or do not go together.
@@ -61,7 +61,7 @@ class Flags:
             if not -1 <= value <= 65535:
                 raise ServingError(f"{name}: expected 0 to 65535. Received: {value}.")
         if self.port == self.rest_api_port and self.port > 0:
-            raise ServingError(f"rest_api_port: expected another port than --port. Received: {self.port} for both.")
+            raise ServingError(f"rest_api_port: expected a port other than --port. Received: {self.port} for both.")
         if self.batching_parameters_file and not self.enable_batching:
             raise ServingError("batching_parameters_file: expected --enable_batching too. Received: only the file.")
         for name in ("grpc_max_threads", "rest_api_num_threads", "rest_api_timeout_in_ms"):

@@ -68,7 +68,7 @@ class _Reflection(reflection.ReflectionServicer):
 
 
 def _take_place(places: threading.Semaphore, context: grpc.ServicerContext) -> None:
-    """Take one of the places until the call ends; refuse the call if all are taken."""
+    """Hold one of the slots until the call ends; refuse the call if all are taken."""
     if not places.acquire(blocking=False):
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"expected at most {MAX_STREAMS} open streams.")
     if not context.add_callback(places.release):

@@ -1,7 +1,7 @@
 """The HTTP/1.1 server of the REST API: Tornado on one thread, a bounded pool of threads for the answers.
 
-A slow or silent connection costs a socket and a few kilobytes, never a thread. It is closed when its time is up, or
-when its place is needed. Tornado parses requests and limits their headers; what it leaves to the application is here:
+A slow or silent connection costs a socket and a few kilobytes, never a thread. It is closed when it times out, or
+when its slot is needed. Tornado parses requests and limits their headers; what it leaves to the application is here:
 limits on bodies, the pace at which a body must arrive, and the number of connections.
 """
 
@@ -149,7 +149,7 @@ class HttpServer:
         self._listener = None
 
     async def answer(self, method: str, path: str, body: bytes, encoding: str) -> HttpReply:
-        """Return the reply to a request that has arrived, or an error once its time is up."""
+        """Return the reply to a request that has arrived, or an error once it times out."""
         deadline = time.monotonic() + self._timeout
         future = self._loop.run_in_executor(self._pool, self._answer, method, path, body, encoding, deadline)
         try:

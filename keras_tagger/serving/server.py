@@ -73,7 +73,7 @@ class Server:
         flags: All flags, as `Flags`.
         port: TCP port of gRPC.
         rest_api_port: TCP port of REST; 0 if it is off.
-        metrics: What Prometheus reads.
+        metrics: The metrics for Prometheus.
         idle: After `stop`: whether all running requests have ended.
 
     Example:
@@ -134,6 +134,10 @@ class Server:
         Raises:
             ServingError: If a model has no version that loads, a configuration file is wrong, the host does not
                 exist, or a port is taken.
+
+        Example:
+            >>> server = Server("exported/", port=8500).start()
+            >>> server.wait()
         """
         flags = self.flags
         configs = (
@@ -255,6 +259,9 @@ class Server:
 
         Args:
             grace_seconds: Time that running requests get; the flag of that name by default.
+
+        Example:
+            >>> server.stop(grace_seconds=10.0)
         """
         grace = self.flags.grace_seconds if grace_seconds is None else grace_seconds
         self._stopping.set()

@@ -27,7 +27,7 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
 }
 _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
-# What TensorFlow adds to an error of a graph: the node, its functions, where it was created.
+# Details that TensorFlow adds to an error in a graph: the node, its functions, where it was created.
 _GRAPH_NOTES = re.compile(r"\s*\[\[\{\{.*|\s*\n\s*\[\[.*|\{\{(function_)?node [^}]*\}\} ?|\s*\[Op:\w+\].*", re.DOTALL)
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
 

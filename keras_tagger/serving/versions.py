@@ -69,7 +69,7 @@ def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def require_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
-    """Return `find_versions`; raise a ServingError if there is none."""
+    """Return `find_versions`; raise a ServingError if there are none."""
     found = find_versions(base_path)
     if not found:
         raise ServingError(_expected(os.fspath(base_path)))

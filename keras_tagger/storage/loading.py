@@ -1,4 +1,4 @@
-"""Load and save models, and find what a model's name stands for. Only `load_model` imports TensorFlow.
+"""Load and save models, and resolve their names. Only `load_model` imports TensorFlow.
 
 A model is named by a pretrained name, a run directory or a `.keras` file. A pretrained name always means the packaged
 weights, whatever the working directory contains; write `./compact` or a `Path` to mean a path.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a stored model is.
+    """The location of a stored model.
 
     Attributes:
         name: The pretrained name, or "" for a file.
@@ -43,10 +43,10 @@ class ModelSource:
 
 
 def find_model(source: str | os.PathLike[str]) -> ModelSource:
-    """Find what a name or path stands for.
+    """Resolve the name or path of a model.
 
     Raises:
-        ModelNotFoundError: If nothing has that name.
+        ModelNotFoundError: If no model has that name or path.
         ModelError: If it is a directory without a model, or neither a name nor a path.
     """
     names = pretrained()
@@ -130,7 +130,7 @@ def load_model(source: str | os.PathLike[str]) -> TrainedModel:
             `./compact` or a `Path` to mean a path.
 
     Raises:
-        ModelNotFoundError: If nothing has that name.
+        ModelNotFoundError: If no model has that name or path.
         ModelError: If the file is not a keras_tagger model, or packaged weights differ from those of the registry.
 
     Example:
@@ -181,7 +181,7 @@ def _tag_info(path: Path, run_dir: RunDir | None, tags: Sequence[str]) -> Mappin
 
 
 def save_model(trained: TrainedModel, path: str | os.PathLike[str]) -> None:
-    """Write a `.keras` file, whole or not at all, that `keras_tagger.load` reads.
+    """Write a `.keras` file atomically; `keras_tagger.load` reads it.
 
     Raises:
         ModelError: If the path does not end in `.keras`.

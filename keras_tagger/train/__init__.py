@@ -1,1 +1,1 @@
-"""Fitting and evaluating: `fit`, `evaluate`, and what they are made of."""
+"""Training: `fit` and its parts."""

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars, and what the model hears in a few fixed clips."""
+"""TensorBoard logs of a run: scalars, and previews of a few fixed clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Board:
     Args:
         logs: The folder of the event files.
         prepared: The data; a few of its clips are shown.
-        settings: The experiment; `settings.board` says how much is shown.
+        settings: The experiment; `settings.board` sets how much is shown.
     """
 
     def __init__(self, logs: Path, prepared: Prepared, settings: ExperimentConfig) -> None:

@@ -1,4 +1,4 @@
-"""The state of a run in one file, from which a killed run resumes."""
+"""The state of a run in one file, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Progress:
 
 
 def save_checkpoint(path: str | os.PathLike[str], variables: Sequence[Any], progress: Progress) -> None:
-    """Write variables (Keras', in a fixed order) and progress as one `.npz`, whole or not at all."""
+    """Write variables (Keras', in a fixed order) and progress as one `.npz`, atomically."""
     arrays = {f"{index:04d}": np.asarray(variable.numpy()) for index, variable in enumerate(variables)}
     # numpy has no bfloat16 of its own to store.
     arrays = {

@@ -95,12 +95,13 @@ def fit(
             folder, "demo" (the clips shipped with the package), or one of these already opened.
         run_dir: The run directory; `runs/NAME` by default.
         resume: Continue the run in `run_dir` from its last checkpoint: at the same step, with the same data, and on one
-            machine with the same numbers as an uninterrupted run. A finished run is returned as it is. If there is no
+            machine with the same numbers as an uninterrupted run. A finished run is returned unchanged. If there is no
             run, a new one is started.
         init: The model to start from, instead of `training.init`: a pretrained name, a run directory or a `.keras`
-            file. Its whole body is used, and of its head the tags that the data have too; `training.freeze` says
-            which parts are not trained. `audio` and `model` must be the init's (without a preset, what the
-            configuration does not set is taken from there), except window and dropout, which no weight depends on.
+            file. All weights below the head are copied, and from the head those of tags that the data also has;
+            `training.freeze` sets which parts are not trained. `audio` and `model` must equal those of the initial
+            model, except for window and dropout, on which no weight depends. Without a preset, missing settings come
+            from that model.
         callbacks: Keras callbacks, such as `keras.callbacks.TensorBoard`. They receive the columns of the history as
             logs, and may set `model.stop_training`.
         overrides: Values by dotted key, as in `**{"training.epochs": 3}`.
@@ -113,8 +114,8 @@ def fit(
         ConfigError: If a key or value is not allowed, or the directory holds another run.
         ManifestError: If the data cannot be used.
         ManifestNotFoundError: If the data do not exist.
-        ModelError: If the init cannot be used, or the loss becomes infinite or NaN.
-        ModelNotFoundError: If the init does not exist.
+        ModelError: If the initial model cannot be used, or the loss becomes infinite or NaN.
+        ModelNotFoundError: If the initial model does not exist.
 
     Example:
         >>> run = kt.fit("configs/demo.yaml", data="my_music/", callbacks=[keras.callbacks.TerminateOnNaN()])
@@ -195,7 +196,7 @@ def _open(config: DataConfig) -> Manifest | Prepared:
     if not config.path:
         raise ManifestError(
             "data.path: expected a manifest, a folder per tag, a prepared folder or 'demo' (or data.dataset). "
-            "Received: nothing."
+            "Received: no data."
         )
     return open_source(config.path, config.tags or None, config.min_clips_per_tag)
 
@@ -219,7 +220,7 @@ def _prepare(
             f"Received: {found.sample_rate} Hz."
         )
     if "train" not in found.splits:
-        raise ManifestError(f"expected clips in split train. Received: {', '.join(found.splits)} only, of {found.dir}.")
+        raise ManifestError(f"expected clips in split train. Received: only {', '.join(found.splits)}, in {found.dir}.")
     return manifest, found
 
 
@@ -233,7 +234,7 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
     if not resume:
         raise ConfigError(
             f"run_dir: expected a new directory. Received: {folder}, which holds a run "
-            "(resume=True or --resume goes on with it)."
+            "(resume=True or --resume continues it)."
         )
     stored, wanted = flat(load_config(stored_path).to_dict()), flat(settings.to_dict())
     # The path may be written differently; the checkpoint identifies the data.
@@ -241,7 +242,7 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
     if differing:
         key = differing[0]
         raise ConfigError(
-            f"{key}: expected {stored.get(key)!r}, with which {folder} was begun. Received: {wanted[key]!r}."
+            f"{key}: expected {stored.get(key)!r}, with which {folder} was started. Received: {wanted[key]!r}."
         )
 
 
@@ -257,7 +258,7 @@ def _load_init(settings: ExperimentConfig) -> Tagger:
     for key in wanted:
         if key.startswith(("audio.", "model.")) and key not in _FREE_KEYS and given[key] != wanted[key]:
             raise ConfigError(
-                f"{key}: expected {given[key]!r}, as training.init ({settings.training.init}) has it. "
+                f"{key}: expected {given[key]!r}, as in training.init ({settings.training.init}). "
                 f"Received: {wanted[key]!r}."
             )
     return init

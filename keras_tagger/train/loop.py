@@ -1,6 +1,6 @@
 """The training loop: steps, epochs, validation, checkpoints. `fit` sets it up.
 
-It calls `MusicTagger.train_step`, as Keras' own `fit` does, and adds that a killed run resumes at the exact step.
+It calls `MusicTagger.train_step`, as Keras' own `fit` does, and adds that an interrupted run resumes at the exact step.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Loop:
         progress = read_progress(path)
         if progress.data != self.prepared.fingerprint:
             raise ConfigError(
-                f"data: expected the data that {self.run_dir.path} was begun with. Received: other clips, tags, splits "
-                f"or files (in {self.prepared.dir})."
+                f"data: expected the data that {self.run_dir.path} was started with. Received: other clips, tags, "
+                f"splits or files (in {self.prepared.dir})."
             )
         epoch = progress.epoch if progress.step else max(progress.epoch - 1, 0)
         self._start_phase(phase_of(self.config.training, epoch))
@@ -303,7 +303,7 @@ class Loop:
 
 
 def _set_optimizer(model: MusicTagger, optimizer: keras.optimizers.Optimizer | None) -> None:
-    # Not by plain assignment, which TensorFlow would track, so that an export had the optimiser's variables.
+    # TensorFlow would track a plain assignment, and an export would contain the optimiser's variables.
     object.__setattr__(model, "optimizer", optimizer)
     object.__setattr__(model, "compiled", optimizer is not None)
 

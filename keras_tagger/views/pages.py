@@ -30,9 +30,9 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), caption: str 
 
     Args:
         rows: Cells; the first column is aligned to the left, the others to the right.
-        head: Column names, or nothing.
-        caption: A line above the table, or nothing.
-        note: A line below the table, or nothing.
+        head: Column names; may be empty.
+        caption: A line above the table; may be empty.
+        note: A line below the table; may be empty.
 
     Example:
         >>> table([("guitar", "0.91")], ["tag", "score"])

@@ -30,7 +30,7 @@ _MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What a preview shows of one clip; `make_preview` makes it and `preview_figure` draws it.
+    """The content of a clip's preview; `make_preview` makes it and `preview_figure` draws it.
 
     Attributes:
         name: Name of the clip, in titles and in the names of summaries.
@@ -79,7 +79,7 @@ def make_preview(
     seconds: float = 30.0,
     top: int = 5,
 ) -> Preview:
-    """Run a model on the start of a clip and collect what a preview shows.
+    """Run a model on the start of a clip and collect the content of its preview.
 
     Args:
         trained: The model, such as a `Tagger`.

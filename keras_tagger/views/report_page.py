@@ -28,7 +28,7 @@ def report_page(
         headline: Name, value and interval of the numbers over all tags.
         curves: Precision and recall by tag, the highest threshold first; may be empty.
         confusions: Counts of the best scored tags, in the same order, by the clips' own tag; may be empty.
-        warning: A sentence below the headline, or nothing.
+        warning: A sentence below the headline; may be empty.
     """
     intervals = report.get("intervals", {})
     nothing = {"roc_auc": None, "pr_auc": None}

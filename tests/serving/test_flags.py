@@ -54,7 +54,7 @@ def test_channel_arguments() -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"port": 8500, "rest_api_port": 8500}, "rest_api_port: expected another port than --port. Received: 8500"),
+        ({"port": 8500, "rest_api_port": 8500}, "rest_api_port: expected a port other than --port. Received: 8500"),
         ({"port": 70000}, "port: expected 0 to 65535. Received: 70000"),
         ({"grpc_max_threads": 0}, "grpc_max_threads: expected at least 1. Received: 0"),
         ({"batching_parameters_file": "x"}, "batching_parameters_file: expected --enable_batching too"),

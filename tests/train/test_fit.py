@@ -232,7 +232,7 @@ def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
     other = tones.parent / "other.csv"
     other.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
     before = (tmp_path / "run" / "manifest.csv").read_bytes()
-    with pytest.raises(ConfigError, match="data: expected the data that .*run was begun with"):
+    with pytest.raises(ConfigError, match="data: expected the data that .*run was started with"):
         fit(merged(QUICK, {"training": {"epochs": 1}}), other, run_dir=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "manifest.csv").read_bytes() == before
     # Each has its own prepared folder beside the runs; the first run's is whole and goes on.

@@ -19,6 +19,10 @@ class DatasetCounts:
     Attributes:
         opened: The annotations and the paths of the audio.
         tag_counts: The number of annotated clips by tag and split.
+
+    Example:
+        >>> count_dataset("mtat", "data/mtat").ok
+        True
     """
 
     opened: OpenedDataset

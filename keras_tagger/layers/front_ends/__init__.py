@@ -23,7 +23,18 @@ __all__ = [
 
 
 def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kwargs: Any) -> FrontEnd:
-    """Return the front-end of a kind (`FrontEndConfig.kind`) with tokens of `width` channels."""
+    """Return the front-end of a kind.
+
+    Args:
+        kind: "compact", "timbral", "sample", "residual" or "pooled"; see `FrontEndConfig.kind`.
+        channels: Channels of each stage; for "timbral" and "sample" only the first number is used.
+        width: Channels of a token.
+        **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
+
+    Example:
+        >>> front_end_from_config("compact", (16, 48, 96, 128), 192)(np.zeros((2, 80, 96))).shape
+        TensorShape([2, 10, 192])
+    """
     if kind in ("timbral", "sample"):
         one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
         return one_number(width, channels=channels[0], **kwargs)

@@ -28,6 +28,11 @@ class FrontEnd(ConfiguredLayer):
 
     Call: spectrogram float `[batch, frames, n_mels]` -> tokens `[batch, n_tokens(frames), width]`. A token's mask is
         True if that of any of its frames is.
+
+    Example:
+        >>> front_end = front_end_from_config("compact", (16, 48, 96, 128), 192)
+        >>> isinstance(front_end, FrontEnd), front_end.n_tokens(80)
+        (True, 10)
     """
 
     frames_per_token: int

@@ -1,1 +1,1 @@
-"""The authors' PyTorch checkpoints as taggers of this package. Neither needs PyTorch nor runs anything in a file."""
+"""Import of the authors' PyTorch checkpoints, without PyTorch and without running code from a file."""

@@ -3,8 +3,8 @@
 Both formats are read: the zip archive of PyTorch 1.6 and later (`NAME/data.pkl` and the raw storages `NAME/data/KEY`),
 and the older format (four pickles: magic number, protocol, system, object; then the keys of the storages; then the
 storages, each preceded by its length). A pickle may name tensors, storages, ordered dictionaries, classes of PyTorch
-Lightning and plain data (numpy's numbers, sets, types, paths); any other name refuses the file
-(`keras_tagger.pickles`). Containers that hold themselves, and memos far larger than the file, are refused too.
+Lightning and plain data (numpy's numbers, sets, types, paths); a file with any other name is refused
+(`keras_tagger.pickles`). Containers that contain themselves, and memos far larger than the file, are refused too.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _walk(value: Any, see: Any, seen: dict[int, Any] | None = None) -> Any:
         else:
             seen[id(value)] = [_walk(inner, see, seen) for inner in value]
     if seen[id(value)] is _UNFINISHED:
-        raise ValueError("a container that holds itself")
+        raise ValueError("a container that contains itself")
     return seen[id(value)]
 
 

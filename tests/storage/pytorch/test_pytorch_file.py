@@ -186,8 +186,8 @@ def in_zip(path: Path, content: bytes) -> None:
         # 4 bytes that would make Python's unpickler fill 16 GB.
         (b"\x80\x02}r\xff\xff\xff\x7f.", "a pickle with a memo of 2147483647 places"),
         (b"\x80\x02}p1000000000\n.", "a pickle with a memo of 1000000000 places"),
-        (b'\x80\x02}q\x00S"a"\nh\x00s.', "a container that holds itself"),
-        (b'\x80\x02}S"a"\n]q\x00h\x00as.', "a container that holds itself"),
+        (b'\x80\x02}q\x00S"a"\nh\x00s.', "a container that contains itself"),
+        (b'\x80\x02}S"a"\n]q\x00h\x00as.', "a container that contains itself"),
     ],
     ids=["memo", "old memo", "dictionary", "list"],
 )
