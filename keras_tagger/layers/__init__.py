@@ -1,6 +1,9 @@
 """Keras layers: spectrogram, front-ends, positions, Transformer encoder, head. All serializable."""
 
-from keras_tagger.layers.attention import Attention
+import warnings
+from typing import Any
+
+from keras_tagger.layers.attention import SelfAttention
 from keras_tagger.layers.conv_norm import ConvNorm
 from keras_tagger.layers.front_ends import (
     CompactFrontEnd,
@@ -18,7 +21,6 @@ from keras_tagger.layers.tokens import ClassToken, LearnedPositions, SinusoidalP
 from keras_tagger.layers.transformer import TransformerBlock, TransformerEncoder
 
 __all__ = [
-    "Attention",
     "ClassToken",
     "CompactFrontEnd",
     "ConvNorm",
@@ -27,6 +29,7 @@ __all__ = [
     "PooledFrontEnd",
     "ResidualFrontEnd",
     "SampleFrontEnd",
+    "SelfAttention",
     "SinusoidalPositions",
     "SpecAugment",
     "Spectrogram",
@@ -36,3 +39,14 @@ __all__ = [
     "TransformerEncoder",
     "front_end_from_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Attention":
+        warnings.warn(
+            "keras_tagger.layers.Attention is deprecated; use keras_tagger.layers.SelfAttention.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return SelfAttention
+    raise AttributeError(f"module 'keras_tagger.layers' has no attribute {name!r}")

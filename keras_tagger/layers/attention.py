@@ -18,7 +18,7 @@ from keras import ops
 from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.mechanisms import KINDS, mechanism_from_kind
 
-__all__ = ["KINDS", "Attention", "attention_from_kind", "scores_spec"]
+__all__ = ["KINDS", "SelfAttention", "attention_from_kind", "scores_spec"]
 
 
 def attention_from_kind(
@@ -27,7 +27,7 @@ def attention_from_kind(
     """Return the layer for a kind of attention; "absolute" with biases is Keras' own."""
     if kind == "absolute" and bias:
         return keras.layers.MultiHeadAttention(n_heads, width // n_heads, dropout=dropout, **kwargs)
-    return Attention(n_heads, width, kind, dropout, bias, max_distance, window, **kwargs)
+    return SelfAttention(n_heads, width, kind, dropout, bias, max_distance, window, **kwargs)
 
 
 def scores_spec(queries: Any, context: Any, n_heads: int, dtype: str) -> keras.KerasTensor:
@@ -37,7 +37,7 @@ def scores_spec(queries: Any, context: Any, n_heads: int, dtype: str) -> keras.K
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class Attention(ConfiguredLayer):
+class SelfAttention(ConfiguredLayer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2) of one kind; see `keras_tagger.layers.mechanisms`.
 
     Args:
@@ -55,7 +55,7 @@ class Attention(ConfiguredLayer):
         True where a query may attend; each query needs at least one.
 
     Example:
-        >>> output, scores = Attention(4, 64, "relative")(tokens, return_attention_scores=True)
+        >>> output, scores = SelfAttention(4, 64, "relative")(tokens, return_attention_scores=True)
     """
 
     def __init__(
@@ -155,3 +155,7 @@ def with_padding(attention_mask: Any, padding_mask: Any) -> Any:
         return attention_mask
     keys = ops.cast(padding_mask, "bool")[:, None]
     return keys if attention_mask is None else ops.logical_and(ops.cast(attention_mask, "bool"), keys)
+
+
+# Files that were saved under the first name of the layer.
+keras.saving.get_custom_objects()["keras_tagger>Attention"] = SelfAttention

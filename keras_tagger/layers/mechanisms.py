@@ -1,4 +1,4 @@
-"""How attention weights follow from queries and keys: one class for each mechanism that `Attention` can use.
+"""How attention weights follow from queries and keys: one class for each mechanism that `SelfAttention` can use.
 
 A mechanism turns projected queries `[batch, Q, heads, size]` and keys `[batch, S, heads, size]` into weights
 `[batch, heads, Q, S]` whose rows sum to one. Token 0 is [CLS], which has no position in time. Mechanisms that use

@@ -26,7 +26,7 @@ class TransformerBlock(ConfiguredLayer):
         epsilon: Added to the variance in layer normalisation.
         feed_forward_dropout: Dropout rate between the two feed-forward layers, 0..1.
         attention_bias: Whether queries, keys and values have biases.
-        attention_kind: The attention mechanism; see `Attention`, also for max_distance and window.
+        attention_kind: The attention mechanism; see `SelfAttention`, also for max_distance and window.
         max_distance: For "relative" attention, in tokens.
         window: For "local" attention, in tokens.
 

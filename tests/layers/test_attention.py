@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_tagger import layers
 from keras_tagger.config import config_from_dict
-from keras_tagger.layers import Attention, TransformerEncoder
+from keras_tagger.layers import SelfAttention, TransformerEncoder
 from keras_tagger.layers.attention import KINDS, attention_from_kind
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger, load
@@ -271,7 +272,13 @@ def test_rotary_and_alibi_see_distances_only() -> None:
 
 def test_wrong_kinds_and_widths() -> None:
     with pytest.raises(ValueError, match="expected one of absolute, relative, .* Received: 'sparse' and 8"):
-        Attention(2, 8, "sparse")
+        SelfAttention(2, 8, "sparse")
     with pytest.raises(ValueError, match=r"a multiple of 8\. Received: 'rotary' and 12"):
-        Attention(4, 12, "rotary")
+        SelfAttention(4, 12, "rotary")
     assert isinstance(attention_from_kind("absolute", 2, 8, 0.0, True, 2, 1), keras.layers.MultiHeadAttention)
+
+
+def test_the_first_name_of_the_layer_is_deprecated():
+    with pytest.warns(DeprecationWarning, match=r"use keras_tagger\.layers\.SelfAttention"):
+        assert layers.Attention is SelfAttention
+    assert keras.saving.get_registered_object("keras_tagger>Attention") is SelfAttention

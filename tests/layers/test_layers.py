@@ -116,7 +116,7 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         (1, 3, 4, 80),
     ),
     "attention": (
-        layers.Attention,
+        layers.SelfAttention,
         {
             **{"n_heads": 2, "width": 8, "kind": "relative", "dropout": 0.1},
             **{"bias": True, "max_distance": 3, "window": 2},
@@ -199,7 +199,7 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
 # Arguments that no case gives another value than the default.
 OTHERS: dict[type, dict[str, Any]] = {
     layers.Spectrogram: {"gain": 100.0},
-    layers.Attention: {"n_heads": 2, "width": 8, "bias": False},
+    layers.SelfAttention: {"n_heads": 2, "width": 8, "bias": False},
     layers.TransformerBlock: {
         **{**BLOCK, "feed_forward_dropout": 0.2, "attention_bias": False},
         **{"attention_kind": "local", "max_distance": 5, "window": 2},

@@ -51,7 +51,7 @@ def test_symbolic_scores(kind: str, dtype: str) -> None:
     half = keras.DTypePolicy(dtype).compute_dtype
     tokens = keras.Input((None, 8), dtype=half)
     made = {
-        "attention": layers.Attention(2, 8, kind, dtype=dtype),
+        "attention": layers.SelfAttention(2, 8, kind, dtype=dtype),
         "block": layers.TransformerBlock(2, 8, 12, attention_kind=kind, dtype=dtype),
         "encoder": layers.TransformerEncoder(3, 2, 8, 12, attention_kind=kind, dtype=dtype),
     }
