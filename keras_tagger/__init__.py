@@ -37,6 +37,7 @@ _HOMES = {
     "Tagger": "keras_tagger.tagger",
     "Tags": "keras_tagger.tags",
     "TagInfo": "keras_tagger.tags",
+    "TagScore": "keras_tagger.tags",
     "pretrained": "keras_tagger.storage.pretrained",
     "Heatmap": "keras_tagger.heatmap",
     "Attention": "keras_tagger.heatmap",
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from keras_tagger.storage.loading import load_config
     from keras_tagger.storage.pretrained import pretrained
     from keras_tagger.tagger import Tagger, import_checkpoint, load
-    from keras_tagger.tags import TagInfo, Tags
+    from keras_tagger.tags import TagInfo, Tags, TagScore
     from keras_tagger.train.fit import Run, fit
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "Run",
     "TagInfo",
     "TagLoss",
+    "TagScore",
     "Tagger",
     "Tags",
     "compare",
