@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -11,8 +12,10 @@ import pytest
 
 import keras_tagger as kt
 from keras_tagger.audio import load as load_audio
+from keras_tagger.client import Client
 from keras_tagger.config import load_config
 from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.serving.server import Server
 from keras_tagger.storage import pretrained
 from keras_tagger.train.checkpoint import load_checkpoint
 from keras_tagger.train.schedule import phase_optimizer
@@ -30,6 +33,8 @@ def check(tagger: kt.Tagger) -> None:
     np.testing.assert_allclose(tagger.embed(audio), EXPECTED["embedding"], atol=1e-4)
     np.testing.assert_allclose(tagger.contributions(audio).values, EXPECTED["contributions"], atol=TOLERANCE)
     np.testing.assert_allclose(tagger.taggram(audio, 0.5).values, EXPECTED["taggram"], atol=TOLERANCE)
+    attention = tagger.attention(audio).heatmap("all").values
+    np.testing.assert_allclose(attention, EXPECTED["attention"], rtol=1e-3, atol=1e-4)
     assert list(tagger.tags) == EXPECTED["tags"].tolist()
 
 
@@ -76,3 +81,18 @@ def test_a_killed_runs_checkpoint_fits_model_and_optimiser(tmp_path: Path) -> No
     for index, variable in enumerate(variables):
         np.testing.assert_array_equal(variable.numpy(), stored[f"{index:04d}"], err_msg=variable.path)
     assert int(optimizer.iterations.numpy()) == 16
+
+
+def test_an_export_is_served(tmp_path: Path) -> None:
+    with zipfile.ZipFile(BEFORE / "export.zip") as archive:
+        archive.extractall(tmp_path)
+    audio = (EXPECTED["waveform"], 16000)
+    with Server(tmp_path, port=0) as server, Client(f"127.0.0.1:{server.port}") as client:
+        tags = client.tag(audio, top=None)
+        assert tags.to_dict() == pytest.approx(dict(zip(EXPECTED["tags"], EXPECTED["scores"], strict=True)), abs=2e-5)
+        # It was exported without thresholds.
+        assert [tag.present for tag in tags] == [None] * len(EXPECTED["tags"])
+        maps = client.contributions(audio)
+        assert maps.tags == tuple(EXPECTED["tags"])
+        np.testing.assert_allclose(maps.values, EXPECTED["contributions"], atol=TOLERANCE)
+        np.testing.assert_allclose(client.embed(audio), EXPECTED["embedding"], atol=1e-4)
