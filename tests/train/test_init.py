@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 import tiny
-from keras_tagger.config import load_config
 from keras_tagger.errors import ConfigError, ModelNotFoundError
 from keras_tagger.storage import pretrained as packaged
+from keras_tagger.storage.loading import load_config
 from keras_tagger.tagger import load
 from keras_tagger.train import loop
 from keras_tagger.train.fit import fit
 from tiny import LEARNER, RATE
 
+# The runs of tests/train/test_resume.py and test_fit.py are traced.
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 # No model and no preset: they are the init's. A step that moves nothing that one could see.
 STILL: dict[str, Any] = {
     "name": "still",
-    "training": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-9, "weight_decay": 0.0, "warmup_epochs": 0.0},
+    "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-9, "weight_decay": 0.0, "warmup_epochs": 0.0},
     "board": {"preview_clips": 0},
 }
 WAVE = tiny.tone(700.0, 1.5, 5)
@@ -63,7 +66,7 @@ def test_body_and_shared_tags_are_taken(tiny_run: Any, other_tags: Path, tmp_pat
 
 
 def test_a_new_head_learns_on_a_frozen_body(tiny_run: Any, other_tags: Path, tmp_path: Path) -> None:
-    config = tiny.merged(STILL, {"training": {"epochs": 4, "learning_rate": 0.03, "freeze": "all_but_head"}})
+    config = tiny.merged(STILL, {"training": {"epochs": 4, "learning_rate": 0.1, "freeze": "all_but_head"}})
     run = fit(config, other_tags, run_dir=tmp_path / "run", init=str(tiny_run.dir / "model.keras"))
     assert same(tiny_run.tagger.model.front_end, run.tagger.model.front_end)
     assert run.report.roc_auc == 1.0
