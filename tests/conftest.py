@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 import tiny
 
@@ -54,3 +56,11 @@ def post_norm_tagger() -> Any:
 def exported(tagger: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first exported version of `tagger`."""
     return tagger.export(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run every `tf.function` eagerly, as tracing a training step takes longer than the few steps of most tests."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -49,7 +49,7 @@ def test_a_functional_model_of_our_layers(tmp_path: Path) -> None:
     assert scores.dtype == "float32"
     logits = layers.TagHead(3)(cls)
     model = keras.Model(wave, logits)
-    model.compile(optimizer=keras.optimizers.Adam(0.003), loss=kt.TagLoss())
+    model.compile(optimizer=keras.optimizers.Adam(0.003), loss=kt.TagLoss(), run_eagerly=True)
     board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
     history = model.fit(WAVES, LABELS, batch_size=4, epochs=3, verbose=0, callbacks=[board]).history["loss"]
     assert np.isfinite(history).all()
@@ -114,7 +114,7 @@ def test_fit_augments_by_seed_and_step() -> None:
         model = music_tagger({"augment": augment, "seed": seed})
         for block in model.encoder.blocks:
             block.drop.rate = 0.0
-        model.compile(optimizer=keras.optimizers.SGD(0.0))
+        model.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
         model.fit(WAVES, np.nan_to_num(LABELS), batch_size=8, epochs=1, verbose=0)
         return model.fit(WAVES, np.nan_to_num(LABELS), batch_size=8, epochs=2, verbose=0).history["loss"]
 
@@ -132,7 +132,7 @@ def test_stretches_are_trained_on() -> None:
     found = {}
     for weight in (0.0, 5.0):
         model = music_tagger({"contribution_loss": weight, "augment": {"gain_db": 0.0}})
-        model.compile(optimizer=keras.optimizers.SGD(0.0))
+        model.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
         data = tf.data.Dataset.from_tensors((WAVES, (LABELS, stretches, bounds)))
         found[weight] = model.fit(data, verbose=0).history["loss"][0]
     assert found[5.0] > found[0.0] + 0.1

@@ -74,10 +74,11 @@ def test_tags_are_learnt_too(run):
     assert run.report.roc_auc > 0.95
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_dense_labels_it_changes_nothing_and_says_so(tones, tmp_path, caplog):
     losses = {}
     for weight in (0.0, 1.0):
-        over = {"training": {"epochs": 1, "contribution_loss": weight}, "board": {"preview_clips": 0}}
+        over = {"training": {"epochs": 1, "batch_size": 32, "contribution_loss": weight}, "board": {"preview_clips": 0}}
         with caplog.at_level(logging.WARNING, logger="absl"):
             caplog.clear()
             losses[weight] = fit(tiny.merged(tiny.LEARNER, over), tones, run_dir=tmp_path / str(weight)).history[0][

@@ -31,7 +31,13 @@ from keras_tagger.views.preview import figure_to_png, make_preview, preview_figu
 from layer_harness import convolves_half
 from tiny import CONFIG, LEARNER, RATE, TAGS, merged
 
-QUICK = merged(CONFIG, {"model": {"encoder": {"n_layers": 1}}})
+QUICK = merged(
+    CONFIG,
+    {
+        "model": {"front_end": {"channels": [4, 8]}, "encoder": {"n_layers": 1}},
+        "training": {"batch_size": 8},
+    },
+)
 
 
 def test_learns_tones(tiny_run: Any) -> None:
@@ -225,6 +231,7 @@ def test_resuming_with_another_configuration(tiny_run: Any, tones: Path, key: st
         fit(LEARNER, tones, run_dir=tiny_run.dir, resume=True, **{key: value})
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
     fit(merged(QUICK, {"training": {"epochs": 1}}), tones, run_dir=tmp_path / "run")
     (tmp_path / "run" / "report.json").unlink()
@@ -267,6 +274,7 @@ def test_data_that_cannot_be_used(tones: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_corrupt_files_are_reported(tmp_path: Path) -> None:
     manifest = tiny.write_tones(tmp_path / "tones", {"train": 2, "valid": 1})
     (tmp_path / "tones" / "train_low_0.wav").write_text("no audio")
@@ -312,6 +320,7 @@ def write_noise(folder: Path) -> Path:
     return folder / "manifest.csv"
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_early_stopping_and_phases(tmp_path: Path) -> None:
     """With what the history says: when it stopped, and from which weights each phase went on."""
     config = merged(
@@ -337,6 +346,7 @@ def test_early_stopping_and_phases(tmp_path: Path) -> None:
     assert rates[1] < 0.006
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> None:
     """A first phase that destroys the model after its first epoch; a second that hardly moves it."""
     config = merged(
@@ -350,7 +360,7 @@ def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> No
     )
     settings = load_config(config)
     prepared = prepare(read_manifest(tones), tmp_path / "prepared", RATE, 5.0)
-    model = tiny.random_tagger({"model": {"encoder": {"n_layers": 1}}}).model
+    model = tiny.random_tagger({"model": QUICK["model"]}).model
     seen: list[dict[str, np.ndarray]] = []
 
     def on_epoch(epoch: int, row: dict[str, float], tagger: Any) -> None:

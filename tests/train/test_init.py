@@ -17,10 +17,13 @@ from keras_tagger.train import loop
 from keras_tagger.train.fit import fit
 from tiny import LEARNER, RATE
 
+# The runs of tests/train/test_resume.py and test_fit.py are traced.
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 # No model and no preset: they are the init's. A step that moves nothing that one could see.
 STILL: dict[str, Any] = {
     "name": "still",
-    "training": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-9, "weight_decay": 0.0, "warmup_epochs": 0.0},
+    "training": {"epochs": 1, "batch_size": 16, "optimizer": "sgd", "learning_rate": 1e-9, "warmup_epochs": 0.0},
     "board": {"preview_clips": 0},
 }
 WAVE = tiny.tone(700.0, 1.5, 5)
@@ -63,7 +66,9 @@ def test_body_and_shared_tags_are_taken(tiny_run: Any, other_tags: Path, tmp_pat
 
 
 def test_a_new_head_learns_on_a_frozen_body(tiny_run: Any, other_tags: Path, tmp_path: Path) -> None:
-    config = tiny.merged(STILL, {"training": {"epochs": 4, "learning_rate": 0.03, "freeze": "all_but_head"}})
+    config = tiny.merged(
+        STILL, {"training": {"epochs": 4, "optimizer": "adam", "learning_rate": 0.1, "freeze": "all_but_head"}}
+    )
     run = fit(config, other_tags, run_dir=tmp_path / "run", init=str(tiny_run.dir / "model.keras"))
     assert same(tiny_run.tagger.model.front_end, run.tagger.model.front_end)
     assert run.report.roc_auc == 1.0
@@ -78,7 +83,7 @@ def test_a_frozen_front_end_keeps_its_statistics(tiny_run: Any, tones: Path, tmp
             tones,
             run_dir=tmp_path / freeze,
             init=tiny_run.dir,
-            **{"training.freeze": freeze, "training.learning_rate": 1e-4},
+            **{"training.freeze": freeze, "training.learning_rate": 0.01},
         )
         new = run.tagger.model
         assert np.array_equal(old.front_end.project.kernel, new.front_end.project.kernel) == (freeze == "front_end")
@@ -175,7 +180,10 @@ def test_resuming_is_exact(
         STILL,
         {
             "model": {"encoder": {"dropout": 0.2}},
-            "training": {"epochs": 2, "learning_rate": 0.003, "checkpoint_steps": 2, "init": str(tiny_run.dir)},
+            "training": {
+                **{"epochs": 2, "batch_size": 32, "checkpoint_steps": 1},
+                **{"optimizer": "adamw", "learning_rate": 0.003, "init": str(tiny_run.dir)},
+            },
         },
     )
     config["training"]["freeze"] = freeze

@@ -34,7 +34,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    config = merged(LEARNER, {"name": "genres", "data": {"dataset": "gtzan", "root": str(root)}})
+    config = merged(
+        LEARNER, {"name": "genres", "data": {"dataset": "gtzan", "root": str(root)}, "board": {"preview_clips": 0}}
+    )
     return fit(config, run_dir=tmp_path_factory.mktemp("runs") / "genres")
 
 
@@ -114,12 +116,13 @@ def test_data_with_more_than_one_tag_are_refused(tones: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_softmax_starts_from_a_model_of_tags(tagger: Any, root: Path, tmp_path: Path) -> None:
     """The body is the init's; its activation is no weight."""
     tagger.save(tmp_path / "init.keras")
     config = {
         "data": {"dataset": "gtzan", "root": str(root)},
-        "training": {"epochs": 1, "batch_size": 4, "freeze": "all_but_head"},
+        "training": {"epochs": 1, "batch_size": 8, "freeze": "all_but_head"},
         "board": {"preview_clips": 0},
     }
     run = fit(config, run_dir=tmp_path / "run", init=tmp_path / "init.keras")
