@@ -27,9 +27,15 @@ def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tagger() -> Any:
-    """The tiny pre-norm tagger with random weights."""
+def music() -> Any:
+    """The tiny pre-norm tagger with random weights; do not change it."""
     return tiny.random_tagger()
+
+
+@pytest.fixture(scope="session")
+def tagger(music: Any) -> Any:
+    """The same; tests of the server have a `tagger` of their own."""
+    return music
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +59,9 @@ def post_norm_tagger() -> Any:
 
 
 @pytest.fixture(scope="session")
-def exported(tagger: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first exported version of `tagger`."""
-    return tagger.export(tmp_path_factory.mktemp("exported"))
+def exported(music: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first exported version of `music`; do not write to its folder."""
+    return music.export(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture

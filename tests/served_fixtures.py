@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-import tiny
 import unrelated
 from keras_tagger.serving.server import Server
 from raw_requests import Raw
@@ -62,19 +61,7 @@ def echo(echo_base):
 
 
 @pytest.fixture(scope="session")
-def music():
-    """Our tiny tagger itself, with random weights."""
-    return tiny.random_tagger()
-
-
-@pytest.fixture(scope="session")
-def music_base(music, tmp_path_factory):
-    """The folder of its export."""
-    return music.export(tmp_path_factory.mktemp("music")).parent
-
-
-@pytest.fixture(scope="session")
-def contract(music_base, tmp_path_factory):
+def contract(exported, tmp_path_factory):
     """A server of our model and of an unrelated one with two versions and a label, over gRPC and REST."""
     folder = tmp_path_factory.mktemp("contract")
     for version in (1, 2):
@@ -82,7 +69,7 @@ def contract(music_base, tmp_path_factory):
     config = folder / "models.config"
     config.write_text(f"""
         model_config_list {{
-          config {{ name: "ours" base_path: "{music_base}" model_platform: "tensorflow" }}
+          config {{ name: "ours" base_path: "{exported.parent}" model_platform: "tensorflow" }}
           config {{
             name: "other"
             base_path: "{folder}"

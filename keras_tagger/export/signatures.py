@@ -21,6 +21,7 @@ data contained it. For a name that the model does not have, `threshold` is NaN a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ MAX_ATTENTION_VALUES = 2**28
 def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     """Return a `tf.function` for each signature name, for `tf.saved_model.save`."""
     model = trained.model
+    # Without autograph, as nothing here branches on a tensor: tracing, which takes most of an export, is faster.
+    traced = functools.partial(tf.function, autograph=False)
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
     names = tf.constant(model.tags)
     # The last entries are for names that the model does not have.
@@ -61,36 +64,36 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
         spec = tf.TensorSpec([len(model.tags)], tf.float32)
         return tf.map_fn(one, at_least_one(inputs), fn_output_signature=spec, parallel_iterations=1)
 
-    @tf.function(input_signature=[waveform])
+    @traced(input_signature=[waveform])
     def serving_default(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         return analyze_windows(model, usable(waveform), ("tags",))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
+    @traced(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
     def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio_config.sample_rate))}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    @traced(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio_config.sample_rate))
         order = tf.argsort(scores, direction="DESCENDING", stable=True)
         return {"classes": tf.gather(names, order), "scores": tf.gather(scores, order, batch_dims=1)}
 
-    @tf.function(input_signature=[waveform])
+    @traced(input_signature=[waveform])
     def attention(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         waveform = attention_fits(model, usable(waveform))
         found = analyze_windows(model, waveform, ("tags", "attention"))
         return {**found, "times": times(found["heatmap"])}
 
-    @tf.function(input_signature=[waveform])
+    @traced(input_signature=[waveform])
     def contributions(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         found = analyze_windows(model, usable(waveform), ("tags", "contributions"))
         return {**found, "times": times(found["contributions"])}
 
-    @tf.function(input_signature=[waveform])
+    @traced(input_signature=[waveform])
     def embedding(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         return analyze_windows(model, usable(waveform), ("embedding",))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="tags")])
+    @traced(input_signature=[tf.TensorSpec([None], tf.string, name="tags")])
     def tag_info(tags: tf.Tensor) -> dict[str, tf.Tensor]:
         same = at_least_one(tags, "tag")[:, tf.newaxis] == names
         rows = tf.where(tf.reduce_any(same, axis=1), tf.argmax(same, axis=1), len(model.tags))

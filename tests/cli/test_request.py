@@ -26,6 +26,8 @@ def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
     assert (status, out.strip()) == (0, str(tmp_path / "exported" / "1"))
     port = free_port()
     command = [sys.executable, "-m", "keras_tagger", "serve", str(tmp_path / "exported"), "--port", str(port)]
+    # Warm-up takes longer than these requests; tests/serving/test_fuzz.py serves an export with it.
+    command.append("--enable_model_warmup=false")
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         wait_until_ready(server)

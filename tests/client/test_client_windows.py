@@ -23,11 +23,10 @@ WINDOW, TOKEN = 14336, 2048
 
 
 @pytest.fixture(scope="module")
-def tagger():
+def tagger(music):
     """A tagger with thresholds below and above its scores, and a tag without training examples."""
-    found = tiny.random_tagger()
     info = {"high": TagInfo(0.125), "low": TagInfo(0.875, has_evidence=False)}
-    return Tagger(found.model, found.config, info)
+    return Tagger(music.model, music.config, info)
 
 
 @pytest.fixture(scope="module")

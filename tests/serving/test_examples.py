@@ -26,15 +26,13 @@ NODE_MODULES = Path(os.environ.get("KERAS_TAGGER_NODE_MODULES", EXAMPLES / "node
 
 
 @pytest.fixture(scope="module")
-def tagger():
-    return tiny.random_tagger()
+def tagger(music):
+    return music
 
 
 @pytest.fixture(scope="module")
-def server(tagger, tmp_path_factory):
-    base = tmp_path_factory.mktemp("examples")
-    tagger.export(base)
-    with served.serving(base, ["--enable_model_warmup=false"]) as server:
+def server(exported):
+    with served.serving(exported.parent, ["--enable_model_warmup=false"]) as server:
         yield server
 
 

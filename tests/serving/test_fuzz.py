@@ -13,8 +13,8 @@ from scripted import scripted_server
 
 
 @pytest.fixture(scope="module")
-def server(music_base):
-    with served.serving(music_base) as server:
+def server(exported):
+    with served.serving(exported.parent) as server:
         yield server
 
 

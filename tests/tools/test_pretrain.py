@@ -206,7 +206,7 @@ def test_where_points_into_the_right_half(tmp_path, truth, expected):
 def test_where_there_is_no_pair_a_sentence_says_so(tagger, tmp_path, prefix):
     rows = [{"path": f"{name}.wav", "tags": ["low"], "split": "test", "group": name} for name in "ab"]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ManifestError, match=r"a clip of another group has not .* Received: none among 2 clips"):
+    with pytest.raises(ManifestError, match=r"a clip of another group does not have .* Received: none among 2 clips"):
         measure.where_table(tagger, read_manifest(tmp_path / "m.jsonl"), prefix)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_tagger as kt
+from keras_tagger.cli import main
 from keras_tagger.data.datasets.vocabularies import CALS_50, JAMENDO_50, MSD_50, MTAT_50
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.export.windowed import analyze_windows
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("imported") / "won2021"
     (out.parent / "tags.txt").write_text("\n".join(TAGS) + "\n", encoding="utf-8")
     given = [str(DATA / "won2021.pth"), "--architecture", "won2021", "--tags", str(out.parent / "tags.txt")]
-    subprocess.run([sys.executable, "-m", "keras_tagger", "import-checkpoint", *given, "--out", str(out)], check=True)
+    assert main(["import-checkpoint", *given, "--out", str(out)]) == 0
     return out
 
 
