@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from keras_tagger.tags import Tags
 
 @pytest.mark.e2e
 def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
-    """Through real processes; `request` agrees with `tag` and a raw client with both."""
+    """Through real processes; `request` agrees with `tag`. tests/serving/test_examples.py has the raw client."""
     status, out, _ = call("export", tiny_run.dir, tmp_path / "exported")
     assert (status, out.strip()) == (0, str(tmp_path / "exported" / "1"))
     port = free_port()
@@ -55,12 +54,6 @@ def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
         assert [(row["file"], row["tag"], float(row["score"])) for row in rows] == [
             (str(clip), best, pytest.approx(score, abs=1e-5))
         ] * 2
-        example = Path(__file__).parents[2] / "examples" / "raw_client.py"
-        done = subprocess.run(
-            [sys.executable, str(example), str(clip), f"localhost:{port}"], capture_output=True, text=True, check=True
-        )
-        best = f"{max(expected.values()):.3f}".rstrip("0")
-        assert done.stdout.startswith(f"tags: [{best}")
         status, _, err = call("request", clip, "--server", f"localhost:{port}", "--model_name", "other")
         assert status == 1
         assert "NOT_FOUND: Servable not found for request: Latest(other)" in err

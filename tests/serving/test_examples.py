@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
-import served
 import tiny
+from keras_tagger.serving.server import Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Where npm installed the packages of examples/node/package.json, if not beside it.
@@ -32,8 +33,8 @@ def tagger(music):
 
 @pytest.fixture(scope="module")
 def server(exported):
-    with served.serving(exported.parent, ["--enable_model_warmup=false"]) as server:
-        yield server
+    with Server(exported.parent, port=0, rest_api_port=-1, enable_model_warmup=False) as server:
+        yield SimpleNamespace(address=f"127.0.0.1:{server.port}", rest_port=server.rest_api_port)
 
 
 @pytest.fixture(scope="module")
