@@ -161,15 +161,18 @@ def test_stages_of_keras_tagger_are_the_taggers(systems, clips, tagger):
     np.testing.assert_allclose(system.scores(clips[:1], 0)[0], tagger.scores(clips[0]), atol=1e-6)
 
 
-def test_a_run_times_every_stage_of_both(systems, clips):
-    found = benchmark.measure_speed(systems, clips[:2], counts=(1,), repeats=1)
+def test_a_run_times_every_stage_of_both(systems, clips, tmp_path):
+    """On the first ten seconds of the clips."""
+    for path in clips:
+        soundfile.write(tmp_path / path.name, soundfile.read(path, 10 * 44100)[0], 44100, format="MP3")
+    found = benchmark.measure_speed(systems, [tmp_path / path.name for path in clips], counts=(1,), repeats=1)
     assert list(found["seconds"]) == ["1"]
     assert list(found["seconds"]["1"]) == list(benchmark.STAGES)
     for stage in found["seconds"]["1"].values():
         assert {name: len(values) for name, values in stage.items()} == times(1, 1)
         assert min(min(values) for values in stage.values()) > 0.0
-    assert found["pieces"]["musicnn"] == 10
-    assert found["batches"]["1"]["musicnn"] in (1, 2, 5, 10)
+    assert found["pieces"]["musicnn"] == 3
+    assert found["batches"]["1"]["musicnn"] in (1, 2, 3)
 
 
 def test_a_process_has_its_cores(clips, tagger, tmp_path):
