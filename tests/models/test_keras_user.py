@@ -17,7 +17,7 @@ from keras_tagger import layers
 from keras_tagger.config import TrainingConfig, config_from_dict
 from keras_tagger.models.music_tagger import MusicTagger
 from layer_harness import convolves_half
-from tiny import CONFIG, noise
+from tiny import CONFIG, merged, noise
 
 NAN = float("nan")
 WAVES = noise(4096, batch=8)
@@ -26,7 +26,8 @@ LABELS = np.array([[1, 0, NAN], [0, NAN, 1], [1, 1, 0], [NAN, NAN, NAN]] * 2, np
 
 def music_tagger(training: dict | None = None, dtype: str = "float32") -> MusicTagger:
     keras.utils.set_random_seed(1)
-    config = config_from_dict(CONFIG)
+    small = {"front_end": {"channels": [4, 8]}, "encoder": {"n_layers": 1}}
+    config = config_from_dict(merged(CONFIG, {"model": small}))
     return MusicTagger(["a", "b", "c"], config.audio, config.model, training, dtype=dtype)
 
 
