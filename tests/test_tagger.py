@@ -101,7 +101,8 @@ def test_select_is_the_same_body_with_fewer_columns(tagger: Any) -> None:
     chosen = known.select(["mid", "high"], {"mid": "msd/middle"})
     assert chosen.tags == ("msd/middle", "high")
     assert chosen.info == {"msd/middle": TagInfo(0.25, train_clips=7), "high": TagInfo()}
-    np.testing.assert_array_equal(chosen.scores((CLIP, RATE)), tagger.scores((CLIP, RATE))[[2, 0]])
+    # A product with fewer columns may round differently.
+    np.testing.assert_allclose(chosen.scores((CLIP, RATE)), tagger.scores((CLIP, RATE))[[2, 0]], rtol=1e-6)
     np.testing.assert_array_equal(chosen.embed((CLIP, RATE)), tagger.embed((CLIP, RATE)))
     np.testing.assert_allclose(
         chosen.contributions((CLIP, RATE)).values, tagger.contributions((CLIP, RATE), ["mid", "high"]).values, atol=1e-6
