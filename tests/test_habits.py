@@ -144,7 +144,10 @@ def bare_python(tmp_path: Path) -> Path:
 
 def make(tmp_path: Path, target: str, python: object) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-C", str(ROOT), f"VENV={tmp_path}/venv", f"NEWEST={tmp_path}/newest"]
-    return subprocess.run([*command, f"PYTHON={python}", target], capture_output=True, text=True, check=False)
+    # Without the variables of the make that runs this suite, which would count it as an outer level.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command += [f"PYTHON={python}", target]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "test-newest"])
