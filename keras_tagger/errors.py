@@ -34,6 +34,22 @@ class AudioNotFoundError(KerasTaggerError, FileNotFoundError):
     """An audio file that does not exist."""
 
 
+class AudioWarning(UserWarning):
+    """What a listener must know about audio that was read: damage that was skipped, silence, or an unusual level.
+
+    Functions that read audio add these to the list `warnings` if they get one, and otherwise issue them with
+    `warnings.warn`. `str(warning)` is the message, one sentence.
+
+    Attributes:
+        kind: "damaged" (some of the sound could not be read), "silent" (there is nothing to hear), "cancelled" (the
+            channels cancel each other, so the louder one was used) or "level" (samples far outside -1..1).
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class ConfigError(KerasTaggerError, ValueError):
     """A configuration key that is unknown, or a value that has the wrong type or is not allowed."""
 

@@ -145,7 +145,8 @@ def bare_python(tmp_path: Path) -> Path:
 def make(tmp_path: Path, target: str, python: object) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-C", str(ROOT), f"VENV={tmp_path}/venv", f"NEWEST={tmp_path}/newest"]
     # Without the variables of the make that runs this suite, which would count it as an outer level.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     command += [f"PYTHON={python}", target]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_tagger.audio.readers import PIECE_SAMPLES, AudioSource, Waveform, check_rate, open_reader
 from keras_tagger.audio.streams import audio_error
+from keras_tagger.errors import AudioWarning
 
 # Also decoded before and after an excerpt, for the resampler's filter and because lossy decoders need time to settle.
 _MARGIN_SECONDS = 0.1
@@ -61,6 +62,7 @@ def blocks(
     block_seconds: float = 30.0,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
+    warnings: list[AudioWarning] | None = None,
 ) -> Iterator[Waveform]:
     """Decode audio, average its channels and resample it, block by block, in constant memory.
 
@@ -74,6 +76,8 @@ def blocks(
         block_seconds: The length of a block.
         start_seconds: The start of the excerpt.
         end_seconds: The end of the excerpt; None, or a time after the end of the audio, for the end of the audio.
+        warnings: A list that gets an `AudioWarning` for whatever a listener must know, at the latest with the last
+            block. None: each is issued with `warnings.warn`.
 
     Returns:
         Blocks of float32 `[samples]`, of which the last may be shorter. Together they have at least one sample.
@@ -96,7 +100,7 @@ def blocks(
         math.isfinite(end_seconds) and round(end_seconds * sample_rate) > round(start_seconds * sample_rate)
     ):
         raise audio_error(f"end_seconds after start_seconds={start_seconds!r}", repr(end_seconds))
-    pieces = _resampled(source, sample_rate, start_seconds, end_seconds)
+    pieces = _resampled(source, sample_rate, start_seconds, end_seconds, warnings)
     return _reblocked(pieces, max(1, round(block_seconds * sample_rate)))
 
 
@@ -105,6 +109,7 @@ def load(
     sample_rate: int = 16000,
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
+    warnings: list[AudioWarning] | None = None,
 ) -> Waveform:
     """Decode audio or an excerpt of it to one waveform; see `blocks`.
 
@@ -113,6 +118,7 @@ def load(
         sample_rate: As in `blocks`.
         start_seconds: As in `blocks`.
         end_seconds: As in `blocks`.
+        warnings: As in `blocks`.
 
     Returns:
         Mono audio, float32 `[samples]`.
@@ -125,7 +131,7 @@ def load(
         >>> load("song.mp3", start_seconds=30.0, end_seconds=40.0).shape
         (160000,)
     """
-    parts = list(blocks(source, sample_rate, start_seconds=start_seconds, end_seconds=end_seconds))
+    parts = list(blocks(source, sample_rate, start_seconds=start_seconds, end_seconds=end_seconds, warnings=warnings))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -146,7 +152,11 @@ def _reblocked(pieces: Iterable[Waveform], size: int) -> Iterator[Waveform]:
 
 
 def _resampled(
-    source: AudioSource, sample_rate: int, start_seconds: float = 0.0, end_seconds: float | None = None
+    source: AudioSource,
+    sample_rate: int,
+    start_seconds: float,
+    end_seconds: float | None,
+    warnings: list[AudioWarning] | None,
 ) -> Iterator[Waveform]:
     """Decode and resample an excerpt in pieces.
 
@@ -157,7 +167,7 @@ def _resampled(
 
     first = round(start_seconds * sample_rate)
     last = None if end_seconds is None else round(end_seconds * sample_rate)
-    with open_reader(source) as reader:
+    with open_reader(source, warnings) as reader:
 
         def output_length(frames: int) -> int:
             return -(-frames * sample_rate // reader.sample_rate)

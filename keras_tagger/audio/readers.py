@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from keras_tagger.audio.containers import other_kind, prepare
 from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
-from keras_tagger.errors import AudioError
+from keras_tagger.errors import AudioError, AudioWarning
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
 """A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
@@ -37,17 +38,24 @@ _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0
 
 
 @contextlib.contextmanager
-def open_reader(source: AudioSource) -> Iterator[Reader]:
+def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None) -> Iterator[Reader]:
     """Open an audio source of any kind.
+
+    Args:
+        source: What to open.
+        warnings: A list for what the reader finds; None to issue it with `warnings.warn`.
 
     Raises:
         AudioNotFoundError: If the file does not exist.
         AudioError: If `source` is not audio, empty, or visibly truncated.
     """
     if isinstance(source, tuple) and len(source) == 2:
-        yield _ArrayReader(*source)
+        array_reader = _ArrayReader(*source)
+        array_reader.warnings = warnings
+        yield array_reader
     elif isinstance(source, str | os.PathLike | bytes):
         with open_stream(source) as stream, contextlib.closing(_FileReader(stream)) as reader:
+            reader.warnings = warnings
             yield reader
     else:
         received = f"an object of type {type(source).__name__}"
@@ -63,6 +71,15 @@ class Reader:
     frames: int | None
     format: str
     position: int = 0
+    warnings: list[AudioWarning] | None = None
+
+    def warn(self, kind: str, message: str) -> None:
+        """Report what a listener must know; see `AudioWarning`."""
+        warning = AudioWarning(kind, message)
+        if self.warnings is None:
+            warnings.warn(warning, stacklevel=2)
+        else:
+            self.warnings.append(warning)
 
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
