@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from keras_tagger.audio.flac import flac_layout
 from keras_tagger.audio.layout import Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
@@ -63,6 +64,8 @@ def find_layout(stream: Stream) -> Layout:
         magic = found.group()
         if magic[:4] == b"OggS":
             layout = ogg_layout(stream, start, stop)
+        elif magic[:4] == b"fLaC":
+            layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
     elif other_kind(stream) is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from keras_tagger.audio.streams import Part, Stream
 
 LOSS_SECONDS = 0.2  # unexplained bytes or missing sound are reported from this length on
-_REFUSED_SHARE = 0.25  # a file of which more than this is unreadable is refused
+_REFUSED_SHARE = 0.5  # a file of which more than this is unreadable is refused
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,16 @@ class Segment:
         piecemeal: Whether libsndfile reads it a few hundred bytes at a time.
         stated: Whether the file itself states the length that libsndfile reports, so that less means damage.
         seekable: Whether libsndfile finds every place in it.
+        held: How many frames it can decode at most; None if that is not known.
+        stream: Where the parts are, if not in the file itself.
     """
 
     parts: list[Part]
     piecemeal: bool = False
     stated: bool = True
     seekable: bool = True
+    held: int | None = None
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class Layout:
-    """The segments of a file in order, and what cannot be read of it."""
+    """The segments of a file in order, and what cannot be read of it.
+
+    `repair` examines the file thoroughly after decoding failed.
+    """
 
     segments: list[Segment]
     damage: list[Damage] = field(default_factory=list)
+    repair: Callable[[], Layout] | None = None
 
 
 def describe(damage: Iterable[Damage]) -> str:

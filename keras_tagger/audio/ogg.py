@@ -134,7 +134,7 @@ class _Gap:
     def lost(self, rate: float) -> float:
         """Return how much sound is missing in seconds, given the bytes per second."""
         before, after = self.before, self.after
-        if before is None or after is None or before.first is None or after.first is None:
+        if before is None or after is None or after.first is None or (before.first is None and not before.begins):
             return self.size / rate
         return max(0.0, (after.first - before.last) / after.rate - after.bytes_before_first / rate)
 
@@ -241,12 +241,16 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap]) -> Layout | 
     if not usable:
         return None
     known = sum(link.bytes - link.bytes_before_first for link in usable)
-    rate = max(1000.0, known / max(sum(link.known_seconds for link in usable), 1e-3))
+    known_seconds = sum(link.known_seconds for link in usable)
+    if not known_seconds:  # only the last page is left
+        known = stream.size
+        known_seconds = usable[-1].last / usable[-1].rate
+    rate = known / max(known_seconds, 1e-3)
     damage = []
     ends = {}  # of the links, in seconds
     seconds = 0.0
     for link in links:
-        if link.headers_left or not link.audio:
+        if link.headers_left:
             damage.append(Damage(seconds, link.bytes / rate, "the headers of a stream are damaged"))
         else:
             seconds += link.known_seconds + link.bytes_before_first / rate

@@ -145,6 +145,7 @@ class _FileReader(Reader):
     def _arrange(self, layout: Layout) -> None:
         """Measure the segments, and open the first."""
         self.close()
+        self._repair = layout.repair
         self._segments = layout.segments
         self._starts = [0]
         damage = list(layout.damage)
@@ -192,7 +193,13 @@ class _FileReader(Reader):
     def skip(self, frames: int) -> None:
         if len(self._segments) == 1:
             assert self._current is not None
-            self._current.skip(frames)
+            try:
+                self._current.skip(frames)
+            except DamagedError:
+                if self._repair is None:
+                    raise
+                self._arrange(self._repair())
+                self.skip(frames)
             self.position = self._current.position
         else:
             index = bisect.bisect_right(self._starts, frames) - 1
@@ -200,6 +207,18 @@ class _FileReader(Reader):
             self.position = frames
 
     def read(self, frames: int) -> Waveform:
+        position = self.position
+        try:
+            return self._read(frames)
+        except DamagedError:
+            if self._repair is None:
+                raise
+        # Once more from where this began, after a thorough examination.
+        self._arrange(self._repair())
+        self.skip(position)
+        return self._read(frames)
+
+    def _read(self, frames: int) -> Waveform:
         if len(self._segments) == 1:
             assert self._current is not None
             piece = self._current.read(frames)
@@ -232,6 +251,10 @@ class _FileReader(Reader):
         return piece
 
 
+class DamagedError(AudioError):
+    """Decoding failed at some place."""
+
+
 class _SegmentReader(Reader):
     """Reads one segment of a file with libsndfile."""
 
@@ -241,7 +264,7 @@ class _SegmentReader(Reader):
         self.name = stream.name
         self._segment = segment
         self._start_seconds = start_seconds
-        self._view = View(stream, segment.parts)
+        self._view = View(segment.stream or stream, segment.parts)
         self._errors = soundfile.SoundFileError
         descriptor = in_memory(self._view) if segment.piecemeal else None
         try:
@@ -257,6 +280,7 @@ class _SegmentReader(Reader):
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
+        self._held = self.frames if segment.held is None else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def close(self) -> None:
@@ -266,12 +290,13 @@ class _SegmentReader(Reader):
 
     def skip(self, frames: int) -> None:
         # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
-        if self.frames is None or self._file.subtype == "VORBIS":
+        if self.frames is None or self._file.subtype == "VORBIS" or not self._segment.seekable:
             while self.position < frames and len(
                 self.read(min(frames - self.position, PIECE_SAMPLES // self.channels))
             ):
                 pass
         elif frames:
+            frames = min(frames, self._held)
             try:
                 self._file.seek(frames)
             except self._errors as error:
@@ -280,8 +305,9 @@ class _SegmentReader(Reader):
             self.position = frames
 
     def read(self, frames: int) -> Waveform:
+        wanted = frames if self._held is None else min(frames, self._held - self.position)
         try:
-            piece = self._file.read(frames, dtype="float32", always_2d=True)
+            piece = self._file.read(wanted, dtype="float32", always_2d=True)
         except self._errors as error:
             self._check_stream()
             raise self._corrupt(self.position) from error
@@ -302,7 +328,10 @@ class _SegmentReader(Reader):
     def _corrupt(self, frames: int) -> AudioError:
         whole = "" if self.frames is None else f" of {self._start_seconds + self.frames / self.sample_rate:.3f} s"
         place = self._start_seconds + frames / self.sample_rate
-        return audio_error("complete audio", f"{self.name}, which is truncated or corrupt at or after {place:.3f} s{whole}")
+        return DamagedError(
+            f"Expected complete audio. Received: {self.name}, which is truncated or corrupt at or after "
+            f"{place:.3f} s{whole}."
+        )
 
 
 @functools.cache
