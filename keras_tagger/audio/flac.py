@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment
-from keras_tagger.audio.streams import READ_BYTES, Part, Stream
+from keras_tagger.audio.streams import Part, Stream
 
 _SYNC = re.compile(rb"\xff(?=[\xf8\xf9])")
 _MARK_OR_SYNC = re.compile(rb"\xff(?=[\xf8\xf9])|(?=fLaC\x00\x00\x00\x22)")
