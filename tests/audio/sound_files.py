@@ -306,10 +306,11 @@ def rf64(sample_count_known: bool = True) -> bytes:
 def aiff(
     rate: int = 16000, ssnd_size: int | None = None, frames: int | None = None, form_size: int | None = None,
     before: bytes = b"", behind: bytes = b"", compression: bytes | None = None, offset: int = 0,
+    steps: Sequence[int] = range(12),
 ) -> bytes:  # fmt: skip
     """Make an aiff, or with a compression type an aifc."""
     order = "<" if compression == b"sowt" else ">"
-    samples = scale(range(12), rate)
+    samples = scale(steps, rate)
     data = pcm(samples, "f32" if compression == b"fl32" else "s16", order)
     bits = 32 if compression == b"fl32" else 16
     exponent = rate.bit_length() - 1
