@@ -13,8 +13,9 @@ import pytest
 import soundfile
 
 from keras_tagger import audio
-from keras_tagger.audio.containers import prepare
-from keras_tagger.audio.streams import in_memory, open_stream
+from keras_tagger.audio.containers import find_layout
+from keras_tagger.audio.ogg import page_checksum
+from keras_tagger.audio.streams import View, in_memory, open_stream
 from keras_tagger.audio.windows import Windowing
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
@@ -410,8 +411,6 @@ def test_import_and_local_decoding_need_no_tensorflow():
 
 def test_opus_whose_pages_miscount_their_samples(tmp_path):
     """ffmpeg writes such files if timestamps jitter; libsndfile 1.2 calls them malformed."""
-    from keras_tagger.audio.containers import page_checksum
-
     time = np.arange(5 * 48_000) / 48_000
     path = tmp_path / "exact.opus"
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * time), 48_000, format="OGG", subtype="OPUS")
@@ -466,14 +465,13 @@ def test_what_libsndfile_reads_of_an_mp3_is_put_into_memory():
     padded = bytes(300) + MP3
     for source, lead in ((MP3, 0), (padded, 300)):
         with open_stream(source) as stream:
-            prepare(stream)
-            assert stream.piecemeal
-            descriptor = in_memory(stream)
+            (segment,) = find_layout(stream).segments
+            assert segment.piecemeal
+            descriptor = in_memory(View(stream, segment.parts))
             assert descriptor is not None
             try:
                 assert os.pread(descriptor, len(source) + 1, 0) == source[lead:]
             finally:
                 os.close(descriptor)
     with open_stream(encode(music(44100), 44100, "flac")) as stream:
-        prepare(stream)
-        assert not stream.piecemeal
+        assert not find_layout(stream).segments[0].piecemeal
