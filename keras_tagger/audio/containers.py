@@ -12,10 +12,11 @@ import re
 
 from keras_tagger.audio.flac import flac_layout
 from keras_tagger.audio.layout import Layout, Segment, id3_end
-from keras_tagger.audio.mp3 import mp3_layout
+from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
 from keras_tagger.audio.riff import is_riff, riff_layout
-from keras_tagger.audio.streams import Stream
+from keras_tagger.audio.streams import Stream, audio_error
+from keras_tagger.errors import AudioError
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
 _BEGINNING = re.compile(rb"fLaC\x00\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL)
@@ -48,6 +49,14 @@ def other_kind(stream: Stream) -> str | None:
     return None
 
 
+def unknown_format(stream: Stream) -> AudioError:
+    """Make the error for a file that libsndfile does not decode."""
+    return audio_error(
+        "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
+        f"{stream.name}, which is {other_kind(stream) or 'none of these or has a damaged header'}",
+    )
+
+
 def find_layout(stream: Stream) -> Layout:
     """Find the segments of a file.
 
@@ -57,9 +66,10 @@ def find_layout(stream: Stream) -> Layout:
     start, stop = 0, stream.size
     while (end := id3_end(stream, start)) is not None and end < stop:
         start = end
-    found = _BEGINNING.search(stream.at(start, _JUNK_BYTES)) if other_kind(stream) is None else None
+    known = other_kind(stream)
+    found = _BEGINNING.search(stream.at(start, _JUNK_BYTES)) if known is None else None
     layout: Layout | None = None
-    if found is not None:
+    if found is not None and (found.start() == 0 or not begins_mp3(stream, start, start + found.start())):
         start += found.start()
         magic = found.group()
         if magic[:4] == b"OggS":
@@ -68,6 +78,8 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-    elif other_kind(stream) is None:
+    elif known is None:
         layout = mp3_layout(stream, 0, stop)
+        if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
+            raise unknown_format(stream)  # libsndfile would take it for an mp3
     return layout or Layout([Segment([range(start, stop)])])

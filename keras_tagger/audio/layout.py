@@ -23,6 +23,9 @@ class Segment:
         seekable: Whether libsndfile finds every place in it.
         held: How many frames it can decode at most; None if that is not known.
         stream: Where the parts are, if not in the file itself.
+        jump: Given a frame, returns a segment that begins shortly before it, and at which frame; None if that is not
+            worth it. It is used instead of libsndfile's seeking.
+        frames: How many frames libsndfile must report for `jump` to be right.
     """
 
     parts: list[Part]
@@ -31,6 +34,8 @@ class Segment:
     seekable: bool = True
     held: int | None = None
     stream: Stream | None = None
+    jump: Callable[[int], tuple[Segment, int] | None] | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import re
 from dataclasses import dataclass, field
 
 from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, Damage, Layout, Segment, skip_zeros, tag_end
-from keras_tagger.audio.streams import READ_BYTES, Part, Stream
+from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
 
 _SYNC_OR_TAG = re.compile(rb"\xff(?=[\xe2-\xff])|(?=" + TAG_STARTS + rb"|TAG)")
 _MAX_FREE_BYTES = 5000
+_WARM_UP_FRAMES = 12  # decoded before the frame that is wanted
 _INFO = (b"Xing", b"Info")
 _LEAD_BYTES = 1 << 20  # searched for the first frame of a file that begins with something else
 
@@ -54,6 +55,11 @@ class _Format:
     def side_bytes(self) -> int:
         """The size of the side information of a layer III frame."""
         return (17 if self.mono else 32) if self.version == 3 else (9 if self.mono else 17)
+
+    @property
+    def begin_shift(self) -> int:
+        """How many bits follow, in the first two bytes of the side information, on where the frame's data begin."""
+        return 7 if self.version == 3 else 8
 
     def frame_bytes(self, bitrate_index: int, padding: int) -> int:
         if bitrate_index == 0:
@@ -125,7 +131,7 @@ def _run(stream: Stream, offset: int, stop: int, form: _Format, most: int | None
     pattern = _frame_pattern(form)
     count, last = 0, offset
     while True:
-        data = stream.at(offset, min(READ_BYTES if most is None else 1 << 14, stop - offset))
+        data = stream.at(offset, min(READ_BYTES if most is None or most > 8 else 1 << 14, stop - offset))
         end = 0
         starts = []
         for match in iter(pattern.scanner(data).match, None):
@@ -237,7 +243,13 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         return None
     if gap:
         gaps.append((songs[-1].start_seconds + songs[-1].seconds, gap, False))
-    return _finished(songs, gaps)
+    return _finished(stream, songs, gaps)
+
+
+def begins_mp3(stream: Stream, start: int, stop: int) -> bool:
+    """Return whether there are frames of an mp3 that begin between two offsets."""
+    found = (offset for offset, match in stream.find(_SYNC_OR_TAG, start, stop) if match.group())
+    return any(_confirmed(stream, offset, stream.size, None, 4, 4) for offset in found)
 
 
 def _after_tag(stream: Stream, offset: int, stop: int, zeros: bool) -> int | None:
@@ -275,10 +287,15 @@ def _add_run(stream: Stream, song: _Song, offset: int, stop: int, fresh: bool) -
         # A frame that was cut off, or whose header is damaged, may reach into a tag or a new count.
         cut = _inside(stream, last, end, stop)
         if cut is not None:
-            count, end = count - 1, cut
             song.parts.append(range(first, last))
-            song.count += count
+            song.count += count - 1
             song.bytes += last - first
+            return cut
+        if song.form.layer == 3:
+            # Damage often begins within the frame before.
+            song.parts += [range(first, last), *_silenced(stream, song.form, last, end)]
+            song.count += count
+            song.bytes += end - first
             return end
     if count:
         song.parts.append(range(first, end))
@@ -302,30 +319,35 @@ def _inside(stream: Stream, start: int, end: int, stop: int) -> int | None:
 def _add_without_reservoir(stream: Stream, song: _Song, offset: int, stop: int) -> int:
     """Silence the first frames behind a gap as long as they need data from before it; return where they end.
 
-    A layer III frame may begin in the bytes of the frames before it (ISO 11172-3, 2.4.3.4). Its side information is
-    replaced by zeros, so that the next frames still find its bytes.
+    A layer III frame may begin in the bytes of the frames before it (ISO 11172-3, 2.4.3.4), so the silent frames keep
+    their bytes for the next ones.
     """
     available = 0
     pattern = _frame_pattern(song.form)
-    while available < 512:
+    while True:
         frame = _frame_at(stream, offset)
         if frame is None or not pattern.match(stream.at(offset, min(frame.size, stop - offset))):
-            break
-        side = frame.side_offset + song.form.side_bytes
-        head = stream.at(offset, side)
-        begin = int.from_bytes(head[frame.side_offset : frame.side_offset + 2], "big")
-        begin >>= 7 if song.form.version == 3 else 8
-        if begin <= available:
-            break
-        song.parts += [head[: frame.side_offset] + bytes(song.form.side_bytes), range(offset + side, offset + frame.size)]
+            return offset
+        side = stream.at(offset + frame.side_offset, 2)
+        if int.from_bytes(side, "big") >> song.form.begin_shift <= available:
+            return offset
+        song.parts += _silenced(stream, song.form, offset, offset + frame.size, available)
         song.count += 1
         song.bytes += frame.size
-        available += frame.size - side
+        available += frame.size - frame.side_offset - song.form.side_bytes
+        available = min(available, 0xFFFF >> song.form.begin_shift)
         offset += frame.size
-    return offset
 
 
-def _finished(songs: list[_Song], gaps: list[tuple[float, int, bool]]) -> Layout:
+def _silenced(stream: Stream, form: _Format, start: int, end: int, begin: int = 0) -> list[Part]:
+    """Return a layer III frame without sound, which refers to `begin` bytes before it as a decoder keeps no others."""
+    head = stream.at(start, 6)
+    side = 4 if head[1] & 1 else 6
+    empty = (begin << form.begin_shift).to_bytes(2, "big").ljust(form.side_bytes, b"\0")
+    return [head[:side] + empty, range(start + side + form.side_bytes, end)]
+
+
+def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, bool]]) -> Layout:
     """Give every song the right count, and tell damage from harmless gaps."""
     seconds = sum(song.seconds for song in songs)
     rate = sum(song.bytes for song in songs) / max(seconds, 1e-9)
@@ -349,9 +371,49 @@ def _finished(songs: list[_Song], gaps: list[tuple[float, int, bool]]) -> Layout
                 song.stated = song.count
         if stated:
             _correct_info(song)
-        segments.append(Segment(_joined(song.parts), piecemeal=True, stated=stated))
+        segments.append(_segment(stream, song, stated))
     damage.sort(key=lambda place: place.seconds)
     return Layout(segments, damage)
+
+
+def _segment(stream: Stream, song: _Song, stated: bool) -> Segment:
+    """Make the segment of a song whose first part is a frame with the right count."""
+    form = song.form
+    parts = _joined(song.parts)
+    if form.layer != 3:
+        return Segment(parts, piecemeal=True, stated=stated)
+    view = View(stream, parts)
+    whole = Stream(stream.name, view, view.size)
+    first = _frame_at(whole, 0)
+    assert first is not None
+    skipped, padding = _gapless(whole.at(0, first.size))
+
+    def jump(target: int) -> tuple[Segment, int] | None:
+        frame = (target + skipped) // form.samples - _WARM_UP_FRAMES
+        if frame <= 0:
+            return None
+        _, offset, _ = _run(whole, first.size, whole.size, form, frame)
+        rest = _Song(form, b"", None, 0.0, count=song.count - frame)
+        offset = _add_without_reservoir(whole, rest, offset, whole.size)
+        rest.count = song.count - frame
+        tail = [_count_frame(rest), *rest.parts, range(offset, whole.size)]
+        return Segment(tail, piecemeal=True, stream=whole), frame * form.samples - skipped
+
+    frames = (song.stated if stated and song.stated is not None else song.count) * form.samples
+    frames -= skipped + padding
+    return Segment(parts, piecemeal=True, stated=stated, jump=jump, frames=frames)
+
+
+def _gapless(info: bytes) -> tuple[int, int]:
+    """Return how many samples libmpg123 skips at the beginning and at the end, as a LAME tag states."""
+    found = max(info.find(name) for name in _INFO)
+    flags = info[found + 7]
+    lame = found + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
+    tag = info[lame : lame + 24]
+    if len(tag) < 24 or tag[0] == 0:
+        return 0, 0
+    delays = int.from_bytes(tag[21:24], "big")
+    return delays >> 12, delays & 0xFFF
 
 
 def _correct_info(song: _Song) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.containers import find_layout, other_kind
+from keras_tagger.audio.containers import find_layout, unknown_format
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
 from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, open_stream
@@ -262,26 +262,26 @@ class _SegmentReader(Reader):
         import soundfile
 
         self.name = stream.name
+        self._stream = stream
         self._segment = segment
         self._start_seconds = start_seconds
-        self._view = View(segment.stream or stream, segment.parts)
         self._errors = soundfile.SoundFileError
-        descriptor = in_memory(self._view) if segment.piecemeal else None
-        try:
-            self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
-        except self._errors as error:
-            self._check_stream()
-            kind = other_kind(stream)
-            raise audio_error(
-                "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-                f"{self.name}, which is {kind or 'none of these or has a damaged header'}",
-            ) from error
-        self._check_stream()
+        self._open(segment)
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
         self._held = self.frames if segment.held is None else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
+
+    def _open(self, segment: Segment) -> None:
+        self._view = View(segment.stream or self._stream, segment.parts)
+        descriptor = in_memory(self._view) if segment.piecemeal else None
+        try:
+            self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
+        except self._errors as error:
+            self._check_stream()
+            raise unknown_format(self._stream) from error
+        self._check_stream()
 
     def close(self) -> None:
         """Close libsndfile's handle; the stream stays open."""
@@ -289,20 +289,41 @@ class _SegmentReader(Reader):
             self._file.close()
 
     def skip(self, frames: int) -> None:
-        # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
-        if self.frames is None or self._file.subtype == "VORBIS" or not self._segment.seekable:
-            while self.position < frames and len(
-                self.read(min(frames - self.position, PIECE_SAMPLES // self.channels))
-            ):
-                pass
-        elif frames:
+        if self._held is not None:
             frames = min(frames, self._held)
+        jump = self._segment.jump
+        if jump is not None and self.frames == self._segment.frames:
+            found = jump(frames)
+            if found is not None:
+                self.close()
+                self._open(found[0])
+                self.position = found[1]
+                self._discard(frames)
+                return
+        # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
+        seekable = self.frames is not None and self._file.subtype != "VORBIS" and self._segment.seekable
+        if seekable and frames and jump is None:
             try:
                 self._file.seek(frames)
+                self.position = frames
+                return
+            except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
+                self._check_stream()
+        self._discard(frames)
+
+    def _discard(self, until: int) -> None:
+        """Decode and forget what is before a frame."""
+        while self.position < until:
+            wanted = min(until - self.position, PIECE_SAMPLES // self.channels)
+            try:
+                read = len(self._file.read(wanted, dtype="float32", always_2d=True))
             except self._errors as error:
                 self._check_stream()
-                raise self._corrupt(frames) from error
-            self.position = frames
+                raise self._corrupt(self.position) from error
+            self._check_stream()
+            self.position += read
+            if read < wanted:
+                return
 
     def read(self, frames: int) -> Waveform:
         wanted = frames if self._held is None else min(frames, self._held - self.position)

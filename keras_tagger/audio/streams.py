@@ -54,6 +54,8 @@ class Stream:
             try:
                 self._raw.seek(offset)
                 self._window = self._raw.read(max(count, READ_BYTES))
+            except AudioError:
+                raise
             except Exception as error:  # OSError, or anything of a tf.io.gfile file system
                 raise _unreadable(self.name, error) from error
             self._window_start, begin = offset, 0
@@ -98,7 +100,7 @@ class View:
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` from the current position on, and return the number of bytes read."""
-        wanted = min(len(buffer), self.size - self._position)
+        wanted = max(0, min(len(buffer), self.size - self._position))
         done = 0
         index = bisect.bisect_right(self._ends, self._position)
         while done < wanted:
@@ -120,6 +122,14 @@ class View:
                 break
             index += 1
         return done
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes from the current position on, as a file does."""
+        data = bytearray(max(0, min(count, self.size - self._position)))
+        read = self.readinto(data)
+        if self.error is not None:
+            raise self.error
+        return bytes(data[:read])
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a position in what libsndfile reads, and return it."""
