@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment
+from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, explained_end
 from keras_tagger.audio.streams import Part, Stream
 
 _SYNC = re.compile(rb"\xff(?=[\xf8\xf9])")
 _MARK_OR_SYNC = re.compile(rb"\xff(?=[\xf8\xf9])|(?=fLaC\x00\x00\x00\x22)")
+_MARK = re.compile(rb"(?=fLaC\x00\x00\x00\x22)")
 _HEADER_BYTES = 42  # "fLaC" and STREAMINFO
 _TAIL_BYTES = 1 << 16  # searched for the last frame at least
 _PROBES = 5
@@ -209,12 +210,43 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
 
     end = _frame_end(stream, song, frame, stop)
     held = frame.first if end is None else frame.end
-    if not _rising(stream, song, frame) or (song.total and end is not None and held != song.total):
+    more = end is not None and any(True for _ in stream.find(_MARK, end, stop))
+    if more or not _rising(stream, song, frame) or (song.total and end is not None and held != song.total):
         return replace(_scanned(stream, start, stop, check=False), repair=repair)
     parts: list[Part] = [range(start, frame.offset if end is None else end)]
     if not song.total:
         parts = [song.restated(held), range(song.audio, parts[0].stop)]
-    return Layout([Segment(parts, held=held)], repair=repair)
+    damage = [] if end is None else _behind(stream, song, held, end, stop)
+    return Layout([Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair)
+
+
+def _behind(stream: Stream, song: _Song, held: int, end: int, stop: int) -> list[Damage]:
+    """Report bytes behind the last frame that are neither tags nor zeros."""
+    rest = explained_end(stream, end, stop)
+    lost = (stop - rest) * held / song.rate / max(1, end - song.audio)
+    if lost < LOSS_SECONDS:
+        return []
+    return [Damage(held / song.rate, lost, f"{stop - rest} bytes from byte {rest} on are not flac frames")]
+
+
+def _complete(stream: Stream, song: _Song, last: _Frame, start: int, stop: int) -> bool:
+    """Return whether the file has frames for all samples between two, or libFLAC put silence in their place."""
+    low, high = song.audio, last.offset
+    while high - low > _TAIL_BYTES:
+        middle = (low + high) // 2
+        frame = next(_frames(stream, song, middle, high), None)
+        if frame is None or frame.first > start:
+            high = middle
+        else:
+            low = frame.offset
+    expected = None
+    for frame in _frames(stream, song, low, last.offset + 1):
+        if expected is not None and frame.first != expected and frame.end > start:
+            return False
+        expected = frame.end
+        if expected >= stop:
+            break
+    return True
 
 
 def _rising(stream: Stream, song: _Song, last: _Frame) -> bool:
@@ -261,6 +293,8 @@ def _scanned(stream: Stream, start: int, stop: int, check: bool) -> Layout:
             stated = song.total
         elif missing >= LOSS_SECONDS:
             damage.append(Damage(seconds + total / song.rate, 0.0, "its header states more than it holds"))
+        if (song, frames) == songs[-1] and end is not None:
+            damage += _behind(stream, song, total, end, stop)
         if parts:
             segments.append(Segment([song.restated(stated), *parts], seekable=base == 0, held=total))
         seconds += total / song.rate

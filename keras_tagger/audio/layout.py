@@ -23,6 +23,8 @@ class Segment:
         seekable: Whether libsndfile finds every place in it.
         held: How many frames it can decode at most; None if that is not known.
         stream: Where the parts are, if not in the file itself.
+        complete: Given two frames, returns whether the file has all between them; asked where a decoder returns zeros,
+            because libFLAC silently puts them in the place of missing frames.
         jump: Given a frame, returns a segment that begins shortly before it, and at which frame; None if that is not
             worth it. It is used instead of libsndfile's seeking.
         frames: How many frames libsndfile must report for `jump` to be right.
@@ -34,6 +36,7 @@ class Segment:
     seekable: bool = True
     held: int | None = None
     stream: Stream | None = None
+    complete: Callable[[int, int], bool] | None = None
     jump: Callable[[int], tuple[Segment, int] | None] | None = None
     frames: int | None = None
 
@@ -120,4 +123,19 @@ def skip_zeros(stream: Stream, offset: int, stop: int) -> int:
     """Return the offset of the first byte that is not zero, or `stop`."""
     for found, _ in stream.find(re.compile(rb"[^\x00]"), offset, stop):
         return found
+    return stop
+
+
+def explained_end(stream: Stream, offset: int, stop: int) -> int:
+    """Return the first byte that is not part of tags or of zeros up to `stop`."""
+    while offset < stop:
+        end = tag_end(stream, offset)
+        if end is None or end > stop:
+            # An APE tag without a header, which its footer describes.
+            footer = re.search(rb"APETAGEX.{4}(.{4}).{7}[\x00-\x1f\x80-\x9f].{8}", stream.at(offset, 1 << 20), re.DOTALL)
+            if footer and offset + footer.end() - int.from_bytes(footer[1], "little") <= offset:
+                end = offset + footer.end()
+        if end is None or end > stop:
+            return stop if skip_zeros(stream, offset, stop) == stop else offset
+        offset = end
     return stop

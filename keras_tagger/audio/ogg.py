@@ -11,7 +11,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
-from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, skip_zeros, tag_end
+from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, explained_end, tag_end
 from keras_tagger.audio.streams import Part, Stream, audio_error
 
 _PAGE = re.compile(rb"OggS(?=\x00[\x00-\x07])")
@@ -84,6 +84,7 @@ class _Link:
     first: int | None = None  # the earliest known granule position
     bytes_before_first: int = 0
     last: int = 0
+    sequence: int = 0  # the number of the next page
     ended: bool = False
     counter: _OpusCounter = field(default_factory=_OpusCounter)
 
@@ -98,6 +99,7 @@ class _Link:
 
     def add(self, offset: int, page: bytes, lengths: bytes) -> None:
         """Add the next page of this stream."""
+        self.sequence = int.from_bytes(page[18:22], "little") + 1
         self.ended = bool(page[5] & 4)
         if self.headers_left:
             self.headers_left -= sum(length < 255 for length in lengths)
@@ -182,12 +184,14 @@ def ogg_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     link: _Link | None = None
     beginning = False  # among the first pages of all streams that are multiplexed
     offset = start
+    cut: int | None = None
     while offset < stop:
         found = _page_at(stream, offset, stop)
         if found is None:
             behind = _resync(stream, offset, stop)
-            if behind == stop:
-                _check_end(stream, offset, stop, link)
+            if behind == stop and _cut_off(stream, offset, stop, link):
+                cut = offset
+                break
             if not _explained(stream, offset, behind, link):
                 gaps.append(_Gap(offset, behind - offset, link))
                 if link is not None and not link.ended and behind < stop:
@@ -205,9 +209,14 @@ def ogg_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 links.append(link)
         beginning = bool(page[5] & 2)
         if link is not None and page[14:18] == link.serial:
+            number = int.from_bytes(page[18:22], "little")
+            if link.audio and number > link.sequence:
+                gaps.append(_Gap(offset, 0, link, link.rest()))
+                link = gaps[-1].after
+                links.append(link)
             link.add(offset, page, lengths)
         offset += len(page)
-    return _finished(stream, links, gaps)
+    return _finished(stream, links, gaps, cut)
 
 
 def _resync(stream: Stream, offset: int, stop: int) -> int:
@@ -217,35 +226,30 @@ def _resync(stream: Stream, offset: int, stop: int) -> int:
     return stop
 
 
-def _check_end(stream: Stream, offset: int, stop: int, link: _Link | None) -> None:
-    """Refuse a file that ends within a page."""
+def _cut_off(stream: Stream, offset: int, stop: int, link: _Link | None) -> bool:
+    """Return whether a file ends within the page at `offset`."""
     header = stream.at(offset, 27)
-    if header[:4] != b"OggS"[: len(header)] or (link is not None and link.ended and header[:4] != b"OggS"):
-        return
+    if header[:4] != b"OggS"[: len(header)] or (link is not None and link.ended and len(header) < 4):
+        return False
     lengths = stream.at(offset + 27, header[26]) if len(header) == 27 else b""
-    if len(header) < 27 or len(lengths) < header[26] or offset + 27 + len(lengths) + sum(lengths) > stop:
-        raise audio_error("a complete ogg file", f"{stream.name}, which is truncated within its last page")
+    return len(header) < 27 or len(lengths) < header[26] or offset + 27 + len(lengths) + sum(lengths) > stop
 
 
 def _explained(stream: Stream, offset: int, stop: int, link: _Link | None) -> bool:
     """Return whether bytes between pages are tags or, behind the end of a stream, zeros."""
-    end = tag_end(stream, offset)
-    while end is not None and end < stop:
-        offset = end
-        end = tag_end(stream, offset)
-    return end == stop or (link is not None and link.ended and skip_zeros(stream, offset, stop) == stop)
+    if tag_end(stream, offset) is None and (link is None or not link.ended):
+        return False
+    return explained_end(stream, offset, stop) == stop
 
 
-def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap]) -> Layout | None:
+def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | None) -> Layout | None:
     usable = [link for link in links if link.audio and not link.headers_left]
-    if not usable:
-        return None
     known = sum(link.bytes - link.bytes_before_first for link in usable)
     known_seconds = sum(link.known_seconds for link in usable)
-    if not known_seconds:  # only the last page is left
+    if not known_seconds and usable:  # only the last page is left
         known = stream.size
         known_seconds = usable[-1].last / usable[-1].rate
-    rate = known / max(known_seconds, 1e-3)
+    rate = max(1, known) / max(known_seconds, 1e-3)
     damage = []
     ends = {}  # of the links, in seconds
     seconds = 0.0
@@ -255,13 +259,26 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap]) -> Layout | 
         else:
             seconds += link.known_seconds + link.bytes_before_first / rate
         ends[id(link)] = seconds
+    if cut is not None:
+        raise audio_error(
+            "a complete ogg file",
+            f"{stream.name}, which is truncated within its last page, at byte {cut} and {seconds:.3f} s",
+        )
     for gap in gaps:
+        lost = gap.lost(rate)
         inside = gap.before is not None and not gap.before.ended
-        if inside or gap.size / rate >= LOSS_SECONDS:
+        if lost >= LOSS_SECONDS or (inside and gap.size):
             place = 0.0 if gap.before is None else ends[id(gap.before)]
-            reason = f"{gap.size} bytes from byte {gap.offset} on are not ogg pages"
-            damage.append(Damage(place, gap.lost(rate), reason))
+            reason = f"{gap.size} bytes from byte {gap.offset} on are not ogg pages" if gap.size else "pages are missing"
+            damage.append(Damage(place, lost, reason))
+    if not usable:
+        return None
     if not links[-1].ended and not damage:
         damage.append(Damage(seconds, 0.0, "it does not end with a last page and may be cut off"))
     damage.sort(key=lambda place: place.seconds)
-    return Layout([Segment(link.headers + link.audio) for link in usable], damage)
+    # libsndfile finds wrong places in an opus stream that does not begin at 0.
+    segments = [
+        Segment(link.headers + link.audio, seekable=link.codec != "opus" or (link.begins and link.bytes_before_first == 0))
+        for link in usable
+    ]
+    return Layout(segments, damage)

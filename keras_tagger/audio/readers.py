@@ -33,6 +33,8 @@ MAX_ARRAY_CHANNELS = 64
 
 # Encoders may miscount by this much, and sequential reading of an ogg may end this much before its last granule.
 _SHORTFALL_SECONDS = 0.1
+_OPUS_SECONDS = 1.0  # decoded before an excerpt, because the decoder needs more time to settle than libsndfile gives it
+_ZEROS = 256  # samples, of which two are looked at; a frame of flac usually has at least 576
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile reports 2**63 - 1 frames for a flac of unknown length
 
 _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
@@ -302,13 +304,17 @@ class _SegmentReader(Reader):
                 return
         # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
         seekable = self.frames is not None and self._file.subtype != "VORBIS" and self._segment.seekable
-        if seekable and frames and jump is None:
+        before = frames
+        if self._file.subtype == "OPUS":
+            before = max(0, frames - round(_OPUS_SECONDS * self.sample_rate))
+        if seekable and before and jump is None:
             try:
-                self._file.seek(frames)
-                self.position = frames
-                return
+                self._file.seek(before)
+                self.position = before
             except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
                 self._check_stream()
+                self.close()
+                self._open(self._segment)
         self._discard(frames)
 
     def _discard(self, until: int) -> None:
@@ -334,6 +340,8 @@ class _SegmentReader(Reader):
             raise self._corrupt(self.position) from error
         self._check_stream()
         mono = _to_mono(piece, self)
+        if self._segment.complete is not None:
+            self._check_zeros(mono)
         self.position += len(mono)
         if len(mono) < frames and self._segment.stated and self.frames is not None:
             if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
@@ -341,6 +349,16 @@ class _SegmentReader(Reader):
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         return mono
+
+    def _check_zeros(self, mono: Waveform) -> None:
+        """Raise an error if zeros stand in the place of missing sound."""
+        assert self._segment.complete is not None
+        zeros = np.flatnonzero(mono[::_ZEROS] == 0) * _ZEROS
+        runs = zeros[:-1][np.diff(zeros) == _ZEROS]
+        if len(runs):
+            first, last = self.position + int(runs[0]), self.position + int(runs[-1])
+            if not self._segment.complete(max(0, first - _ZEROS), last + 2 * _ZEROS):
+                raise self._corrupt(first)
 
     def _check_stream(self) -> None:
         if self._view.error is not None:
