@@ -241,7 +241,8 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
     steps = np.zeros(MAX_STEPS)
     if len(own) == 0:
         return steps
-    whole_head = np.isin(np.arange(head), own[: head + 1]).all()
+    start = int(np.argmax(damaged.origin == index * _FILE))
+    whole_head = np.array_equal(damaged.origin[start : start + head], np.arange(head) + index * _FILE)
     if index and not whole_head and container.states_length:
         return steps  # what stands behind the first file is not recognised as a file
     begin, end = 0.0, SECONDS
