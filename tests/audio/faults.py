@@ -445,8 +445,8 @@ _add("flac_rates.flac", "a flac at 11,025 Hz in 24 bits with eight channels",
 
 _add("flac_seek_table.flac", "a flac with a false seek table, which excerpts must not follow",
      lambda: with_flac_block(flac(), 3, b"".join(struct.pack(">QQH", i * 4096, i * 777, 4096) for i in range(11))))
-_add("flac_picture.flac", "a flac with a picture full of false frames",
-     lambda: with_flac_block(flac(), 6, b"\xff\xf8\xc9\x08" * 20_000))
+_add("flac_application.flac", "a flac with an APPLICATION block full of false frames",
+     lambda: with_flac_block(flac(), 2, b"\xff\xf8\xc9\x08" * 20_000))
 _add("flac_joined_id3v2.flac", "two flacs joined, an ID3v2 tag before each",
      lambda: id3v2() + flac(A) + id3v2() + flac(B), "told", steps=AB, lost=(2.0, 4.0))
 _add("flac_first_frame.flac", "a flac with 40 zeros in its first frame",

@@ -18,6 +18,8 @@ from faults import BY_NAME, ENTRIES, Strange
 from keras_tagger import audio
 from keras_tagger.errors import AudioError, AudioWarning
 
+pytestmark = pytest.mark.timeout(60)  # reading a file of some seconds takes a few milliseconds
+
 RATE = 16000
 HAS_AV = importlib.util.find_spec("av") is not None
 # Codecs need a moment before the first sound and round up to a frame after the last.
