@@ -10,7 +10,7 @@ everything that is missing of a file's scale, and say so, with these exceptions,
 - samples of a wav or aiff that were overwritten are merely wrong samples;
 - a byte of an mp3 or AAC that was flipped inside a frame spoils that frame and its neighbours;
 - a format that does not state its length (an mp3 without Info frame, ADTS, AC3, an ogg that ends with a whole page)
-  may have been longer, or may have begun earlier. What lies between its first and its last byte counts.
+  may have been longer, or may have begun earlier. What lies between its first and its last frames counts.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from sound_files import (
 
 CASES = int(os.environ.get("KERAS_TAGGER_DAMAGE_CASES", "300"))
 ALLOWED = 0.2  # seconds
+RUN = 1000  # bytes without a gap, of which a reader can tell that they are frames
 STEPS = 12
 SECONDS = STEPS * STEP
 FIRST, SECOND = range(STEPS), range(STEPS, 2 * STEPS)
@@ -240,7 +241,8 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
     steps = np.zeros(MAX_STEPS)
     if len(own) == 0:
         return steps
-    whole_head = np.isin(np.arange(head), own[: head + 1]).all()
+    start = int(np.argmax(damaged.origin == index * _FILE))
+    whole_head = np.array_equal(damaged.origin[start : start + head], np.arange(head) + index * _FILE)
     if index and not whole_head and container.states_length:
         return steps  # what stands behind the first file is not recognised as a file
     begin, end = 0.0, SECONDS
@@ -248,6 +250,11 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
     last = int(own.max()) + 1
     whole_page = container.kind == "checked" and data[last : last + 4] == b"OggS"
     if not (container.states_length and whole_head) or whole_page:
+        runs = [run for run in np.split(own, np.flatnonzero(np.diff(own) != 1) + 1) if len(run) >= RUN]
+        if not runs:
+            return steps
+        own = np.concatenate(runs)
+        last = int(own.max()) + 1
         begin = times[max(0, bisect.bisect_right(places, int(own.min())) - 1)] if own.min() > 0 else 0.0
         end = times[max(0, bisect.bisect_right(places, last) - 1)] if last < len(data) else SECONDS
         end -= 0.3 if whole_page else 0.0
