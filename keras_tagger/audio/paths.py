@@ -141,9 +141,9 @@ def _is_audio(path: str) -> bool:
 def read_playlist(path: str | os.PathLike[str]) -> list[str]:
     """Read the entries of a playlist: `.m3u`, `.m3u8`, `.pls` or `.xspf`.
 
-    Relative entries are relative to the playlist's folder. `file://` URLs and Windows paths become local paths. An entry
-    may be written in UTF-8, UTF-16, Latin-1 or Windows-1252, with percent escapes, or with composed or decomposed
-    accents: the spelling whose file exists is returned. Other URLs are returned as they are.
+    Relative entries are relative to the playlist's folder. `file://` URLs and Windows paths become local paths. Text
+    may be UTF-8, UTF-16, Latin-1 or Windows-1252, with or without percent escapes, its accents composed or decomposed:
+    the spelling whose file exists is returned. Other URLs are returned as they are.
 
     Args:
         path: A local playlist.
@@ -264,7 +264,10 @@ def _expanded(path: str, outer: tuple[str, ...]) -> Iterator[str | AudioError | 
         except AudioError as error:
             yield error
             return
-        yield from [*found, *errors] or [audio_error("a folder with audio files", f"{path!r}, which holds none")]
+        if not found and not errors:
+            errors.append(audio_error("a folder with audio files", f"{path!r}, which holds none"))
+        yield from found
+        yield from errors
     elif not is_remote(path) and is_playlist(path):
         real = os.path.realpath(path)
         if real in outer:
