@@ -83,10 +83,9 @@ def answers(
         yield entry.error or next(asked)
 
 
-def check_not_input(path: str, words: Sequence[str], inputs: Sequence[Input]) -> None:
+def check_not_input(flag: str, path: str | os.PathLike[str], words: Sequence[str], inputs: Sequence[Input]) -> None:
     """Raise `AudioError` if a path to write is one of the files to read."""
-    if not os.path.exists(path):
-        return
-    for name in (*words, *(entry.name for entry in inputs)):
-        if os.path.exists(name) and os.path.samefile(name, path):
-            raise AudioError(f"--output: expected a file that is not an input. Received: {path!r}.")
+    if os.path.exists(path):
+        for name in (*words, *(entry.name for entry in inputs)):
+            if os.path.exists(name) and os.path.samefile(name, path):
+                raise AudioError(f"{flag}: expected a file that is not an input. Received: {os.fspath(path)!r}.")

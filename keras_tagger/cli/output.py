@@ -45,27 +45,21 @@ def print_result(result: Any, as_json: bool) -> None:
 
 def pretty_json(content: Any) -> str:
     """Return human-readable JSON."""
-    return json.dumps(content, ensure_ascii=False, indent=2)
+    return json_text(content, indent=2).rstrip("\n")
 
 
-def add_output_flags(
-    command: argparse.ArgumentParser, formats: Sequence[str] = FORMATS, aliases: Mapping[str, str] | None = None
-) -> None:
+def add_output_flags(command: argparse.ArgumentParser, aliases: Mapping[str, str], about: str) -> None:
     """Add `--output`, `--format` and flags that are short for a format.
 
     Args:
         command: The command's parser.
-        formats: The formats that the command writes; the first is the default.
         aliases: Formats by the name of the short flag.
+        about: What the formats hold.
     """
-    command.add_argument(
-        "--output", metavar="FILE", help="write to FILE, result by result as they come, instead of printing"
-    )
+    command.add_argument("--output", metavar="FILE", help="write to FILE, result by result, instead of printing")
     form = command.add_mutually_exclusive_group()
-    form.add_argument(
-        "--format", choices=formats, help=f"how to write it (by the ending of FILE, or else {formats[0]})"
-    )
-    for flag, name in (aliases or {}).items():
+    form.add_argument("--format", choices=FORMATS, help=f"{about} (by the ending of FILE, or else table)")
+    for flag, name in aliases.items():
         form.add_argument(
             f"--{flag}", dest="format", action="store_const", const=name, help=f"short for --format {name}"
         )
@@ -77,7 +71,11 @@ def add_tag_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--merge_synonyms", action="store_true", help="print one entry for vocal, vocals, voice, singing, and so on"
     )
-    add_output_flags(command, aliases={"json": "jsonl", "csv": "csv"})
+    add_output_flags(
+        command,
+        {"json": "jsonl", "csv": "csv"},
+        "csv has a row of file, tag, score, present and unheard per tag; json is an array, jsonl a line per file",
+    )
 
 
 def chosen_format(arguments: argparse.Namespace, default: str = "table") -> str:
@@ -111,7 +109,7 @@ def tags_form(name: str) -> Form:
     if name == "table":
         return Form(_tags_text)
     if name == "csv":
-        return Form(_tags_rows, _csv_text([["file", "tag", "score", "present", "unheard"]]))
+        return Form(_tags_rows, csv_text([["file", "tag", "score", "present", "unheard"]]))
     return json_form(name, tags_values)
 
 
@@ -142,8 +140,13 @@ def tags_values(tags: Tags) -> dict[str, Any]:
         values["present"] = [entry.name for entry in tags if entry.present]
     if tags.heard is not None:
         values["unheard"] = [entry.name for entry in tags if not entry.heard]
-    values["warnings"] = [{"kind": warning.kind, "message": str(warning)} for warning in _warnings(tags)]
+    values["warnings"] = warning_values(_warnings(tags))
     return values
+
+
+def warning_values(warnings: Iterable[AudioWarning]) -> list[dict[str, str]]:
+    """Return warnings as JSON values."""
+    return [{"kind": warning.kind, "message": str(warning)} for warning in warnings]
 
 
 def write_results(
@@ -181,7 +184,7 @@ def write_results(
 def check_output(arguments: argparse.Namespace, inputs: Sequence[Input]) -> None:
     """Raise `AudioError` if `--output` is one of the inputs."""
     if arguments.output:
-        check_not_input(arguments.output, arguments.files, inputs)
+        check_not_input("--output", arguments.output, arguments.files, inputs)
 
 
 @contextlib.contextmanager
@@ -221,7 +224,7 @@ def _tags_text(file: str, tags: Tags) -> str:
 
 
 def _tags_rows(file: str, tags: Tags) -> str:
-    return _csv_text(
+    return csv_text(
         [
             file,
             entry.name,
@@ -233,7 +236,8 @@ def _tags_rows(file: str, tags: Tags) -> str:
     )
 
 
-def _csv_text(rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
