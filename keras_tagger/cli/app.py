@@ -19,16 +19,30 @@ from typing import Any
 from absl import app
 from absl.flags import argparse_flags
 
-from keras_tagger.cli import compare, data, evaluate, explain, export, fit, import_checkpoint, request, serve, tag
+from keras_tagger.cli import (
+    compare,
+    data,
+    evaluate,
+    explain,
+    export,
+    fit,
+    import_checkpoint,
+    models,
+    request,
+    serve,
+    tag,
+)
 from keras_tagger.cli.flags import Commands, underscored
 from keras_tagger.cli.output import fail, warn
 from keras_tagger.errors import AudioWarning, KerasTaggerError
 
-_COMMANDS = (tag, explain, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
+_COMMANDS = (tag, explain, models, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
 
 _EPILOG = """examples:
   keras-tagger tag song.mp3                               print the best tags of a file
   keras-tagger explain song.mp3 --tags guitar --out guitar.html   show where in the song the guitar is
+  keras-tagger tag my_music/ --output tags.csv            tag a folder; also playlists, and - for standard input
+  keras-tagger models runs/                               list the models that can be loaded
   keras-tagger data check my_music/                       count clips, find unreadable files
   keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
   keras-tagger tag song.mp3 --model runs/demo             tag with your own model
