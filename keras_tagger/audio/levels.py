@@ -1,0 +1,147 @@
+"""Levels: when audio is silent, when its channels cancel each other, and when its samples are out of range.
+
+This module owns these decisions. `keras_tagger.export.levels` repeats the first two in TensorFlow's graph, with the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_tagger.audio.streams import audio_error
+
+# Half the distance between the highest and the lowest sample: two steps of 16-bit audio, -84 dBFS. Digital silence,
+# dither and a constant offset stay below it.
+SILENT_PEAK = 2 / 2**15
+# The channels of a second cancel each other if their sum has less than this share of the loudest channel's power. The
+# mean of two channels then has less than a twentieth (-13 dB) of it: the channels are as good as inverted, even after
+# lossy coding. In wide stereo the mean has more.
+CANCELLED_SHARE = 1 / 5
+# Higher samples are integers that were stored as floats.
+HIGHEST_PEAK = 8.0
+
+_SHOWN = 3  # places in a message
+
+Samples = npt.NDArray[np.float32]
+
+
+class Mixer:
+    """Mixes channels to mono: their mean, or one of them in each second in which they cancel each other.
+
+    Seconds count from the start of the source. A piece that begins or ends within one is judged by what it holds.
+
+    Args:
+        name: The source, for messages.
+        sample_rate: Its rate in Hz.
+    """
+
+    def __init__(self, name: str, sample_rate: int) -> None:
+        self.name = name
+        self.sample_rate = sample_rate
+        self._cancelled: list[tuple[int, int]] = []  # frames, in order
+
+    def mix(self, samples: Samples, position: int) -> Samples:
+        """Mix float32 `[frames, channels]` from frame `position` to float32 `[frames]`.
+
+        Raises:
+            AudioError: If a sample of the mix is not finite.
+        """
+        channels = samples.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            mono = samples[:, 0]
+            if channels > 1:
+                # Adding columns is several times faster than mean(axis=1) over so short an axis.
+                mono = mono.copy()
+                for channel in range(1, channels):
+                    mono += samples[:, channel]
+                end = position
+                while end < position + len(samples):
+                    start, end = end, min((end // self.sample_rate + 1) * self.sample_rate, position + len(samples))
+                    part = slice(start - position, end - position)
+                    chosen = _uncancelled(samples[part], mono[part])
+                    if chosen is not None:
+                        # Times the number of channels, as all is divided by it below.
+                        np.multiply(samples[part, chosen], np.float32(channels), out=mono[part])
+                        self._note(start, end)
+                mono /= np.float32(channels)
+        finite = np.isfinite(mono)
+        if not finite.all():
+            seconds = (position + int(np.argmin(finite))) / self.sample_rate
+            raise audio_error("finite samples", f"{self.name}, with NaN or infinity at {seconds:.3f} s")
+        return np.ascontiguousarray(mono)
+
+    def cancelled(self, start: float, end: float) -> list[tuple[float, float]]:
+        """Return the stretches within frames `start` to `end` in which one channel was used, as frames."""
+        inside = ((max(first, start), min(last, end)) for first, last in self._cancelled)
+        return [(first, last) for first, last in inside if first < last]
+
+    def _note(self, start: int, end: int) -> None:
+        if self._cancelled and self._cancelled[-1][1] == start:
+            start = self._cancelled.pop()[0]
+        self._cancelled.append((start, end))
+
+
+def _uncancelled(samples: Samples, total: Samples) -> int | None:
+    """Return the channel to use if the channels cancel each other, else None; `total` is their sum."""
+    flat = samples.reshape(-1)
+    # Nearly all audio is decided here, at little cost: all channels together have more power than the loudest.
+    power = np.einsum("i,i->", total, total)
+    if not power < CANCELLED_SHARE * np.einsum("i,i->", flat, flat) or np.abs(flat).max() <= SILENT_PEAK:
+        return None
+    each = np.einsum("ij,ij->j", samples, samples)
+    # The first of those that are about as loud as the loudest: the same one from second to second.
+    return int(np.argmax(each >= each.max() / 2)) if power < CANCELLED_SHARE * each.max() else None
+
+
+class Meter:
+    """Measures mixed audio piece by piece, and says what a listener must know about it.
+
+    Args:
+        mixer: What mixed it.
+        start: The first frame that counts.
+        end: The frame at which the counting stops; may be infinite.
+    """
+
+    def __init__(self, mixer: Mixer, start: float = 0, end: float = math.inf) -> None:
+        self._mixer = mixer
+        self._start, self._end = start, end
+        self._frames = 0
+        self._lowest, self._highest = math.inf, -math.inf
+
+    def add(self, samples: Samples, position: int) -> None:
+        """Measure the samples, float32 `[n]`, that begin at frame `position`."""
+        first, last = max(self._start - position, 0), max(min(self._end - position, len(samples)), 0)
+        counted = samples[round(first) : round(last)]
+        if len(counted):
+            self._frames += len(counted)
+            self._lowest = min(self._lowest, float(counted.min()))
+            self._highest = max(self._highest, float(counted.max()))
+
+    def report(self, warn: Callable[[str, str], None]) -> None:
+        """Call `warn` with the kind and the message of each `AudioWarning`."""
+        name, rate = self._mixer.name, self._mixer.sample_rate
+        excerpt = f" from {self._start / rate:.3f} s" if self._start > 0 else ""
+        excerpt += f" to {self._end / rate:.3f} s" if self._end < math.inf else ""
+        cancelled = self._mixer.cancelled(self._start, self._start + self._frames)
+        if cancelled:
+            places = [f"from {first / rate:.3f} to {last / rate:.3f} s" for first, last in cancelled[:_SHOWN]]
+            if len(cancelled) > _SHOWN:
+                places.append(f"in {len(cancelled) - _SHOWN} more places")
+            whole = sum(last - first for first, last in cancelled) >= self._frames
+            where = excerpt if whole else " " + " and ".join(places)
+            warn("cancelled", f"{name}: the channels cancel each other{where}, so one channel is used instead.")
+        if is_silent(self._lowest, self._highest):
+            warn("silent", f"{name} is silent{excerpt}: there is nothing to hear.")
+        peak = max(abs(self._lowest), abs(self._highest))
+        if peak > HIGHEST_PEAK:
+            advice = "Integers stored as floats must be divided by their full scale, which is 32768 for 16 bits."
+            warn("level", f"{name}: the samples reach {peak:.6g}{excerpt}, expected about -1..1. {advice}")
+
+
+def is_silent(lowest: float, highest: float) -> bool:
+    """Return whether audio with these extreme samples is silent."""
+    return highest - lowest <= 2 * SILENT_PEAK
