@@ -21,8 +21,10 @@ SILENT_PEAK = 2 / 2**15
 # mean of two channels then has less than a twentieth (-13 dB) of it: the channels are as good as inverted, even after
 # lossy coding. In wide stereo the mean has more.
 CANCELLED_SHARE = 1 / 5
-# Higher samples are integers that were stored as floats.
-HIGHEST_PEAK = 8.0
+# A clip that peaks above is of integers stored as floats. A clip that peaks below (-46 dBFS) gets about the tags that a
+# model gives to silence; 24-bit integers in an int32 array peak at 1/256.
+LOUDEST_PEAK = 8.0
+QUIETEST_PEAK = 1 / 200
 
 _STEP = 16
 _SHOWN = 3  # places in a message
@@ -143,14 +145,13 @@ class Meter:
             whole = sum(last - first for first, last in cancelled) >= self._frames
             where = excerpt if whole else " " + " and ".join(places)
             warn("cancelled", f"{name}: the channels cancel each other{where}, so one channel is used instead.")
-        if is_silent(self._lowest, self._highest):
-            warn("silent", f"{name} is silent{excerpt}: there is nothing to hear.")
         peak = max(abs(self._lowest), abs(self._highest))
-        if peak > HIGHEST_PEAK:
-            advice = "Integers stored as floats must be divided by their full scale, which is 32768 for 16 bits."
+        if self._highest - self._lowest <= 2 * SILENT_PEAK:
+            warn("silent", f"{name} is silent{excerpt}: there is nothing to hear.")
+        elif not QUIETEST_PEAK <= peak <= LOUDEST_PEAK:
+            advice = (
+                "Divide integers by their full scale, which is 32768 for 16 bits."
+                if peak > LOUDEST_PEAK
+                else "So quiet a clip sounds like silence to a model."
+            )
             warn("level", f"{name}: the samples reach {peak:.6g}{excerpt}, expected about -1..1. {advice}")
-
-
-def is_silent(lowest: float, highest: float) -> bool:
-    """Return whether audio with these extreme samples is silent."""
-    return highest - lowest <= 2 * SILENT_PEAK

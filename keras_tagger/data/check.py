@@ -25,7 +25,7 @@ NO_SPLIT = "(none)"
 
 # Kinds of `AudioWarning` and their titles in the table. Clips of the first two should not be trained on.
 _PROBLEMS = {"damaged": "damaged, partly read", "silent": "silent"}
-_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1"}
+_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1, or very quiet"}
 
 
 @dataclasses.dataclass(frozen=True)
