@@ -217,7 +217,9 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     if not song.total:
         parts = [song.restated(held), range(song.audio, parts[0].stop)]
     damage = [] if end is None else _behind(stream, song, held, end, stop)
-    return Layout([Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair)
+    return Layout(
+        [Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair
+    )
 
 
 def _behind(stream: Stream, song: _Song, held: int, end: int, stop: int) -> list[Damage]:
@@ -281,7 +283,9 @@ def _scanned(stream: Stream, start: int, stop: int, check: bool) -> Layout:
                 continue
             if frame.first > position:
                 lost = (frame.first - position) / song.rate
-                damage.append(Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing"))
+                damage.append(
+                    Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing")
+                )
                 parts += _silence(song, frame, position)
             parts.append(range(frame.offset, behind))
             position = frame.end

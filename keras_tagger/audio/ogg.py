@@ -269,7 +269,9 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
         inside = gap.before is not None and not gap.before.ended
         if lost >= LOSS_SECONDS or (inside and gap.size):
             place = 0.0 if gap.before is None else ends[id(gap.before)]
-            reason = f"{gap.size} bytes from byte {gap.offset} on are not ogg pages" if gap.size else "pages are missing"
+            reason = (
+                f"{gap.size} bytes from byte {gap.offset} on are not ogg pages" if gap.size else "pages are missing"
+            )
             damage.append(Damage(place, lost, reason))
     if not usable:
         return None
@@ -278,7 +280,9 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
     damage.sort(key=lambda place: place.seconds)
     # libsndfile finds wrong places in an opus stream that does not begin at 0.
     segments = [
-        Segment(link.headers + link.audio, seekable=link.codec != "opus" or (link.begins and link.bytes_before_first == 0))
+        Segment(
+            link.headers + link.audio, seekable=link.codec != "opus" or (link.begins and link.bytes_before_first == 0)
+        )
         for link in usable
     ]
     return Layout(segments, damage)

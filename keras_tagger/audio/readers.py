@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from keras_tagger.audio.containers import find_layout, unknown_format
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
+from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
 from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
@@ -84,6 +85,11 @@ class Reader:
         else:
             self.warnings.append(warning)
 
+    @functools.cached_property
+    def mixer(self) -> Mixer:
+        """What makes the decoded channels mono."""
+        return Mixer(self.name, self.sample_rate)
+
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
         raise NotImplementedError
@@ -128,7 +134,7 @@ class _ArrayReader(Reader):
         if piece.dtype.kind != "f":
             offset, scale = _PCM_SCALES[piece.dtype.newbyteorder("=").name]
             scaled = (scaled - np.float32(offset)) / np.float32(scale)
-        mono = _to_mono(scaled, self)
+        mono = self.mixer.mix(scaled, self.position)
         self.position += len(mono)
         return mono
 
@@ -155,6 +161,7 @@ class _FileReader(Reader):
         self._current = first = _SegmentReader(self._stream, self._segments[0])
         self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
         self.frames = first.frames
+        first.mixer = self.mixer.part(self.sample_rate, 0)
         for segment in self._segments[1:]:
             assert self.frames is not None
             self._starts.append(self.frames)
@@ -188,6 +195,7 @@ class _FileReader(Reader):
         if index != self._index:
             self.close()
             self._current = _SegmentReader(self._stream, self._segments[index], self._starts[index] / self.sample_rate)
+            self._current.mixer = self.mixer.part(self._current.sample_rate, self._starts[index])
             self._index = index
         assert self._current is not None
         last = self._starts[index + 1] - self._starts[index] if index + 1 < len(self._segments) else None
@@ -340,7 +348,7 @@ class _SegmentReader(Reader):
             self._check_stream()
             raise self._corrupt(self.position) from error
         self._check_stream()
-        mono = _to_mono(piece, self)
+        mono = self.mixer.mix(piece, self.position)
         if self._segment.complete is not None:
             self._check_zeros(mono)
         self.position += len(mono)
@@ -385,23 +393,6 @@ def _sequential_sound_file() -> type[Any]:
             return False
 
     return SequentialSoundFile
-
-
-def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
-    """Average `[samples, channels]` over the channels; raise an error if a value is not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples[:, 0]
-        if reader.channels > 1:
-            # Adding columns is several times faster than mean(axis=1) over so short an axis.
-            mono = mono.copy()
-            for channel in range(1, reader.channels):
-                mono += samples[:, channel]
-            mono /= np.float32(reader.channels)
-    finite = np.isfinite(mono)
-    if not finite.all():
-        seconds = (reader.position + int(np.argmin(finite))) / reader.sample_rate
-        raise audio_error("finite samples", f"{reader.name}, with NaN or infinity at {seconds:.3f} s")
-    return np.ascontiguousarray(mono)
 
 
 def check_rate(rate: Any, what: str) -> int:

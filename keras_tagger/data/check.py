@@ -24,6 +24,10 @@ from keras_tagger.tables import text_table
 POSITIVE = 0.5
 NO_SPLIT = "(none)"
 
+# Kinds of `AudioWarning` and their titles in the table. Clips of the first two should not be trained on.
+_PROBLEMS = {"damaged": "damaged, partly read", "silent": "silent"}
+_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1, or very quiet"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipCheck:
@@ -78,8 +82,9 @@ class DataCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether every clip can be decoded and no audio is in two splits."""
-        return not self.unreadable and not self.leaks
+        """Whether every clip can be decoded whole, none is silent, and no audio is in two splits."""
+        problems = [entry for entry in self.warnings if entry["kind"] in _PROBLEMS]
+        return not self.unreadable and not problems and not self.leaks
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
@@ -116,7 +121,12 @@ class DataCheck:
             text_table(rows),
             text_table(tag_rows) if self.tag_counts else "",
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
-            _listing("warnings", [f"{entry['id']}: {entry['message']}" for entry in self.warnings]),
+            *(
+                _listing(
+                    title, [f"{entry['id']}: {entry['message']}" for entry in self.warnings if entry["kind"] == kind]
+                )
+                for kind, title in (_PROBLEMS | _NOTES).items()
+            ),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
             _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
