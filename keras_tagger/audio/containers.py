@@ -19,33 +19,6 @@ from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
 
 _MAX_CHANNELS = 1024  # libsndfile's limit
 
-_OTHER_KINDS = (
-    (4, b"ftyp", "MP4 or M4A"),
-    (0, bytes.fromhex("3026b2758e66cf11"), "WMA or ASF"),
-    (0, bytes.fromhex("1a45dfa3"), "Matroska or WebM"),
-    (8, b"AVI ", "AVI video"),
-    (0, b"MThd", "MIDI (notes, no sound)"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"GIF8", "a GIF image"),
-    (8, b"WEBP", "a WebP image"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"\x1f\x8b", "gzip-compressed data"),
-    (0, b"version https://git-lfs", "a Git LFS pointer instead of the file itself"),
-)
-
-
-def other_kind(stream: Stream) -> str | None:
-    """Name the kind of a file that is not audio, or return None if its first bytes do not identify it."""
-    start = stream.at(0, 64)
-    for offset, magic, kind in _OTHER_KINDS:
-        if start[offset : offset + len(magic)] == magic:
-            return kind
-    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "a web page"
-    return None
-
 
 def prepare(stream: Stream) -> bool:
     """Check a container's structure, and repair what libsndfile would misread.

@@ -1,0 +1,432 @@
+"""Decode with FFmpeg, through PyAV, what libsndfile cannot read.
+
+PyAV is optional (`pip install "keras_tagger[av]"`). An `AvFile` has the interface of `soundfile.SoundFile`. FFmpeg reads
+the bytes of the file and nothing else: it opens no other file and no address that a file names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_tagger.audio.kinds import Kind, next_start, recognise
+from keras_tagger.audio.streams import Stream, audio_error
+from keras_tagger.errors import AudioError
+
+# More may be missing than an encoder's rounding and delay explain.
+_MISSING_SECONDS = 0.2
+_MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
+_MAX_WARNINGS = 5
+_UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
+_PIECE_FRAMES = 1 << 16
+
+_NAMES = {"mov": "MP4", "matroska": "Matroska", "wv": "WavPack", "iff": "DFF"}
+
+Warn = Callable[[str, str], None]
+Planar = npt.NDArray[np.float32]
+
+
+def installed() -> bool:
+    """Return whether PyAV can be imported."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class AvFile:
+    """A file that FFmpeg decodes, with the attributes and methods of `soundfile.SoundFile` that a reader needs.
+
+    Files of one kind that were joined end to end are read one after the other.
+
+    Args:
+        stream: The bytes of the file.
+        kind: What `recognise` says it is.
+        warn: Is called with the kind and the message of a warning.
+
+    Raises:
+        AudioError: If FFmpeg cannot read the file, or it has no sound.
+    """
+
+    def __init__(self, stream: Stream, kind: Kind, warn: Warn):
+        self._stream = stream
+        self._kind = kind
+        self._damage = _Damage(stream.name, warn)
+        self._position = 0
+        self._held: deque[Planar] = deque()
+        self._held_frames = 0
+        spans, self._tail = _spans(stream, kind)
+        self._part = _Part(stream, kind, spans[0], self._damage)
+        self.samplerate = self._part.rate
+        self.channels = self._part.channels
+        self.format, self.subtype = self._part.format, self._part.coding
+        promised = self._part.promised
+        self.frames = _UNKNOWN_FRAMES if promised is None or len(spans) > 1 else round(promised * self.samplerate)
+        self._pieces = self._decode(spans[1:])
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> npt.NDArray[np.float32]:
+        """Decode `frames` frames, or fewer at the end, to float32 `[frames, channels]`."""
+        while self._held_frames < frames:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held.append(piece)
+            self._held_frames += piece.shape[1]
+        taken, count = [], 0
+        while self._held and count < frames:
+            piece = self._held.popleft()
+            if piece.shape[1] > frames - count:
+                self._held.appendleft(piece[:, frames - count :])
+                piece = piece[:, : frames - count]
+            taken.append(piece)
+            count += piece.shape[1]
+        self._held_frames -= count
+        self._position += count
+        return np.concatenate(taken, axis=1).T if taken else np.zeros((0, self.channels), np.float32)
+
+    def seek(self, frames: int) -> int:
+        """Go forward to frame `frames` by decoding: seeking in compressed sound does not give the same samples."""
+        while self._position < frames and len(self.read(min(frames - self._position, _PIECE_FRAMES))):
+            pass
+        return self._position
+
+    def close(self) -> None:
+        """Close FFmpeg's handle; the stream stays open."""
+        self._pieces.close()
+        self._part.close()
+
+    def _decode(self, spans: list[tuple[int, int]]) -> Iterator[Planar]:
+        """Decode the parts of the file one after the other, all to the rate and the channels of the first."""
+        for span in [None, *spans]:
+            if span is not None:
+                self._part.close()
+                self._part = _Part(self._stream, self._kind, span, self._damage)
+            resampled = _Resampled(self.samplerate, self.channels)
+            for rate, piece in self._part.pieces():
+                yield from resampled.add(rate, _with_channels(piece, self.channels))
+            yield from resampled.end()
+        if self._tail is not None:
+            self._damage.bytes_unread(self._tail, self._stream.size - self._tail, self._part.bytes_per_second)
+        self._damage.finish()
+
+
+def _spans(stream: Stream, kind: Kind) -> tuple[list[tuple[int, int]], int | None]:
+    """Find the containers of one kind that follow each other in a file.
+
+    Returns:
+        The first byte and the end of each, and where bytes of another kind begin behind them, or None.
+    """
+    spans = []
+    begin = 0
+    while True:
+        end = kind.end(stream, begin) if kind.end else None
+        following = next_start(stream, end) if end is not None and begin < end < stream.size else None
+        if following is None:
+            spans.append((begin, stream.size))
+            return spans, None
+        spans.append((begin, following))
+        if recognise(stream, following) != kind:
+            return spans, following
+        begin = following
+
+
+class _Part:
+    """One container, opened with FFmpeg.
+
+    Attributes:
+        rate: The sample rate in Hz of the first sound that is decoded; some headers state half of it.
+        channels: The number of its channels.
+        promised: The length in seconds that the header states, or None.
+    """
+
+    def __init__(self, stream: Stream, kind: Kind, span: tuple[int, int], damage: _Damage):
+        import av
+
+        self._av = av
+        self._raw = stream
+        self._kind = kind
+        self._begin, self._end = span
+        self._damage = damage
+        self._name = stream.name
+        try:
+            self._container = av.open(
+                _Bytes(stream, *span),
+                mode="r",
+                options={"format_whitelist": kind.demuxers, "protocol_whitelist": "none"},
+                metadata_errors="replace",
+                io_open=_refuse,
+            )
+        except AudioError:
+            raise
+        except Exception as error:  # FFmpegError, or a ValueError or OSError that PyAV makes of it
+            raise audio_error(
+                f"{kind.name} with a complete header", f"{stream.name}, whose header is damaged or truncated"
+            ) from error
+        try:
+            self._open_sound()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _open_sound(self) -> None:
+        sound = self._container.streams.best("audio")
+        received = f"{self._name}, which is {self._kind.name}"
+        if sound is None:
+            raise audio_error("a file with sound", f"{received} without sound")
+        if sound.codec_context is None:
+            raise audio_error("a coding that FFmpeg knows", f"{received} of an unknown or protected coding")
+        self._sound = sound
+        for other in self._container.streams:
+            if other.index != sound.index and hasattr(other, "discard"):
+                other.discard = self._av.stream.Discard.all
+        sound.codec_context.thread_count = 1
+        sound.codec_context.options = {"err_detect": "crccheck"}
+        self._seconds = 0.0  # decoded
+        self._lost = 0.0
+        self._good = self._bad = 0  # packets
+        self._bytes = 0  # of packets
+        self._frames = self._decoded()
+        self._first = next(self._frames, None)
+        if self._first is None:
+            raise audio_error("audio of at least one sample", f"{received} from which nothing can be decoded")
+        self.rate, self.channels = self._first[0], len(self._first[1])
+        demuxer = self._container.format.name.split(",")[0]
+        self.format = _NAMES.get(demuxer, demuxer.upper())
+        self.coding = sound.codec_context.name.upper()
+        self.promised = self._stated_seconds()
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The mean size of the coded sound; 0 if nothing was decoded."""
+        return self._bytes / self._seconds if self._seconds else 0.0
+
+    def close(self) -> None:
+        """Close FFmpeg's handle."""
+        self._frames.close()
+        self._container.close()
+
+    def _stated_seconds(self) -> float | None:
+        if not self._kind.stated:
+            return None  # FFmpeg estimates it
+        if self._sound.duration is not None and self._sound.time_base is not None:
+            return float(self._sound.duration * self._sound.time_base)
+        others = any(other.type in ("audio", "video") for other in self._container.streams if other != self._sound)
+        if self._container.duration is not None and not others:
+            return float(self._container.duration / self._av.time_base)
+        return None
+
+    def pieces(self) -> Iterator[tuple[int, Planar]]:
+        """Decode to the end: sample rates and float32 `[channels, samples]`.
+
+        Raises:
+            AudioError: If the file holds less than it promises, or most of it cannot be decoded.
+        """
+        assert self._first is not None
+        yield self._first
+        self._first = None
+        yield from self._frames
+        missing = (self.promised or 0.0) - self._seconds - self._lost
+        if self.promised is None and (stated := self._kind.end(self._raw, self._begin) if self._kind.end else None):
+            missing = (stated - self._end) / self.bytes_per_second if self.bytes_per_second else 0.0
+        if missing > _MISSING_SECONDS:
+            whole = "" if self.promised is None else f" of {self.promised:.3f} s"
+            raise audio_error("complete audio", f"{self._name}, which ends at {self._seconds:.3f} s{whole}")
+        if self._bad > self._good:
+            raise audio_error(
+                "audio of which most can be decoded",
+                f"{self._name}, of which {self._lost:.3f} s are damaged and {self._seconds:.3f} s are not",
+            )
+
+    def _decoded(self) -> Iterator[tuple[int, Planar]]:
+        """Decode packet by packet, and note what is missing between and in them."""
+        due = None  # the time at which the last packet ended
+        offset = self._begin  # the byte
+        for packet in self._packets():
+            seconds = float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
+            self._bytes += packet.size
+            if self._kind.dense:
+                if packet.pos is not None and packet.size:
+                    self._skipped_bytes(offset, self._begin + packet.pos, seconds / packet.size)
+                    offset = self._begin + packet.pos + packet.size
+            elif packet.pts is not None:
+                time = float(packet.pts * packet.time_base)
+                if due is not None and time - due > _MISSING_SECONDS:
+                    self._lose(time - due)
+                due = time + seconds if seconds else None
+            try:
+                frames = packet.decode()
+                self._good += bool(packet.size)
+            except EOFError:
+                continue
+            except self._av.FFmpegError:
+                self._bad += 1
+                self._lose(seconds)
+                continue
+            for frame in frames:
+                piece = self._planar(frame)
+                self._seconds += piece.shape[1] / frame.sample_rate
+                self._damage.flush()
+                yield frame.sample_rate, piece
+        if self._kind.dense and (rest := next_start(self._raw, offset)) is not None:
+            self._skipped_bytes(rest, self._end, self._seconds / max(1, self._bytes))
+
+    def _packets(self) -> Iterator[Any]:
+        """Read packet by packet, and go on behind an error."""
+        failures = 0
+        while failures < _MAX_FAILURES:
+            try:
+                for packet in self._container.demux(self._sound):
+                    yield packet
+                    failures = 0
+                return
+            except self._av.FFmpegError:
+                failures += 1
+
+    def _skipped_bytes(self, begin: int, end: int, seconds_per_byte: float) -> None:
+        """Note bytes that belong to no packet, unless they are a tag."""
+        if end > begin and self._raw.at(begin, 8)[:3] not in (b"ID3", b"TAG", b"APE"):
+            seconds = (end - begin) * seconds_per_byte
+            if seconds > _MISSING_SECONDS:
+                self._lose(seconds)
+
+    def _lose(self, seconds: float) -> None:
+        self._lost += seconds
+        self._damage.add(self._seconds, seconds)
+
+    def _planar(self, frame: Any) -> Planar:
+        try:
+            samples = frame.to_ndarray()
+        except Exception as error:
+            raise audio_error(
+                "samples of at most 32 bits", f"{self._name}, which has samples of type {frame.format.name}"
+            ) from error
+        if not frame.format.is_planar:
+            samples = samples.reshape(frame.samples, -1).T
+        planar: Planar = samples.astype(np.float32)
+        if samples.dtype.kind == "u":
+            planar -= 128
+        if samples.dtype.kind != "f":
+            planar /= np.float32(2 ** (8 * samples.dtype.itemsize - 1))
+        return planar
+
+
+class _Damage:
+    """Collects what is missing and warns of it."""
+
+    def __init__(self, name: str, warn: Warn):
+        self._name = name
+        self._warn = warn
+        self._at = self._seconds = 0.0
+        self._pending = False
+        self._places = 0
+        self._total = 0.0
+
+    def add(self, at: float, seconds: float) -> None:
+        """Note that `seconds` are missing at a time; what is missing at the same time is added to it."""
+        if self._pending and self._at != at:
+            self.flush()
+        self._at = at
+        self._seconds += seconds
+        self._pending = True
+
+    def flush(self) -> None:
+        """Warn of what was noted last."""
+        if not self._pending:
+            return
+        self._places += 1
+        self._total += self._seconds
+        if self._places <= _MAX_WARNINGS:
+            self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {self._seconds:.3f} s are missing")
+        self._seconds, self._pending = 0.0, False
+
+    def bytes_unread(self, begin: int, count: int, bytes_per_second: float) -> None:
+        """Warn of bytes behind the sound, if they could be more of it."""
+        if count > _MISSING_SECONDS * bytes_per_second:
+            self._warn(
+                "damaged", f"{self._name} has {count} bytes behind its sound, from byte {begin} on, that were not read"
+            )
+
+    def finish(self) -> None:
+        """Warn of the sum."""
+        self.flush()
+        if self._places > _MAX_WARNINGS:
+            self._warn(
+                "damaged", f"{self._name} is damaged in {self._places} places: {self._total:.3f} s are missing in all"
+            )
+
+
+class _Resampled:
+    """Brings sound whose rate changes on the way to one rate."""
+
+    def __init__(self, rate: int, channels: int):
+        self._rate = self._from = rate
+        self._channels = channels
+        self._resampler: Any = None
+
+    def add(self, rate: int, piece: Planar) -> Iterator[Planar]:
+        """Convert `[channels, samples]` of any rate."""
+        if rate != self._from:
+            import soxr
+
+            yield from self.end()
+            self._from = rate
+            if rate != self._rate:
+                self._resampler = soxr.ResampleStream(rate, self._rate, self._channels, dtype="float32", quality="HQ")
+        yield piece if self._resampler is None else self._resampler.resample_chunk(np.ascontiguousarray(piece.T)).T
+
+    def end(self) -> Iterator[Planar]:
+        """Return what the filter still holds."""
+        if self._resampler is not None:
+            yield self._resampler.resample_chunk(np.zeros((0, self._channels), np.float32), last=True).T
+            self._resampler = None
+
+
+def _with_channels(piece: Planar, channels: int) -> Planar:
+    """Bring `[channels, samples]` to a number of channels; if it differs, all become the average."""
+    if len(piece) == channels:
+        return piece
+    return np.repeat(piece.mean(axis=0, keepdims=True), channels, axis=0)
+
+
+class _Bytes:
+    """A part of a stream, as a file object for PyAV."""
+
+    def __init__(self, stream: Stream, begin: int, end: int):
+        self._stream = stream
+        self._begin = begin
+        self._size = end - begin
+        self._position = 0
+        # Damaged files can send FFmpeg in circles.
+        self._budget = 16 * self._size + (64 << 20)
+
+    def read(self, count: int) -> bytes:
+        """Read `count` bytes, or fewer at the end."""
+        count = max(0, min(count, self._size - self._position))
+        data = self._stream.at(self._begin + self._position, count) if count else b""
+        self._position += len(data)
+        self._budget -= len(data)
+        if self._budget < 0:
+            raise audio_error(
+                "an intact file", f"{self._stream.name}, which is so damaged that reading it does not end"
+            )
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position and return it."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
+    raise PermissionError(f"{url} is named in the file, and files that files name are not opened")
