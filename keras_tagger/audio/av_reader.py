@@ -1,20 +1,21 @@
 """Decode with FFmpeg, through PyAV, what libsndfile cannot read.
 
-PyAV is optional (`pip install "keras_tagger[av]"`). An `AvFile` has the interface of `soundfile.SoundFile`. FFmpeg reads
-the bytes of the file and nothing else: it opens no other file and no address that a file names.
+PyAV is optional (`pip install "keras_tagger[av]"`). An `AvFile` has the interface of `soundfile.SoundFile`. FFmpeg
+reads the bytes of the file and nothing else: it opens no other file and no address that a file names.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.kinds import Kind, next_start, recognise
+from keras_tagger.audio.kinds import Kind, find, next_start, padding_start, recognise
 from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
 
@@ -24,6 +25,7 @@ _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
+_MAX_PADDING = 4096  # samples
 
 _NAMES = {"mov": "MP4", "matroska": "Matroska", "wv": "WavPack", "iff": "DFF"}
 
@@ -55,20 +57,17 @@ class AvFile:
     """
 
     def __init__(self, stream: Stream, kind: Kind, warn: Warn):
-        self._stream = stream
-        self._kind = kind
         self._damage = _Damage(stream.name, warn)
         self._position = 0
         self._held: deque[Planar] = deque()
         self._held_frames = 0
-        spans, self._tail = _spans(stream, kind)
-        self._part = _Part(stream, kind, spans[0], self._damage)
+        self._part = _Part(stream, kind, 0, self._damage)
         self.samplerate = self._part.rate
         self.channels = self._part.channels
         self.format, self.subtype = self._part.format, self._part.coding
-        promised = self._part.promised
-        self.frames = _UNKNOWN_FRAMES if promised is None or len(spans) > 1 else round(promised * self.samplerate)
-        self._pieces = self._decode(spans[1:])
+        promised = None if self._part.has_following else self._part.promised
+        self.frames = _UNKNOWN_FRAMES if promised is None else round(promised * self.samplerate)
+        self._pieces = self._decode()
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> npt.NDArray[np.float32]:
         """Decode `frames` frames, or fewer at the end, to float32 `[frames, channels]`."""
@@ -101,62 +100,56 @@ class AvFile:
         self._pieces.close()
         self._part.close()
 
-    def _decode(self, spans: list[tuple[int, int]]) -> Iterator[Planar]:
+    def _decode(self) -> Generator[Planar, None, None]:
         """Decode the parts of the file one after the other, all to the rate and the channels of the first."""
-        for span in [None, *spans]:
-            if span is not None:
-                self._part.close()
-                self._part = _Part(self._stream, self._kind, span, self._damage)
+        missing = self._part.promised or 0.0
+        while True:
             resampled = _Resampled(self.samplerate, self.channels)
             for rate, piece in self._part.pieces():
                 yield from resampled.add(rate, _with_channels(piece, self.channels))
             yield from resampled.end()
-        if self._tail is not None:
-            self._damage.bytes_unread(self._tail, self._stream.size - self._tail, self._part.bytes_per_second)
+            following = self._part.following()
+            missing -= self._part.seconds + self._part.lost
+            if following is None:
+                break
+            self._part.close()
+            self._part = following
+        if missing > _MISSING_SECONDS:
+            raise self._part.truncated()
         self._damage.finish()
 
 
-def _spans(stream: Stream, kind: Kind) -> tuple[list[tuple[int, int]], int | None]:
-    """Find the containers of one kind that follow each other in a file.
-
-    Returns:
-        The first byte and the end of each, and where bytes of another kind begin behind them, or None.
-    """
-    spans = []
-    begin = 0
-    while True:
-        end = kind.end(stream, begin) if kind.end else None
-        following = next_start(stream, end) if end is not None and begin < end < stream.size else None
-        if following is None:
-            spans.append((begin, stream.size))
-            return spans, None
-        spans.append((begin, following))
-        if recognise(stream, following) != kind:
-            return spans, following
-        begin = following
-
-
 class _Part:
-    """One container, opened with FFmpeg.
+    """A container that begins at a byte, opened with FFmpeg.
 
     Attributes:
         rate: The sample rate in Hz of the first sound that is decoded; some headers state half of it.
         channels: The number of its channels.
+        format: The name of the container.
+        coding: The name of the coding.
         promised: The length in seconds that the header states, or None.
+        seconds: How much was decoded.
+        lost: How much could not be decoded, in seconds.
     """
 
-    def __init__(self, stream: Stream, kind: Kind, span: tuple[int, int], damage: _Damage):
+    def __init__(self, stream: Stream, kind: Kind, begin: int, damage: _Damage):
         import av
 
         self._av = av
-        self._raw = stream
+        self._stream = stream
         self._kind = kind
-        self._begin, self._end = span
         self._damage = damage
-        self._name = stream.name
+        self._begin = begin
+        self._stated_end = kind.end(stream, begin) if kind.end else None
+        self._end = padding_start(stream) if kind.dense else stream.size
+        if self._stated_end is not None and begin < self._stated_end < stream.size:
+            self._end = self._stated_end
+        self._read_to = begin  # the end of the last packet
+        self.seconds = self.lost = 0.0
+        self._good = self._bad = self._bytes = 0
         try:
             self._container = av.open(
-                _Bytes(stream, *span),
+                _Bytes(stream, begin, self._end),
                 mode="r",
                 options={"format_whitelist": kind.demuxers, "protocol_whitelist": "none"},
                 metadata_errors="replace",
@@ -164,19 +157,18 @@ class _Part:
             )
         except AudioError:
             raise
-        except Exception as error:  # FFmpegError, or a ValueError or OSError that PyAV makes of it
+        except Exception as error:  # an FFmpegError, or the ValueError or OSError that PyAV makes of it
             raise audio_error(
                 f"{kind.name} with a complete header", f"{stream.name}, whose header is damaged or truncated"
             ) from error
         try:
-            self._open_sound()
+            self._open_sound(f"{stream.name}, which is {kind.name}")
         except BaseException:
             self._container.close()
             raise
 
-    def _open_sound(self) -> None:
+    def _open_sound(self, received: str) -> None:
         sound = self._container.streams.best("audio")
-        received = f"{self._name}, which is {self._kind.name}"
         if sound is None:
             raise audio_error("a file with sound", f"{received} without sound")
         if sound.codec_context is None:
@@ -186,25 +178,16 @@ class _Part:
             if other.index != sound.index and hasattr(other, "discard"):
                 other.discard = self._av.stream.Discard.all
         sound.codec_context.thread_count = 1
-        sound.codec_context.options = {"err_detect": "crccheck"}
-        self._seconds = 0.0  # decoded
-        self._lost = 0.0
-        self._good = self._bad = 0  # packets
-        self._bytes = 0  # of packets
+        sound.codec_context.options = {"err_detect": "crccheck+explode"}
+        demuxer = self._container.format.name.split(",")[0]
+        self.format = _NAMES.get(demuxer, demuxer.upper())
+        self.coding = sound.codec_context.name.upper()
+        self.promised = self._stated_seconds()
         self._frames = self._decoded()
         self._first = next(self._frames, None)
         if self._first is None:
             raise audio_error("audio of at least one sample", f"{received} from which nothing can be decoded")
         self.rate, self.channels = self._first[0], len(self._first[1])
-        demuxer = self._container.format.name.split(",")[0]
-        self.format = _NAMES.get(demuxer, demuxer.upper())
-        self.coding = sound.codec_context.name.upper()
-        self.promised = self._stated_seconds()
-
-    @property
-    def bytes_per_second(self) -> float:
-        """The mean size of the coded sound; 0 if nothing was decoded."""
-        return self._bytes / self._seconds if self._seconds else 0.0
 
     def close(self) -> None:
         """Close FFmpeg's handle."""
@@ -212,8 +195,9 @@ class _Part:
         self._container.close()
 
     def _stated_seconds(self) -> float | None:
-        if not self._kind.stated:
-            return None  # FFmpeg estimates it
+        # FFmpeg estimates the length of kinds that do not state it, and of an ASF file of another size than it states.
+        if not self._kind.stated or (self.format == "ASF" and self._stated_end != self._end):
+            return None
         if self._sound.duration is not None and self._sound.time_base is not None:
             return float(self._sound.duration * self._sound.time_base)
         others = any(other.type in ("audio", "video") for other in self._container.streams if other != self._sound)
@@ -225,36 +209,62 @@ class _Part:
         """Decode to the end: sample rates and float32 `[channels, samples]`.
 
         Raises:
-            AudioError: If the file holds less than it promises, or most of it cannot be decoded.
+            AudioError: If the container holds less than it promises, or most of it cannot be decoded.
         """
         assert self._first is not None
-        yield self._first
+        frames = itertools.chain([self._first], self._frames)
         self._first = None
-        yield from self._frames
-        missing = (self.promised or 0.0) - self._seconds - self._lost
-        if self.promised is None and (stated := self._kind.end(self._raw, self._begin) if self._kind.end else None):
-            missing = (stated - self._end) / self.bytes_per_second if self.bytes_per_second else 0.0
+        yield from self._trimmed(frames) if self.format == "MP4" and self.promised else frames
+        missing = 0.0
+        if self.promised is not None and not self._kind.dense:
+            missing = self.promised - self.seconds - self.lost
+        if self._stated_end is not None and self._bytes:
+            missing = max(missing, (self._stated_end - self._end) * self.seconds / self._bytes)
         if missing > _MISSING_SECONDS:
-            whole = "" if self.promised is None else f" of {self.promised:.3f} s"
-            raise audio_error("complete audio", f"{self._name}, which ends at {self._seconds:.3f} s{whole}")
+            raise self.truncated()
         if self._bad > self._good:
             raise audio_error(
                 "audio of which most can be decoded",
-                f"{self._name}, of which {self._lost:.3f} s are damaged and {self._seconds:.3f} s are not",
+                f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not",
             )
 
-    def _decoded(self) -> Iterator[tuple[int, Planar]]:
+    def truncated(self) -> AudioError:
+        """Make the error that the sound ends too early."""
+        whole = "" if self.promised is None else f" of {self.promised:.3f} s"
+        return audio_error(
+            "complete audio", f"{self._stream.name}, which is truncated or corrupt at {self.seconds:.3f} s{whole}"
+        )
+
+    def _trimmed(self, frames: Iterator[tuple[int, Planar]]) -> Iterator[tuple[int, Planar]]:
+        """Drop the padding of the last packet, which an MP4 does not count; keep everything if there is more of it."""
+        left = round((self.promised or 0.0) * self.rate)
+        beyond: list[tuple[int, Planar]] = []
+        for rate, piece in frames:
+            if left > 0:
+                yield rate, piece[:, :left]
+            if piece.shape[1] > left:
+                beyond.append((rate, piece[:, max(0, left) :]))
+            left -= piece.shape[1]
+            if -left > _MAX_PADDING:
+                yield from beyond
+                beyond = []
+
+    def _decoded(self) -> Generator[tuple[int, Planar], None, None]:
         """Decode packet by packet, and note what is missing between and in them."""
         due = None  # the time at which the last packet ended
-        offset = self._begin  # the byte
+        smallest = 0  # packet
         for packet in self._packets():
             seconds = float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
             self._bytes += packet.size
-            if self._kind.dense:
-                if packet.pos is not None and packet.size:
-                    self._skipped_bytes(offset, self._begin + packet.pos, seconds / packet.size)
-                    offset = self._begin + packet.pos + packet.size
-            elif packet.pts is not None:
+            if packet.pos is not None and packet.size:
+                position = self._begin + packet.pos
+                if self._kind.dense:
+                    self._skipped_bytes(self._read_to, position, seconds / packet.size)
+                if self._kind.even:  # FFmpeg adds what lies between two frames to the first
+                    smallest = min(packet.size, smallest or packet.size)
+                    self._skipped_bytes(position + smallest, position + packet.size, seconds / smallest)
+                self._read_to = max(self._read_to, position + packet.size)
+            if not self._kind.dense and packet.pts is not None:
                 time = float(packet.pts * packet.time_base)
                 if due is not None and time - due > _MISSING_SECONDS:
                     self._lose(time - due)
@@ -270,11 +280,9 @@ class _Part:
                 continue
             for frame in frames:
                 piece = self._planar(frame)
-                self._seconds += piece.shape[1] / frame.sample_rate
+                self.seconds += piece.shape[1] / frame.sample_rate
                 self._damage.flush()
                 yield frame.sample_rate, piece
-        if self._kind.dense and (rest := next_start(self._raw, offset)) is not None:
-            self._skipped_bytes(rest, self._end, self._seconds / max(1, self._bytes))
 
     def _packets(self) -> Iterator[Any]:
         """Read packet by packet, and go on behind an error."""
@@ -288,23 +296,46 @@ class _Part:
             except self._av.FFmpegError:
                 failures += 1
 
+    @property
+    def has_following(self) -> bool:
+        """Whether it is known from the header that something follows this container."""
+        return self._end < self._stream.size and next_start(self._stream, self._end) is not None
+
+    def following(self) -> _Part | None:
+        """Open the container of the same kind that follows this one, and warn of other bytes that were not read."""
+        stream, end = self._stream, self._end
+        start = next_start(stream, end)
+        if self._stated_end is None:
+            end = self._read_to
+            start = find(stream, self._kind.magic, end) if self._kind.magic else None
+            if self._kind.dense:
+                rest = next_start(stream, end)
+                self._skipped_bytes(rest or stream.size, start or stream.size, self.seconds / max(1, self._bytes))
+        if start is not None and recognise(stream, start) == self._kind:
+            try:
+                return _Part(stream, self._kind, start, self._damage)
+            except AudioError:
+                pass
+        if start is not None:
+            self._damage.bytes_unread(start, stream.size - start, self._bytes / self.seconds)
+        return None
+
     def _skipped_bytes(self, begin: int, end: int, seconds_per_byte: float) -> None:
         """Note bytes that belong to no packet, unless they are a tag."""
-        if end > begin and self._raw.at(begin, 8)[:3] not in (b"ID3", b"TAG", b"APE"):
-            seconds = (end - begin) * seconds_per_byte
-            if seconds > _MISSING_SECONDS:
-                self._lose(seconds)
+        seconds = (end - begin) * seconds_per_byte
+        if seconds > _MISSING_SECONDS and self._stream.at(begin, 3) not in (b"ID3", b"TAG", b"APE"):
+            self._lose(seconds)
 
     def _lose(self, seconds: float) -> None:
-        self._lost += seconds
-        self._damage.add(self._seconds, seconds)
+        self.lost += seconds
+        self._damage.add(self.seconds, seconds)
 
     def _planar(self, frame: Any) -> Planar:
         try:
             samples = frame.to_ndarray()
         except Exception as error:
             raise audio_error(
-                "samples of at most 32 bits", f"{self._name}, which has samples of type {frame.format.name}"
+                "samples of at most 32 bits", f"{self._stream.name}, which has samples of type {frame.format.name}"
             ) from error
         if not frame.format.is_planar:
             samples = samples.reshape(frame.samples, -1).T

@@ -23,16 +23,20 @@ class Kind:
         demuxers: The names of FFmpeg's readers of this kind, separated by commas; "" if it is not audio.
         stated: Whether its header states how long it plays; FFmpeg estimates the length of others.
         dense: Whether it is a sequence of frames to which every byte belongs.
+        even: Whether its frames have nearly one size.
         shared: Whether libsndfile reads some files of this kind.
         end: Returns where the container that begins at a byte states its end, or None if it does not.
+        magic: The bytes by which another file of the kind can be found in the midst of other bytes.
     """
 
     name: str
     demuxers: str = ""
     stated: bool = True
     dense: bool = False
+    even: bool = False
     shared: bool = False
     end: Ending | None = None
+    magic: bytes = b""
 
 
 def _chunk_end(order: str, offset: int, length: int, extra: int) -> Ending:
@@ -70,7 +74,7 @@ def _objects_end(stream: Stream, start: int) -> int | None:
     offset = start
     while len(head := stream.at(offset, 24)) == 24 and (offset == start or head[:16] != _ASF):
         size = int.from_bytes(head[16:], "little")
-        if size < 24 or size > 1 << 62:
+        if size < 24 or (offset + size > stream.size and head[:16] not in (_ASF, _ASF_DATA)):
             return offset if offset > start else None
         offset += size
     return offset
@@ -88,6 +92,19 @@ def _elements_end(stream: Stream, start: int) -> int | None:
         if length > 8 or len(head) < 4 + length or size == (1 << 7 * length) - 1:
             return None
         offset += 4 + length + size
+
+
+def _caf_end(stream: Stream, start: int) -> int | None:
+    """Walk over the chunks of a CAF file up to another header."""
+    offset = start + 8
+    while len(head := stream.at(offset, 12)) == 12 and head[:4] != b"caff":
+        size = int.from_bytes(head[4:], "big")
+        if head[:4] == b"data" and size >= 1 << 63:
+            return None  # up to the end of the file
+        if offset + 12 + size > stream.size and head[:4] != b"data":
+            return offset
+        offset += 12 + size
+    return offset
 
 
 def _ape_end(stream: Stream, start: int) -> int | None:
@@ -110,6 +127,7 @@ def _tta_end(stream: Stream, start: int) -> int | None:
 
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _EBML = bytes.fromhex("1a45dfa3")
 _MP4 = Kind("MP4 or M4A", "mov", end=_boxes_end)
 _RIFF_END = _chunk_end("little", 4, 4, 8)
@@ -125,30 +143,30 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (4, b"wide", _MP4),
     (0, _ASF, Kind("WMA or ASF", "asf", end=_objects_end)),
     (0, _EBML, Kind("Matroska or WebM", "matroska", end=_elements_end)),
-    (0, b"wvpk", Kind("WavPack", "wv", dense=True)),
+    (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk")),
     (0, b"MAC ", Kind("Monkey's Audio", "ape", end=_ape_end)),
     (0, b"DSD ", Kind("DSF", "dsf", end=_chunk_end("little", 12, 8, 0))),
     (0, b"FRM8", Kind("DFF", "iff", end=_chunk_end("big", 4, 8, 12))),
     (0, b"TTA1", Kind("True Audio", "tta", end=_tta_end)),
-    (0, b"tBaK", Kind("TAK", "tak")),
-    (0, b"MPCK", Kind("Musepack", "mpc8")),
+    (0, b"tBaK", Kind("TAK", "tak", magic=b"tBaK")),
+    (0, b"MPCK", Kind("Musepack", "mpc8", magic=b"MPCK")),
     (0, b"MP+", Kind("Musepack", "mpc")),
     (0, b"OFR ", Kind("OptimFROG")),
-    (0, b".RMF", Kind("RealMedia", "rm")),
+    (0, b".RMF", Kind("RealMedia", "rm", magic=b".RMF")),
     (0, b".ra\xfd", Kind("RealAudio", "rm")),
     (0, b"#!AMR", Kind("AMR", "amr", stated=False, dense=True)),
-    (0, b"FLV\x01", Kind("Flash video", "flv")),
+    (0, b"FLV\x01", Kind("Flash video", "flv", magic=b"FLV\x01")),
     (8, b"AVI ", Kind("AVI video", "avi")),
     (8, b"WAVE", Kind("WAV", "wav", shared=True, end=_RIFF_END)),
     (8, b"AIF", Kind("AIFF", "aiff", shared=True)),
     (0, b"riff\x2e\x91\xcf\x11", Kind("Wave64", "w64", shared=True)),
-    (0, b"caff", Kind("CAF", "caf", shared=True)),
+    (0, b"caff", Kind("CAF", "caf", shared=True, end=_caf_end)),
     (0, b"OggS", Kind("Ogg", "ogg", shared=True)),
     (0, b"Creative Voice File", Kind("VOC", "voc", shared=True)),
     (0, b"\x00\x00\x01\xba", Kind("MPEG video", "mpeg", stated=False)),
-    (0, b"\x0b\x77", Kind("AC3", "ac3,eac3", stated=False, dense=True)),
-    (0, b"\x7f\xfe\x80\x01", Kind("DTS", "dts", stated=False, dense=True)),
-    (0, b"\xfe\x7f\x01\x80", Kind("DTS", "dts", stated=False, dense=True)),
+    (0, b"\x0b\x77", Kind("AC3", "ac3,eac3", stated=False, dense=True, even=True)),
+    (0, b"\x7f\xfe\x80\x01", Kind("DTS", "dts", stated=False, dense=True, even=True)),
+    (0, b"\xfe\x7f\x01\x80", Kind("DTS", "dts", stated=False, dense=True, even=True)),
     (0, b"DTSHDHDR", Kind("DTS-HD", "dtshd")),
     (4, b"\xf8\x72\x6f\xba", Kind("Dolby TrueHD", "truehd", stated=False, dense=True)),
     (4, b"\xf8\x72\x6f\xbb", Kind("MLP", "mlp", stated=False, dense=True)),
@@ -171,7 +189,7 @@ _FRAMES_IN_A_ROW = 4
 
 
 def recognise(stream: Stream, start: int = 0) -> Kind | None:
-    """Recognise the file that begins at a byte of a stream, behind ID3v2 tags; return None if it is of no known kind."""
+    """Recognise the file that begins at a byte, behind ID3v2 tags; return None if it is of no known kind."""
     start = skip_id3(stream, start)
     head = stream.at(start, 64)
     for offset, magic, kind in _KINDS:
@@ -194,21 +212,42 @@ def skip_id3(stream: Stream, start: int) -> int:
 
 
 def next_start(stream: Stream, offset: int) -> int | None:
-    """Find what follows a container: return where the next one begins, or None if there are only tags and zeros."""
-    while offset < stream.size:
-        data = stream.at(offset, READ_BYTES)
-        stripped = data.lstrip(b"\0")
-        if stripped:
-            offset += len(data) - len(stripped)
-            break
+    """Find what follows a container behind zeros and tags; return None if nothing does."""
+    begin = offset
+    while offset < stream.size and not (stripped := (data := stream.at(offset, READ_BYTES)).lstrip(b"\0")):
         offset += len(data)
+    if offset >= stream.size:
+        return None
+    offset += len(data) - len(stripped)
     head = stream.at(offset, 32)
     if head[:8] == b"APETAGEX":
         size = int.from_bytes(head[12:16], "little")
-        return next_start(stream, offset + size + (32 if head[23] & 0x20 else 0))
+        return next_start(stream, offset + size + (32 if head[23:24] and head[23] & 0x20 else 0))
     if head[:3] == b"TAG" and stream.size - offset <= 128:
         return None
-    return offset if offset < stream.size else None
+    # Some kinds begin with zeros.
+    return next((at for at in range(max(begin, offset - 3), offset) if recognise(stream, at) is not None), offset)
+
+
+def padding_start(stream: Stream) -> int:
+    """Find the zeros at the end of a file."""
+    end = stream.size
+    while end > 0:
+        begin = max(0, end - READ_BYTES)
+        data = stream.at(begin, end - begin)[: end - begin].rstrip(b"\0")
+        if data:
+            return begin + len(data)
+        end = begin
+    return 0
+
+
+def find(stream: Stream, magic: bytes, offset: int) -> int | None:
+    """Find bytes from an offset on."""
+    while data := stream.at(offset, READ_BYTES):
+        if (index := data.find(magic)) >= 0:
+            return offset + index
+        offset += max(1, len(data) - len(magic) + 1)
+    return None
 
 
 def _candidates(stream: Stream, start: int) -> Iterator[int]:
