@@ -33,13 +33,32 @@ Warn = Callable[[str, str], None]
 Planar = npt.NDArray[np.float32]
 
 
-def installed() -> bool:
-    """Return whether PyAV can be imported."""
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
+    """Open a file that libsndfile refused.
+
+    Args:
+        stream: The bytes of the file.
+        warn: Is called with the kind and the message of a warning.
+        error: The error of libsndfile.
+
+    Raises:
+        AudioError: If FFmpeg cannot read the file either, or PyAV is not installed.
+    """
+    kind = recognise(stream)
+    if kind is not None and kind.demuxers:
+        try:
+            return AvFile(stream, kind, warn)
+        except ImportError:
+            if not kind.shared:
+                text = f'{stream.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
+                raise audio_error("audio", text) from error
+        except AudioError:
+            if not kind.shared:
+                raise
+    raise audio_error(
+        "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
+        f"{stream.name}, which is {'none of these or has a damaged header' if kind is None or kind.shared else kind.name}",
+    ) from error
 
 
 class AvFile:
@@ -57,6 +76,7 @@ class AvFile:
     """
 
     def __init__(self, stream: Stream, kind: Kind, warn: Warn):
+        self._name = stream.name
         self._damage = _Damage(stream.name, warn)
         self._position = 0
         self._held: deque[Planar] = deque()
@@ -102,20 +122,22 @@ class AvFile:
 
     def _decode(self) -> Generator[Planar, None, None]:
         """Decode the parts of the file one after the other, all to the rate and the channels of the first."""
-        missing = self._part.promised or 0.0
+        promised = self._part.promised
+        seconds = lost = 0.0
         while True:
             resampled = _Resampled(self.samplerate, self.channels)
             for rate, piece in self._part.pieces():
                 yield from resampled.add(rate, _with_channels(piece, self.channels))
             yield from resampled.end()
             following = self._part.following()
-            missing -= self._part.seconds + self._part.lost
+            seconds += self._part.seconds
+            lost += self._part.lost
             if following is None:
                 break
             self._part.close()
             self._part = following
-        if missing > _MISSING_SECONDS:
-            raise self._part.truncated()
+        if promised is not None and promised - seconds - lost > _MISSING_SECONDS:
+            raise _truncated(self._name, seconds, promised)
         self._damage.finish()
 
 
@@ -158,9 +180,8 @@ class _Part:
         except AudioError:
             raise
         except Exception as error:  # an FFmpegError, or the ValueError or OSError that PyAV makes of it
-            raise audio_error(
-                f"{kind.name} with a complete header", f"{stream.name}, whose header is damaged or truncated"
-            ) from error
+            received = f"{stream.name}, which is {kind.name} with a damaged or truncated header"
+            raise audio_error("audio with an intact header", received) from error
         try:
             self._open_sound(f"{stream.name}, which is {kind.name}")
         except BaseException:
@@ -221,19 +242,12 @@ class _Part:
         if self._stated_end is not None and self._bytes:
             missing = max(missing, (self._stated_end - self._end) * self.seconds / self._bytes)
         if missing > _MISSING_SECONDS:
-            raise self.truncated()
+            raise _truncated(self._stream.name, self.seconds, self.promised)
         if self._bad > self._good:
             raise audio_error(
                 "audio of which most can be decoded",
                 f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not",
             )
-
-    def truncated(self) -> AudioError:
-        """Make the error that the sound ends too early."""
-        whole = "" if self.promised is None else f" of {self.promised:.3f} s"
-        return audio_error(
-            "complete audio", f"{self._stream.name}, which is truncated or corrupt at {self.seconds:.3f} s{whole}"
-        )
 
     def _trimmed(self, frames: Iterator[tuple[int, Planar]]) -> Iterator[tuple[int, Planar]]:
         """Drop the padding of the last packet, which an MP4 does not count; keep everything if there is more of it."""
@@ -309,8 +323,8 @@ class _Part:
             end = self._read_to
             start = find(stream, self._kind.magic, end) if self._kind.magic else None
             if self._kind.dense:
-                rest = next_start(stream, end)
-                self._skipped_bytes(rest or stream.size, start or stream.size, self.seconds / max(1, self._bytes))
+                rest = next_start(stream, end) if start is None else end
+                self._skipped_bytes(rest or stream.size, start or stream.size, self.seconds / self._bytes)
         if start is not None and recognise(stream, start) == self._kind:
             try:
                 return _Part(stream, self._kind, start, self._damage)
@@ -345,6 +359,11 @@ class _Part:
         if samples.dtype.kind != "f":
             planar /= np.float32(2 ** (8 * samples.dtype.itemsize - 1))
         return planar
+
+
+def _truncated(name: str, seconds: float, promised: float | None) -> AudioError:
+    whole = "" if promised is None else f" of {promised:.3f} s"
+    return audio_error("complete audio", f"{name}, which is truncated or corrupt at {seconds:.3f} s{whole}")
 
 
 class _Damage:

@@ -107,6 +107,28 @@ def _caf_end(stream: Stream, start: int) -> int | None:
     return offset
 
 
+def _riff_end(stream: Stream, start: int) -> int | None:
+    """Read the size of a RIFF file and of the pieces of more than 1 GB by which an AVI file continues."""
+    offset = start
+    while (head := stream.at(offset, 12))[:4] == b"RIFF" and (offset == start or head[8:] == b"AVIX"):
+        size = int.from_bytes(head[4:8], "little")
+        if size in (0, 0xFFFFFFFF):
+            return None
+        offset += 8 + size + size % 2
+    return offset
+
+
+def _rm_end(stream: Stream, start: int) -> int | None:
+    """Walk over the chunks of a RealMedia file up to another header."""
+    offset = start
+    while len(head := stream.at(offset, 8)) == 8 and (offset == start or head[:4] != b".RMF"):
+        size = int.from_bytes(head[4:], "big")
+        if size < 8 or (offset + size > stream.size and head[:4] != b"DATA"):
+            return offset if offset > start else None
+        offset += size
+    return offset
+
+
 def _ape_end(stream: Stream, start: int) -> int | None:
     """Add up the sizes in the descriptor of a Monkey's Audio file of version 3.98 or newer."""
     head = stream.at(start, 52)
@@ -130,7 +152,6 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _EBML = bytes.fromhex("1a45dfa3")
 _MP4 = Kind("MP4 or M4A", "mov", end=_boxes_end)
-_RIFF_END = _chunk_end("little", 4, 4, 8)
 
 # Offset, bytes, kind. The first that fits counts.
 _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
@@ -152,12 +173,12 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"MPCK", Kind("Musepack", "mpc8", magic=b"MPCK")),
     (0, b"MP+", Kind("Musepack", "mpc")),
     (0, b"OFR ", Kind("OptimFROG")),
-    (0, b".RMF", Kind("RealMedia", "rm", magic=b".RMF")),
+    (0, b".RMF", Kind("RealMedia", "rm", end=_rm_end)),
     (0, b".ra\xfd", Kind("RealAudio", "rm")),
     (0, b"#!AMR", Kind("AMR", "amr", stated=False, dense=True)),
     (0, b"FLV\x01", Kind("Flash video", "flv", magic=b"FLV\x01")),
-    (8, b"AVI ", Kind("AVI video", "avi")),
-    (8, b"WAVE", Kind("WAV", "wav", shared=True, end=_RIFF_END)),
+    (8, b"AVI ", Kind("AVI video", "avi", end=_riff_end)),
+    (8, b"WAVE", Kind("WAV", "wav", shared=True, end=_riff_end)),
     (8, b"AIF", Kind("AIFF", "aiff", shared=True)),
     (0, b"riff\x2e\x91\xcf\x11", Kind("Wave64", "w64", shared=True)),
     (0, b"caff", Kind("CAF", "caf", shared=True, end=_caf_end)),

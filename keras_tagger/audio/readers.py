@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.audio.av_reader import open_other
 from keras_tagger.audio.containers import prepare
-from keras_tagger.audio.kinds import recognise
 from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
@@ -146,7 +146,7 @@ class _FileReader(Reader):
             self._file = _sequential_sound_file()(stream if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
-            self._file = self._open_with_av(error)
+            self._file = open_other(stream, self.warn, error)
             self._promised = False  # PyAV checks the length itself
         self._check_stream()
         self.channels = self._file.channels
@@ -155,29 +155,6 @@ class _FileReader(Reader):
         self.format = f"{self._file.format} {self._file.subtype}"
         if self.frames == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, which holds no samples")
-
-    def _open_with_av(self, error: Exception) -> Any:
-        """Open with FFmpeg what libsndfile does not know."""
-        from keras_tagger.audio import av_reader
-
-        kind = recognise(self._stream)
-        if kind is not None and kind.demuxers and av_reader.installed():
-            try:
-                return av_reader.AvFile(self._stream, kind, self.warn)
-            except AudioError:
-                if not kind.shared:
-                    raise
-        if kind is not None and kind.demuxers and not kind.shared:
-            received = f'{self.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
-            raise audio_error("audio", received) from error
-        if kind is None or kind.shared:
-            name = "none of these or has a damaged header"
-        else:
-            name = kind.name
-        raise audio_error(
-            "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-            f"{self.name}, which is {name}",
-        ) from error
 
     def close(self) -> None:
         """Close libsndfile's handle; the stream stays open."""
