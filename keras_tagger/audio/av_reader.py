@@ -55,9 +55,10 @@ def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
         except AudioError:
             if not kind.shared:
                 raise
+    name = "none of these or has a damaged header" if kind is None or kind.shared else kind.name
     raise audio_error(
         "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-        f"{stream.name}, which is {'none of these or has a damaged header' if kind is None or kind.shared else kind.name}",
+        f"{stream.name}, which is {name}",
     ) from error
 
 
