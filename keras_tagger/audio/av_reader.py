@@ -26,6 +26,7 @@ _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
 _MAX_PADDING = 4096  # samples
+_CONCEALING = ("ac3", "eac3", "tta")  # decoders that otherwise put something else in the place of a damaged frame
 
 _NAMES = {"mov": "MP4", "matroska": "Matroska", "wv": "WavPack", "iff": "DFF"}
 
@@ -174,7 +175,8 @@ class _Part:
             self._container = av.open(
                 _Bytes(stream, begin, self._end),
                 mode="r",
-                options={"format_whitelist": kind.demuxers, "protocol_whitelist": "none"},
+                # Not `options`: with these, PyAV 16 crashes on containers whose streams appear later.
+                container_options={"format_whitelist": kind.demuxers, "protocol_whitelist": "none"},
                 metadata_errors="replace",
                 io_open=_refuse,
             )
@@ -190,7 +192,8 @@ class _Part:
             raise
 
     def _open_sound(self, received: str) -> None:
-        sound = self._container.streams.best("audio")
+        streams = self._container.streams
+        sound = streams.best("audio") if hasattr(streams, "best") else next(iter(streams.audio), None)
         if sound is None:
             raise audio_error("a file with sound", f"{received} without sound")
         if sound.codec_context is None:
@@ -200,7 +203,8 @@ class _Part:
             if other.index != sound.index and hasattr(other, "discard"):
                 other.discard = self._av.stream.Discard.all
         sound.codec_context.thread_count = 1
-        sound.codec_context.options = {"err_detect": "crccheck+explode"}
+        strict = sound.codec_context.name in _CONCEALING
+        sound.codec_context.options = {"err_detect": "crccheck+explode" if strict else "crccheck"}
         demuxer = self._container.format.name.split(",")[0]
         self.format = _NAMES.get(demuxer, demuxer.upper())
         self.coding = sound.codec_context.name.upper()
