@@ -87,7 +87,7 @@ class AvFile:
         self.samplerate = self._part.rate
         self.channels = self._part.channels
         self.format, self.subtype = self._part.format, self._part.coding
-        promised = None if self._part.has_following else self._part.promised
+        promised = None if self._part.may_continue else self._part.promised
         self.frames = _UNKNOWN_FRAMES if promised is None else round(promised * self.samplerate)
         self._pieces = self._decode()
 
@@ -124,6 +124,7 @@ class AvFile:
 
     def _decode(self) -> Generator[Planar, None, None]:
         """Decode the parts of the file one after the other, all to the rate and the channels of the first."""
+        self._damage.active = True
         promised = self._part.promised
         seconds = lost = 0.0
         while True:
@@ -214,11 +215,21 @@ class _Part:
         if self._first is None:
             raise audio_error("audio of at least one sample", f"{received} from which nothing can be decoded")
         self.rate, self.channels = self._first[0], len(self._first[1])
+        if self.promised and self._missing_bytes * self.promised > _MISSING_SECONDS * (self._end - self._begin):
+            raise self._cut_off()
 
     def close(self) -> None:
         """Close FFmpeg's handle."""
         self._frames.close()
         self._container.close()
+
+    @property
+    def _missing_bytes(self) -> int:
+        return 0 if self._stated_end is None else max(0, self._stated_end - self._end)
+
+    def _cut_off(self) -> AudioError:
+        received = f"{self._stream.name}, which is {self._kind.name} and truncated: it has {self._end}"
+        return audio_error(f"{self._stated_end} bytes, as stated in the header", received)
 
     def _stated_seconds(self) -> float | None:
         # FFmpeg estimates the length of kinds that do not state it, and of an ASF file of another size than it states.
@@ -244,10 +255,10 @@ class _Part:
         missing = 0.0
         if self.promised is not None and not self._kind.dense:
             missing = self.promised - self.seconds - self.lost
-        if self._stated_end is not None and self._bytes:
-            missing = max(missing, (self._stated_end - self._end) * self.seconds / self._bytes)
         if missing > _MISSING_SECONDS:
             raise _truncated(self._stream.name, self.seconds, self.promised)
+        if self._missing_bytes * self.seconds > _MISSING_SECONDS * self._bytes:
+            raise self._cut_off()
         if self._bad > self._good:
             raise audio_error(
                 "audio of which most can be decoded",
@@ -316,27 +327,33 @@ class _Part:
                 failures += 1
 
     @property
-    def has_following(self) -> bool:
-        """Whether it is known from the header that something follows this container."""
+    def may_continue(self) -> bool:
+        """Whether other sound may follow this container, according to its header or because that does not say."""
+        if self._stated_end is None:
+            return bool(self._kind.magic)
         return self._end < self._stream.size and next_start(self._stream, self._end) is not None
 
     def following(self) -> _Part | None:
         """Open the container of the same kind that follows this one, and warn of other bytes that were not read."""
-        stream, end = self._stream, self._end
-        start = next_start(stream, end)
-        if self._stated_end is None:
-            end = self._read_to
-            start = find(stream, self._kind.magic, end) if self._kind.magic else None
-            if self._kind.dense:
-                rest = next_start(stream, end) if start is None else end
-                self._skipped_bytes(rest or stream.size, start or stream.size, self.seconds / self._bytes)
-        if start is not None and recognise(stream, start) == self._kind:
+        stream, kind = self._stream, self._kind
+        end = self._read_to if self._stated_end is None else self._end
+        rest = next_start(stream, end)
+        start = rest
+        if kind.magic and (rest is None or recognise(stream, rest) != kind):
+            start = find(stream, kind.magic, end)
+        if start is not None and recognise(stream, start) == kind:
             try:
-                return _Part(stream, self._kind, start, self._damage)
+                part = _Part(stream, kind, start, self._damage)
             except AudioError:
                 pass
-        if start is not None:
-            self._damage.bytes_unread(start, stream.size - start, self._bytes / self.seconds)
+            else:
+                if start != rest:
+                    self._skipped_bytes(end, start, self.seconds / self._bytes)
+                return part
+        if rest is not None and kind.dense:
+            self._skipped_bytes(rest, stream.size, self.seconds / self._bytes)
+        elif rest is not None and self._stated_end is not None:
+            self._damage.bytes_unread(rest, stream.size - rest, self._bytes / self.seconds)
         return None
 
     def _skipped_bytes(self, begin: int, end: int, seconds_per_byte: float) -> None:
@@ -372,13 +389,18 @@ def _truncated(name: str, seconds: float, promised: float | None) -> AudioError:
 
 
 class _Damage:
-    """Collects what is missing and warns of it."""
+    """Collects what is missing and warns of it.
+
+    Attributes:
+        active: Whether it may warn; before the first read, a reader has nowhere to put warnings.
+    """
 
     def __init__(self, name: str, warn: Warn):
         self._name = name
         self._warn = warn
         self._at = self._seconds = 0.0
         self._pending = False
+        self.active = False
         self._places = 0
         self._total = 0.0
 
@@ -392,7 +414,7 @@ class _Damage:
 
     def flush(self) -> None:
         """Warn of what was noted last."""
-        if not self._pending:
+        if not (self._pending and self.active):
             return
         self._places += 1
         self._total += self._seconds

@@ -118,14 +118,15 @@ def _riff_end(stream: Stream, start: int) -> int | None:
     return offset
 
 
-def _rm_end(stream: Stream, start: int) -> int | None:
-    """Walk over the chunks of a RealMedia file up to another header."""
-    offset = start
-    while len(head := stream.at(offset, 8)) == 8 and (offset == start or head[:4] != b".RMF"):
-        size = int.from_bytes(head[4:], "big")
-        if size < 8 or (offset + size > stream.size and head[:4] != b"DATA"):
-            return offset if offset > start else None
-        offset += size
+def _wavpack_end(stream: Stream, start: int) -> int | None:
+    """Walk over the blocks of a WavPack file up to another first block (WavPack 4 and 5 file format, 2.0)."""
+    offset, begun = start, False
+    while (head := stream.at(offset, 32))[:4] == b"wvpk" and len(head) == 32:
+        size, index, samples, flags = (int.from_bytes(head[i : i + 4], "little") for i in (4, 16, 20, 24))
+        if begun and samples and index == 0 and flags & 0x800:  # the first block of the first frame
+            break
+        begun = begun or (samples > 0 and bool(flags & 0x1000))  # the last of a frame
+        offset += 8 + size
     return offset
 
 
@@ -164,7 +165,7 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (4, b"wide", _MP4),
     (0, _ASF, Kind("WMA or ASF", "asf", end=_objects_end)),
     (0, _EBML, Kind("Matroska or WebM", "matroska", end=_elements_end)),
-    (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk")),
+    (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk", end=_wavpack_end)),
     (0, b"MAC ", Kind("Monkey's Audio", "ape", end=_ape_end)),
     (0, b"DSD ", Kind("DSF", "dsf", end=_chunk_end("little", 12, 8, 0))),
     (0, b"FRM8", Kind("DFF", "iff", end=_chunk_end("big", 4, 8, 12))),
@@ -173,7 +174,7 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"MPCK", Kind("Musepack", "mpc8", magic=b"MPCK")),
     (0, b"MP+", Kind("Musepack", "mpc")),
     (0, b"OFR ", Kind("OptimFROG")),
-    (0, b".RMF", Kind("RealMedia", "rm", end=_rm_end)),
+    (0, b".RMF", Kind("RealMedia", "rm", magic=b".RMF")),
     (0, b".ra\xfd", Kind("RealAudio", "rm")),
     (0, b"#!AMR", Kind("AMR", "amr", stated=False, dense=True)),
     (0, b"FLV\x01", Kind("Flash video", "flv", magic=b"FLV\x01")),
@@ -251,15 +252,16 @@ def next_start(stream: Stream, offset: int) -> int | None:
 
 
 def padding_start(stream: Stream) -> int:
-    """Find the zeros at the end of a file."""
+    """Find where the zeros at the end of a file begin; a few of them may belong to its last frame."""
     end = stream.size
     while end > 0:
         begin = max(0, end - READ_BYTES)
-        data = stream.at(begin, end - begin)[: end - begin].rstrip(b"\0")
+        data = stream.at(begin, end - begin).rstrip(b"\0")
         if data:
-            return begin + len(data)
+            end = begin + len(data)
+            break
         end = begin
-    return 0
+    return end if stream.size - end > 64 else stream.size
 
 
 def find(stream: Stream, magic: bytes, offset: int) -> int | None:
