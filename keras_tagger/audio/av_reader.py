@@ -338,8 +338,8 @@ class _Part:
         stream, kind = self._stream, self._kind
         end = self._read_to if self._stated_end is None else self._end
         rest = next_start(stream, end)
-        start = rest
-        if kind.magic and (rest is None or recognise(stream, rest) != kind):
+        start = rest if self._stated_end is not None else None
+        if kind.magic and (start is None or recognise(stream, start) != kind):
             start = find(stream, kind.magic, end)
         if start is not None and recognise(stream, start) == kind:
             try:

@@ -56,13 +56,13 @@ def _boxes_end(stream: Stream, start: int) -> int | None:
     offset, seen = start, set()
     while len(head := stream.at(offset, 16)) >= 8:
         name, size = head[4:8], int.from_bytes(head[:4], "big")
+        if not all(32 <= byte < 127 for byte in name) or (name == b"ftyp" and b"moov" in seen):
+            return offset
+        if size == 0:
+            return None  # up to the end of the file
         if size == 1:
             size = int.from_bytes(head[8:], "big")
-        elif size == 0:
-            return None  # up to the end of the file
-        if size < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in name):
-            return offset
-        if name == b"ftyp" and b"moov" in seen:
+        if size < 8:
             return offset
         seen.add(name)
         offset += size

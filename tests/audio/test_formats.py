@@ -320,7 +320,7 @@ def test_a_truncated_file_is_refused(name: str, make: Callable[[str], Path]):
     data = make(name).read_bytes()
     for share in (0.3, 0.5, 0.8):
         with pytest.raises(AudioError, match="truncated|damaged|nothing can be decoded"):
-            audio.load(data[: int(share * len(data))])
+            audio.load(data[: int(share * len(data))], warnings=[])
 
 
 @pytest.mark.parametrize("name", JOINED)
@@ -354,13 +354,7 @@ def test_bytes_behind_the_sound(name: str, make: Callable[[str], Path]):
         assert not warnings
     missing, words = loss(data + np.random.default_rng(0).bytes(len(data) // 2), len(expected))
     assert missing < 0.1
-    assert re_search(words, "behind its sound|damaged at")
-
-
-def re_search(words: list[str], pattern: str) -> bool:
-    import re
-
-    return any(re.search(pattern, word) for word in words)
+    assert any("behind its sound" in word or "is damaged at" in word for word in words)
 
 
 def test_a_hole_is_named_with_its_place(make: Callable[[str], Path]):
