@@ -213,7 +213,9 @@ class _Part:
         self._frames = self._decoded()
         self._first = next(self._frames, None)
         if self._first is None:
-            raise audio_error("audio of at least one sample", f"{received} from which nothing can be decoded")
+            raise audio_error(
+                "audio of at least one sample", f"{received} from which nothing can be decoded{self._excuse}"
+            )
         self.rate, self.channels = self._first[0], len(self._first[1])
         if self.promised and self._missing_bytes * self.promised > _MISSING_SECONDS * (self._end - self._begin):
             raise self._cut_off()
@@ -222,6 +224,10 @@ class _Part:
         """Close FFmpeg's handle."""
         self._frames.close()
         self._container.close()
+
+    @property
+    def _excuse(self) -> str:
+        return ", as it is copy-protected" if self._sound.codec_context.codec_tag in ("drms", "enca") else ""
 
     @property
     def _missing_bytes(self) -> int:
@@ -262,7 +268,7 @@ class _Part:
         if self._bad > self._good:
             raise audio_error(
                 "audio of which most can be decoded",
-                f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not",
+                f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not{self._excuse}",
             )
 
     def _trimmed(self, frames: Iterator[tuple[int, Planar]]) -> Iterator[tuple[int, Planar]]:
@@ -281,10 +287,11 @@ class _Part:
 
     def _decoded(self) -> Generator[tuple[int, Planar], None, None]:
         """Decode packet by packet, and note what is missing between and in them."""
+        base = float(self._sound.time_base or 0)
         due = None  # the time at which the last packet ended
         smallest = 0  # packet
         for packet in self._packets():
-            seconds = float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
+            seconds = packet.duration * base if packet.duration else 0.0
             self._bytes += packet.size
             if packet.pos is not None and packet.size:
                 position = self._begin + packet.pos
@@ -295,7 +302,7 @@ class _Part:
                     self._skipped_bytes(position + smallest, position + packet.size, seconds / smallest)
                 self._read_to = max(self._read_to, position + packet.size)
             if not self._kind.dense and packet.pts is not None:
-                time = float(packet.pts * packet.time_base)
+                time = packet.pts * base
                 if due is not None and time - due > _MISSING_SECONDS:
                     self._lose(time - due)
                 due = time + seconds if seconds else None
@@ -375,7 +382,7 @@ class _Part:
             ) from error
         if not frame.format.is_planar:
             samples = samples.reshape(frame.samples, -1).T
-        planar: Planar = samples.astype(np.float32)
+        planar: Planar = samples.astype(np.float32, copy=False)
         if samples.dtype.kind == "u":
             planar -= 128
         if samples.dtype.kind != "f":

@@ -367,6 +367,15 @@ def test_a_hole_is_named_with_its_place(make: Callable[[str], Path]):
     assert len(samples) / 16000 == pytest.approx(1.58, abs=0.05)
 
 
+def test_a_copy_protected_song(make: Callable[[str], Path]):
+    data = make("aac stereo").read_bytes()
+    begin = data.index(b"mdat") + 4
+    end = begin - 8 + int.from_bytes(data[begin - 8 : begin - 4], "big")
+    locked = data[:begin] + np.random.default_rng(0).bytes(end - begin) + data[end:].replace(b"mp4a", b"drms", 1)
+    with pytest.raises(AudioError, match="copy-protected"):
+        audio.load(locked, warnings=[])
+
+
 # --- what FFmpeg is not given
 
 
