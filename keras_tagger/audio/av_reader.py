@@ -266,10 +266,8 @@ class _Part:
         if self._missing_bytes * self.seconds > _MISSING_SECONDS * self._bytes:
             raise self._cut_off()
         if self._bad > self._good:
-            raise audio_error(
-                "audio of which most can be decoded",
-                f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not{self._excuse}",
-            )
+            received = f"{self._stream.name}, of which {self.lost:.3f} s are damaged and {self.seconds:.3f} s are not"
+            raise audio_error("audio of which most can be decoded", received + self._excuse)
 
     def _trimmed(self, frames: Iterator[tuple[int, Planar]]) -> Iterator[tuple[int, Planar]]:
         """Drop the padding of the last packet, which an MP4 does not count; keep everything if there is more of it."""
