@@ -54,8 +54,8 @@ clean:
 .venv: $(VENV)/$(DONE)
 
 # [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
-$(VENV)/$(DONE): EXTRAS := [dev,docs,io]
-$(NEWEST)/$(DONE): EXTRAS := [dev,docs]
+$(VENV)/$(DONE): EXTRAS := [dev,docs,av,io]
+$(NEWEST)/$(DONE): EXTRAS := [dev,docs,av]
 
 # pip: errors only, no warnings.
 PIP := -m pip --disable-pip-version-check -qq install

@@ -130,7 +130,7 @@ def _frame_at(stream: Stream, offset: int, song: _Song) -> _Frame | None:
     channels = channel_code + 1 if channel_code < 8 else 2
     if channel_code > 10 or channels != song.channels or head[3] & 1 or rate_code == 15 or size_code == 0:
         return None
-    if bits_code and _BITS.get(bits_code) != song.bits or 0 < rate_code < 12 and _RATES[rate_code] != song.rate:
+    if (bits_code and _BITS.get(bits_code) != song.bits) or (0 < rate_code < 12 and _RATES[rate_code] != song.rate):
         return None
     # The number is coded like UTF-8.
     ones = 8 - (head[4] ^ 255).bit_length()

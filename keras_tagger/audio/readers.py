@@ -13,7 +13,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.containers import find_layout, unknown_format
+from keras_tagger.audio.av_reader import open_other
+from keras_tagger.audio.containers import find_layout
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
@@ -158,14 +159,14 @@ class _FileReader(Reader):
         self._segments = layout.segments
         self._starts = [0]
         damage = list(layout.damage)
-        self._current = first = _SegmentReader(self._stream, self._segments[0])
+        self._current = first = _SegmentReader(self._stream, self._segments[0], self.warnings)
         self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
         self.frames = first.frames
         first.mixer = self.mixer.part(self.sample_rate, 0)
         for segment in self._segments[1:]:
             assert self.frames is not None
             self._starts.append(self.frames)
-            with contextlib.closing(_SegmentReader(self._stream, segment)) as reader:
+            with contextlib.closing(_SegmentReader(self._stream, segment, self.warnings)) as reader:
                 if reader.frames is not None:
                     self.frames += self._scaled(reader.frames, reader.sample_rate)
         self._index = 0
@@ -194,7 +195,9 @@ class _FileReader(Reader):
         """Go to a frame of a segment, counted at the rate of the file."""
         if index != self._index:
             self.close()
-            self._current = _SegmentReader(self._stream, self._segments[index], self._starts[index] / self.sample_rate)
+            self._current = _SegmentReader(
+                self._stream, self._segments[index], self.warnings, self._starts[index] / self.sample_rate
+            )
             self._current.mixer = self.mixer.part(self._current.sample_rate, self._starts[index])
             self._index = index
         assert self._current is not None
@@ -269,10 +272,13 @@ class DamagedError(AudioError):
 class _SegmentReader(Reader):
     """Reads one segment of a file with libsndfile."""
 
-    def __init__(self, stream: Stream, segment: Segment, start_seconds: float = 0.0):
+    def __init__(
+        self, stream: Stream, segment: Segment, warnings: list[AudioWarning] | None, start_seconds: float = 0.0
+    ):
         import soundfile
 
         self.name = stream.name
+        self.warnings = warnings
         self._stream = stream
         self._segment = segment
         self._start_seconds = start_seconds
@@ -281,17 +287,20 @@ class _SegmentReader(Reader):
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
-        self._held = self.frames if segment.held is None else segment.held
+        self._held = self.frames if segment.held is None and not self._other else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def _open(self, segment: Segment) -> None:
         self._view = View(segment.stream or self._stream, segment.parts)
         descriptor = in_memory(self._view) if segment.piecemeal else None
+        self._other = False
         try:
             self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
-            raise unknown_format(self._stream) from error
+            # PyAV reads to the end of a file, and checks its length itself.
+            self._file = open_other(self._stream, self.warn, error)
+            self._other = True
         self._check_stream()
 
     def close(self) -> None:
@@ -352,7 +361,7 @@ class _SegmentReader(Reader):
         if self._segment.complete is not None:
             self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self._segment.stated and self.frames is not None:
+        if len(mono) < frames and self._segment.stated and not self._other and self.frames is not None:
             if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
