@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
+from keras_tagger.files import json_text, printable
 from keras_tagger.tables import dataframe
 
 # Groups of names with one meaning in the public vocabularies: seven in MagnaTagATune's 50 tags, three in those of the
@@ -181,7 +182,7 @@ class Tags(Sequence[TagScore]):
         return self.to_dict()
 
     def __str__(self) -> str:
-        return ", ".join(f"{entry.name} {entry.score:.2f}" for entry in self)
+        return ", ".join(f"{printable(entry.name)} {entry.score:.2f}" for entry in self)
 
     def __repr__(self) -> str:
         more = f", ... {len(self)} in all" if len(self) > _SHOWN else ""
@@ -190,7 +191,7 @@ class Tags(Sequence[TagScore]):
     def _repr_html_(self) -> str:
         # No colours of its own, so that it can be read on light and dark pages.
         rows = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(entry.name)}</td><td>{entry.score:.3f}</td>"
+            f"<tr><td style='text-align:left'>{html.escape(printable(entry.name))}</td><td>{entry.score:.3f}</td>"
             f"<td style='text-align:left'>{_note(entry)}</td></tr>"
             for entry in self
         )
@@ -298,7 +299,7 @@ def info_from_values(values: Any, tags: Sequence[str]) -> dict[str, TagInfo]:
 
 def info_to_json(tags: Sequence[str], info: Mapping[str, TagInfo]) -> str:
     """Return the text of a `tags.json` file, one tag per line."""
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in info_to_values(tags, info))
+    rows = ",\n".join(json_text(row).rstrip() for row in info_to_values(tags, info))
     return f"[\n{rows}\n]\n"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -58,7 +60,7 @@ def training_dataset(
     n_tags = len(prepared.tags)
     rng = np.random.default_rng([seed, epoch])
     crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
-    shards = rng.permutation(np.array(prepared.shards(split)))
+    shards = rng.permutation(np.array([os.fsencode(shard) for shard in prepared.shards(split)]))
 
     most = n_stretches(prepared, split, window_samples)
 

@@ -30,6 +30,7 @@ import tensorflow as tf
 from keras_tagger.export.resample import resample
 from keras_tagger.export.wav import decode_wav
 from keras_tagger.export.windowed import analyze_windows
+from keras_tagger.files import to_bytes
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
@@ -45,7 +46,7 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     # Without autograph, as nothing here branches on a tensor: tracing, which takes most of an export, is faster.
     traced = functools.partial(tf.function, autograph=False)
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
-    names = tf.constant(model.tags)
+    names = tf.constant([to_bytes(tag) for tag in model.tags])
     # The last entries are for names that the model does not have.
     thresholds = tf.constant([*(trained.info[tag].threshold for tag in trained.tags), float("nan")], tf.float32)
     evidence = tf.constant([*(trained.info[tag].has_evidence for tag in trained.tags), False])

@@ -131,7 +131,7 @@ def read_header(data: tf.Tensor) -> Wav:
     expected = "expected a WAV file (RIFF, PCM or float). Received "
     text = tf.strings.as_string
     head = tf.strings.join([tf.strings.substr(data, 0, 12), bytes(12)])
-    is_wav = tf.reduce_any(magic == [b"RIFF", b"RIFX", b"RF64"]) & (tf.strings.substr(head, 8, 4) == b"WAVE")
+    is_wav = tf.reduce_any(magic == [b"RIFF", b"RIFX", b"RF64", b"BW64"]) & (tf.strings.substr(head, 8, 4) == b"WAVE")
     offsets, magics, names = zip(*_OTHER_KINDS, strict=True)
     other = tf.strings.substr(tf.fill([len(magics)], head), offsets, [len(m) for m in magics]) == tf.constant(magics)
     advice = ". Decode it first, and send its samples to the signature serving_default."
