@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_tagger.audio.levels import Meter
 from keras_tagger.audio.readers import PIECE_SAMPLES, AudioSource, Waveform, check_rate, open_reader
 from keras_tagger.audio.streams import audio_error
 from keras_tagger.errors import AudioWarning
@@ -64,7 +65,7 @@ def blocks(
     end_seconds: float | None = None,
     warnings: list[AudioWarning] | None = None,
 ) -> Iterator[Waveform]:
-    """Decode audio, average its channels and resample it, block by block, in constant memory.
+    """Decode audio, mix its channels and resample it, block by block, in constant memory.
 
     `n` samples at rate `r` become `ceil(n * sample_rate / r)` samples. Up to float32 rounding, an excerpt equals the
     slice of the whole from `round(start_seconds * sample_rate)` to `round(end_seconds * sample_rate)`. Values outside
@@ -183,19 +184,25 @@ def _resampled(
             check_start(reader.frames)
         common = math.gcd(reader.sample_rate, sample_rate)
         steps = max(0, first * common // sample_rate - math.ceil(_MARGIN_SECONDS * common))
+        # Channels are mixed by whole seconds, so that an excerpt is mixed like the whole.
+        grid = reader.sample_rate if reader.channels > 1 else 1
+        steps -= steps % common if grid > 1 else 0
         reader.skip(steps * (reader.sample_rate // common))
         stop: float = math.inf
         if last is not None:
             stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
+            stop = -(-stop // grid) * grid
         resampler = None
         if reader.sample_rate != sample_rate:
             resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
         limit: float = math.inf if last is None else last
+        meter = Meter(reader.mixer, first / sample_rate * reader.sample_rate, limit / sample_rate * reader.sample_rate)
         position = steps * (sample_rate // common)
         ended = False
         while not ended and position < limit:
-            wanted = int(min(max(1, PIECE_SAMPLES // reader.channels), stop - reader.position))
+            wanted = int(min(max(1, PIECE_SAMPLES // reader.channels // grid) * grid, stop - reader.position))
             piece = reader.read(wanted)
+            meter.add(piece, reader.position - len(piece))
             ended = len(piece) < wanted or reader.position >= stop
             if len(piece) < wanted:
                 check_start(reader.position)
@@ -207,6 +214,8 @@ def _resampled(
                     piece = np.pad(piece, (0, silence))
                 piece = resampler.resample_chunk(piece, last=ended)
             start, position = position, position + len(piece)
+            if ended or position >= limit:
+                meter.report(reader.warn)
             piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
             if len(piece):
                 yield piece

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio.containers import other_kind, prepare
+from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
@@ -81,6 +82,11 @@ class Reader:
         else:
             self.warnings.append(warning)
 
+    @functools.cached_property
+    def mixer(self) -> Mixer:
+        """What makes the decoded channels mono."""
+        return Mixer(self.name, self.sample_rate)
+
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
         raise NotImplementedError
@@ -125,7 +131,7 @@ class _ArrayReader(Reader):
         if piece.dtype.kind != "f":
             offset, scale = _PCM_SCALES[piece.dtype.newbyteorder("=").name]
             scaled = (scaled - np.float32(offset)) / np.float32(scale)
-        mono = _to_mono(scaled, self)
+        mono = self.mixer.mix(scaled, self.position)
         self.position += len(mono)
         return mono
 
@@ -185,7 +191,7 @@ class _FileReader(Reader):
             self._check_stream()
             raise self._corrupt(self.position) from error
         self._check_stream()
-        mono = _to_mono(piece, self)
+        mono = self.mixer.mix(piece, self.position)
         self.position += len(mono)
         if len(mono) < frames and self._promised and self.frames is not None:
             allowed = max(_SHORTFALL_SECONDS * self.sample_rate, _SHORTFALL_SHARE * self.frames)
@@ -218,23 +224,6 @@ def _sequential_sound_file() -> type[Any]:
             return False
 
     return SequentialSoundFile
-
-
-def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
-    """Average `[samples, channels]` over the channels; raise an error if a value is not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples[:, 0]
-        if reader.channels > 1:
-            # Adding columns is several times faster than mean(axis=1) over so short an axis.
-            mono = mono.copy()
-            for channel in range(1, reader.channels):
-                mono += samples[:, channel]
-            mono /= np.float32(reader.channels)
-    finite = np.isfinite(mono)
-    if not finite.all():
-        seconds = (reader.position + int(np.argmin(finite))) / reader.sample_rate
-        raise audio_error("finite samples", f"{reader.name}, with NaN or infinity at {seconds:.3f} s")
-    return np.ascontiguousarray(mono)
 
 
 def check_rate(rate: Any, what: str) -> int:

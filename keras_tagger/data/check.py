@@ -15,7 +15,7 @@ from keras_tagger import audio
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
-from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.errors import AudioWarning, KerasTaggerError, ManifestError
 from keras_tagger.files import printable
 from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
@@ -23,6 +23,10 @@ from keras_tagger.tables import text_table
 # The smallest soft label that counts as the tag.
 POSITIVE = 0.5
 NO_SPLIT = "(none)"
+
+# Kinds of `AudioWarning` and their titles in the table. Clips of the first two should not be trained on.
+_PROBLEMS = {"damaged": "damaged, partly read", "silent": "silent"}
+_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1, or very quiet"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,8 @@ class DataCheck:
         unreadable: `id`, `path` and `reason` of clips that cannot be decoded.
         duplicates: Ids of clips with exactly the same samples.
         leaks: Those of `duplicates` that are in different splits.
+        warnings: By kind of `AudioWarning` ("damaged", "silent", "cancelled", "level"), the `id`, `path` and `reason`
+            of the clips with such a warning.
     """
 
     name: str
@@ -54,11 +60,15 @@ class DataCheck:
     unreadable: tuple[Mapping[str, str], ...]
     duplicates: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
+    warnings: Mapping[str, Sequence[Mapping[str, str]]] = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether every clip can be decoded and no audio is in two splits."""
-        return not self.unreadable and not self.leaks
+        """Whether all clips can be decoded, none is damaged or silent, and no audio is in two splits.
+
+        Channels that cancel each other and unusual levels do not count: these clips can be used.
+        """
+        return not self.unreadable and not self.leaks and not any(map(self.warnings.get, _PROBLEMS))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
@@ -74,6 +84,7 @@ class DataCheck:
             "unreadable": [dict(entry) for entry in self.unreadable],
             "duplicates": [list(ids) for ids in self.duplicates],
             "leaks": [list(ids) for ids in self.leaks],
+            **{kind: [dict(entry) for entry in self.warnings.get(kind, ())] for kind in (*_PROBLEMS, *_NOTES)},
         }
 
     def table(self) -> str:
@@ -94,7 +105,8 @@ class DataCheck:
             f"{len(self.tag_counts)} tags",
             text_table(rows),
             text_table(tag_rows),
-            _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
+            _listing("unreadable", _reasons(self.unreadable)),
+            *(_listing(title, _reasons(self.warnings.get(kind, ()))) for kind, title in (_PROBLEMS | _NOTES).items()),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
             _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
@@ -107,10 +119,11 @@ class DataCheck:
 
 
 def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate: int = 16000) -> DataCheck:
-    """Decode every clip and report lengths, tag counts, unreadable files and duplicates.
+    """Decode every clip and report lengths, tag counts, duplicates, and unreadable, damaged or silent files.
 
     Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
-    unreadable. A bad file is reported, not raised.
+    unreadable. Clips whose channels cancel each other, or whose samples are far outside -1..1, are listed too. A bad
+    file is reported, not raised.
 
     Args:
         manifest: The clips to check.
@@ -140,14 +153,18 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     seconds: dict[str, list[float]] = {split: [] for split in splits}
     tag_counts = {tag: dict.fromkeys(splits, 0) for tag in manifest.tags}
     unreadable = []
+    warnings: dict[str, list[Mapping[str, str]]] = {}
     same: dict[str, list[Clip]] = {}
     for clip, positive, result in zip(manifest.clips, labels, results, strict=True):
         if isinstance(result, str):
-            unreadable.append({"id": clip.clip_id, "path": clip.path, "reason": result})
+            unreadable.append(_entry(clip, result))
             continue
+        length, digest, found = result
+        for warning in found:
+            warnings.setdefault(warning.kind, []).append(_entry(clip, str(warning)))
         split = clip.split or NO_SPLIT
-        seconds[split].append(result[0])
-        same.setdefault(result[1], []).append(clip)
+        seconds[split].append(length)
+        same.setdefault(digest, []).append(clip)
         for tag in np.flatnonzero(positive):
             tag_counts[manifest.tags[tag]][split] += 1
     repeated = [clips for clips in same.values() if len(clips) > 1]
@@ -163,6 +180,7 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
         unreadable=tuple(unreadable),
         duplicates=tuple(_ids(clips) for clips in repeated),
         leaks=tuple(_ids(clips) for clips in repeated if len({clip.split for clip in clips}) > 1),
+        warnings=warnings,
     )
 
 
@@ -188,9 +206,18 @@ def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(clip.clip_id for clip in clips)
 
 
-def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
-    """Return the length and a digest of the samples, or the reason why the clip cannot be decoded."""
+def _entry(clip: Clip, reason: str) -> dict[str, str]:
+    return {"id": clip.clip_id, "path": clip.path, "reason": reason}
+
+
+def _reasons(entries: Sequence[Mapping[str, str]]) -> list[str]:
+    return [f"{entry['id']}: {entry['reason']}" for entry in entries]
+
+
+def _decode(clip: Clip, sample_rate: int) -> tuple[float, str, list[AudioWarning]] | str:
+    """Return the length, a digest of the samples and the warnings, or the reason why the clip cannot be decoded."""
     digest = hashlib.sha256()
+    warnings: list[AudioWarning] = []
     samples = 0
     try:
         for block in audio.blocks(
@@ -199,12 +226,13 @@ def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
             block_seconds=30.0,
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
+            warnings=warnings,
         ):
             digest.update(to_pcm(block).tobytes())
             samples += len(block)
     except KerasTaggerError as error:
         return str(error)
-    return samples / sample_rate, digest.hexdigest()
+    return samples / sample_rate, digest.hexdigest(), warnings
 
 
 def _durations(seconds: Sequence[float]) -> dict[str, float]:

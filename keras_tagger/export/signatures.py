@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from keras_tagger.export.levels import mix_to_mono
 from keras_tagger.export.resample import resample
 from keras_tagger.export.wav import decode_wav
 from keras_tagger.export.windowed import analyze_windows
@@ -61,7 +62,7 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     def load_wav(data: tf.Tensor) -> tf.Tensor:
         # A function of its own, so that the two signatures that call it share its graph.
         channels, rate = decode_wav(data)
-        return resample(tf.reduce_mean(channels, axis=1), rate, model.audio_config.sample_rate)
+        return resample(mix_to_mono(channels, rate), rate, model.audio_config.sample_rate)
 
     def tags_of_each(inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         # One by one, because clips of a batch may differ in length, and padding would change their tags.
