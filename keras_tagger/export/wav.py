@@ -17,9 +17,11 @@ import tensorflow as tf
 from keras_tagger.audio import MAX_RATE, MIN_RATE
 
 MAX_CHANNELS = 1024
-MAX_CHUNKS = 1000
-# Some programs write a size that is too large by a header. More than this is missing audio.
+MAX_CHUNKS = 200
+# Some programs count their header, or a few bytes too many. More than this is missing audio.
 EXCESS_SECONDS = 0.05
+# More than this behind the samples, outside any chunk, is audio that would be lost, such as a second file.
+LOSS_SECONDS = 0.2
 
 _EXTENSIBLE = 0xFFFE
 # Format code and bytes per sample, and the branch of `_samples` that decodes them.
@@ -90,22 +92,29 @@ def read_header(data: tf.Tensor) -> Wav:
         there = tf.strings.substr(data, tf.clip_by_value(offset, 0, length), size)
         return tf.io.decode_raw(there, tf.uint8, fixed_length=size)
 
-    def step(offset: tf.Tensor, layout: tf.Tensor, samples: tf.Tensor, long: tf.Tensor) -> list[tf.Tensor]:
+    def step(
+        offset: tf.Tensor, _: tf.Tensor, layout: tf.Tensor, samples: tf.Tensor, long: tf.Tensor
+    ) -> list[tf.Tensor]:
         name = tf.strings.substr(data, offset, 4)
         size = numbers(read(offset, 8), 4)[1]
         chunk = tf.stack([offset + 8, size])
+        end = offset + 8 + size
+        # Behind the samples may be anything.
+        is_chunk = tf.strings.regex_full_match(name, "[A-Za-z0-9_() ]{4}") & (name != b"data") & (end <= length + 1)
+        going = (layout[0] < 0) | (samples[0] < 0) | (is_chunk & (name != b"RIFF"))
         return [
-            offset + 8 + size + size % 2,
+            tf.where(going, end + size % 2, offset),
+            going,
             tf.where((name == b"fmt ") & (layout[0] < 0), chunk, layout),
             tf.where((name == b"data") & (samples[0] < 0), chunk, samples),
             tf.where(name == b"ds64", numbers(read(offset + 16, 8), 8)[0], long),
         ]
 
     missing = tf.constant([-1, 0], tf.int64)
-    _, layout, samples, long = tf.while_loop(
-        lambda offset, layout, samples, _: (offset + 8 <= length) & ((layout[0] < 0) | (samples[0] < 0)),
+    end, _, layout, samples, long = tf.while_loop(
+        lambda offset, going, *_: going & (offset + 8 <= length),
         step,
-        [tf.constant(12, tf.int64), missing, missing, tf.constant(0, tf.int64)],
+        [tf.constant(12, tf.int64), tf.constant(True), missing, missing, tf.constant(0, tf.int64)],
         maximum_iterations=MAX_CHUNKS,
     )
     fields = read(layout[0], 28)
@@ -126,7 +135,11 @@ def read_header(data: tf.Tensor) -> Wav:
     size = tf.where((size == 0xFFFFFFFF) & (long > 0), long, tf.where(unknown, present, size))
     frame_bytes = tf.maximum(channels * sample_bytes, 1)
     frames = tf.minimum(size, present) // frame_bytes
-    excess = tf.cast(rate * frame_bytes, tf.float64) * EXCESS_SECONDS
+    excess = size - present
+    bytes_per_second = tf.cast(rate * frame_bytes, tf.float64)
+    allowed = tf.minimum(tf.maximum(start, tf.cast(bytes_per_second * EXCESS_SECONDS, tf.int64)), present)
+    # Samples without a stated size reach to the end.
+    behind = tf.where(unknown, tf.zeros_like(end), length - end)
 
     expected = "expected a WAV file (RIFF, PCM or float). Received "
     text = tf.strings.as_string
@@ -165,7 +178,7 @@ def read_header(data: tf.Tensor) -> Wav:
         ),
         (start < 0, expected + "one without samples (no data chunk)."),
         (
-            tf.cast(size - present, tf.float64) >= excess,
+            excess > allowed,
             tf.strings.join(
                 [
                     "expected a whole WAV file. Received one that is truncated: ",
@@ -173,6 +186,16 @@ def read_header(data: tf.Tensor) -> Wav:
                     " bytes of samples instead of ",
                     text(size),
                     ".",
+                ]
+            ),
+        ),
+        (
+            tf.cast(behind, tf.float64) >= bytes_per_second * LOSS_SECONDS,
+            tf.strings.join(
+                [
+                    "expected one WAV file whose header states all of its samples. Received ",
+                    text(behind),
+                    " bytes behind them that are in no chunk.",
                 ]
             ),
         ),
