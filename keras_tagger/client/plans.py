@@ -23,6 +23,7 @@ from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, 
 from keras_tagger.client import probe
 from keras_tagger.client.probe import Plan, Reply, Request
 from keras_tagger.errors import AudioWarning, ServingError
+from keras_tagger.files import to_bytes, to_text
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.tags import TagInfo, Tags, make_tags
 
@@ -184,7 +185,7 @@ class ServedModel:
                 names = names or list(classes)
                 score = dict(zip(classes, scores, strict=True))
                 mean.add(window, np.array([score[name] for name in names]))
-        return tuple(name.decode() for name in names), mean.value
+        return tuple(to_text(name) for name in names), mean.value
 
     def _mean(
         self, audio: AudioSource, signature: str, output: str, found: list[AudioWarning]
@@ -201,7 +202,7 @@ class ServedModel:
         """Return what the signature `tag_info` says about tags; None for a model without it or without these tags."""
         known, key = self.facts.info, frozenset(names)
         if key not in known:
-            inputs = {"tags": np.array([name.encode() for name in names], object)}
+            inputs = {"tags": np.array([to_bytes(name) for name in names], object)}
             try:
                 reply = yield Request("tag_info", inputs, ("threshold", "heard"))
             except ServingError as error:

@@ -17,6 +17,7 @@ from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
 from keras_tagger.errors import AudioWarning, KerasTaggerError, ManifestError
+from keras_tagger.files import printable
 from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
 
@@ -117,7 +118,8 @@ class DataCheck:
         for tag, counts in self.tag_counts.items():
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
-            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
+            f"{printable(self.name) or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
+            f"{len(self.tag_counts)} tags",
             text_table(rows),
             text_table(tag_rows) if self.tag_counts else "",
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
@@ -263,4 +265,4 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:
-    return f"{title}: {len(lines)}\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+    return f"{title}: {len(lines)}\n" + "\n".join(f"  {printable(line)}" for line in lines) if lines else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -61,7 +62,7 @@ def training_dataset(
     n_tags = len(prepared.tags)
     rng = np.random.default_rng([seed, epoch])
     crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
-    shards = rng.permutation(np.array(prepared.shards(split)))
+    shards = rng.permutation(np.array([os.fsencode(shard) for shard in prepared.shards(split)]))
 
     most = n_stretches(prepared, split, window_samples) if with_stretches else None
     crops = _crops(n_tags, window_samples, most)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.clip_scores import ClipScores
-from keras_tagger.files import replacing, write_json, write_text
+from keras_tagger.files import printable, write_csv, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
 from keras_tagger.tables import dataframe, text_table
 
@@ -164,10 +163,7 @@ class Report:
         """
         folder = Path(directory)
         content = self.to_dict()
-        with replacing(folder / "report.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(content["per_tag"])
+        write_csv(folder / "report.csv", COLUMNS, content["per_tag"])
         if self.clip_scores is not None:
             self.clip_scores.save(folder / SCORES)
             write_text(folder / "report.html", self.to_html())
@@ -188,7 +184,7 @@ class Report:
         if not self.unknown_tags:
             return ""
         more = len(self.unknown_tags) - _MOST_NAMES
-        names = ", ".join(self.unknown_tags[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+        names = printable(", ".join(self.unknown_tags[:_MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
         return f"Not scored, because the model does not have these tags of the data: {names}."
 
     def _title(self) -> str:
@@ -202,7 +198,7 @@ class Report:
     def __str__(self) -> str:
         numbers = [f"{name} {value}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()]
         lines = [f"{self._title()}: {', '.join(numbers)}", str(self.per_tag)]
-        lines += [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
+        lines += [printable(f"left out {entry['path']}: {entry['reason']}") for entry in self.failed]
         return "\n".join(lines + ([f"warning: {self.warning()}"] if self.unknown_tags else []))
 
     def _repr_html_(self) -> str:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_tagger.files import replacing
+from keras_tagger.files import write_csv
 
 HISTORY = (
     *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
@@ -17,10 +17,7 @@ HISTORY = (
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write all rows."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]), rows)
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
