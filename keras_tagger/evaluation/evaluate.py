@@ -37,8 +37,8 @@ def evaluate(
 ) -> Report:
     """Measure a tagger on labelled clips: macro and per-tag ROC-AUC and PR-AUC with bootstrap intervals.
 
-    Single-label models (softmax) are also measured by accuracy. Tags of the data that the model does not have are not
-    scored; the report lists them.
+    Single-label models (softmax) are also measured by accuracy. Tags that only the data
+    or only the model has are not scored; the report lists them.
 
     Args:
         tagger: The model.
@@ -84,13 +84,17 @@ def evaluate(
         present = sorted({clip.split for clip in data.clips if clip.split}) or ["none"]
         raise ManifestError(f"split: expected one of {', '.join(present)}. Received: {chosen!r}.")
     labels = label_matrix((clip.tags for clip in clips), shared)
+    unknown_tags = tuple(tag for tag in data.tags if tag not in tagger.tags)
     scores, failed = score_clips(tagger, data, clips, progress, n_chunks)
     kept = [index for index in range(len(clips)) if index in scores]
     if not kept:
         raise ManifestError(f"expected clips that can be read. Received: {failed[0]['reason']}")
     columns = [tagger.tags.index(tag) for tag in shared]
     everything = np.stack([scores[index] for index in kept])
+    if not np.isfinite(everything).all():
+        raise ModelError("expected a model whose scores are finite. Received: NaN or infinity, so its weights are lost.")
     labels, found = labels[kept], everything[:, columns]
+    of_unknown = label_matrix((clips[index].tags for index in kept), unknown_tags) > positive
     table = score(labels, found, shared, positive)
     correct = None
     if tagger.model.model_config.head.activation == "softmax":
@@ -115,7 +119,9 @@ def evaluate(
         n_chunks=n_chunks,
         intervals=bootstrap_intervals(clip_scores, resamples, seed) if resamples else {},
         clip_scores=clip_scores,
-        unknown_tags=tuple(tag for tag in data.tags if tag not in tagger.tags),
+        unknown_tags=unknown_tags,
+        n_unknown_clips=int((of_unknown.any(axis=1) & ~(labels > positive).any(axis=1)).sum()),
+        missing_tags=tuple(tag for tag in tagger.tags if tag not in data.tags),
     )
 
 
