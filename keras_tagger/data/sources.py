@@ -30,12 +30,16 @@ def open_source(
         >>> len(open_source("demo"))
         7
     """
-    path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
+    path = (
+        Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
+        if path == "demo"
+        else Path(path).expanduser()
+    )
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
     if not path.exists():
         raise ManifestNotFoundError(f"expected a manifest or a folder. Received: '{path}', which does not exist.")
-    if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".json"):
         raise ManifestError(
             f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'."
         )

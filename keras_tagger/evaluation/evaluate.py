@@ -92,10 +92,13 @@ def evaluate(
     columns = [tagger.tags.index(tag) for tag in shared]
     everything = np.stack([scores[index] for index in kept])
     if not np.isfinite(everything).all():
-        raise ModelError("expected a model whose scores are finite. Received: NaN or infinity, so its weights are lost.")
+        raise ModelError(
+            "expected a model whose scores are finite. Received: NaN or infinity, so its weights are lost."
+        )
     labels, found = labels[kept], everything[:, columns]
-    of_unknown = label_matrix((clips[index].tags for index in kept), unknown_tags) > positive
+    of_unknown = [any(clips[index].tags.get(tag, 0.0) > positive for tag in unknown_tags) for index in kept]
     table = score(labels, found, shared, positive)
+    found_in = {row["tag"]: row["n_positive"] for row in table}
     correct = None
     if tagger.model.model_config.head.activation == "softmax":
         correct = _correct(labels > positive, everything, columns)
@@ -120,8 +123,8 @@ def evaluate(
         intervals=bootstrap_intervals(clip_scores, resamples, seed) if resamples else {},
         clip_scores=clip_scores,
         unknown_tags=unknown_tags,
-        n_unknown_clips=int((of_unknown.any(axis=1) & ~(labels > positive).any(axis=1)).sum()),
-        missing_tags=tuple(tag for tag in tagger.tags if tag not in data.tags),
+        n_unknown_clips=int(np.sum(of_unknown & ~(labels > positive).any(axis=1))),
+        missing_tags=tuple(tag for tag in tagger.tags if not found_in.get(tag)),
     )
 
 

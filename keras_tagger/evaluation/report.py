@@ -97,7 +97,7 @@ class Report:
         unknown_tags: Tags of the data that the model does not have; they are not scored.
         n_unknown_clips: Number of clips all of whose tags are in `unknown_tags`. For the tags that are scored, they
             count as clips without the tag.
-        missing_tags: Tags of the model that the data do not have; they are not scored.
+        missing_tags: Tags of the model that no clip has; they are not scored.
 
     Example:
         >>> report = kt.evaluate(tagger, "music/manifest.csv")
@@ -188,7 +188,13 @@ class Report:
             value = getattr(self, key)
             if value is not None:
                 low, high = self.intervals.get(key, (float("nan"), float("nan")))
-                found.append((name, f"{value:.4f}" if np.isfinite(value) else "undefined", f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""))
+                found.append(
+                    (
+                        name,
+                        f"{value:.4f}" if np.isfinite(value) else "undefined",
+                        f"{low:.4f} to {high:.4f}" if np.isfinite(low) else "",
+                    )
+                )
         return found
 
     def warning(self) -> str:
@@ -206,10 +212,9 @@ class Report:
                 f"{self.n_unknown_clips} of the {self.n_clips} clips have only such tags and count as clips without "
                 "the others."
             )
-        absent = [*self.missing_tags, *(row["tag"] for row in self.per_tag if not row["n_positive"])]
+        if self.missing_tags:
+            yield f"Not scored, because no clip has these tags of the model: {listed(self.missing_tags)}."
         everywhere = [row["tag"] for row in self.per_tag if row["n_positive"] and not row["n_negative"]]
-        if absent:
-            yield f"Not scored, because no clip has these tags of the model: {listed(absent)}."
         if everywhere:
             yield f"Not scored, because every clip has these tags: {listed(everywhere)}."
 
@@ -323,8 +328,8 @@ def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
     return float(macro_mean(table[column], counted_tags(table, min_positives)))
 
 
-def _fixed(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+def _fixed(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "-"
 
 
 def _plain(value: Any) -> Any:
