@@ -11,10 +11,13 @@ import unicodedata
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from keras_tagger.audio.streams import audio_error, is_remote
 from keras_tagger.errors import AudioError, AudioNotFoundError
+
+PathError: TypeAlias = AudioError | AudioNotFoundError
 
 # Extensions of audio, and of containers that often hold nothing but audio.
 AUDIO_SUFFIXES = frozenset(
@@ -141,9 +144,9 @@ def _is_audio(path: str) -> bool:
 def read_playlist(path: str | os.PathLike[str]) -> list[str]:
     """Read the entries of a playlist: `.m3u`, `.m3u8`, `.pls` or `.xspf`.
 
-    Relative entries are relative to the playlist's folder. `file://` URLs and Windows paths become local paths. An entry
-    may be written in UTF-8, UTF-16, Latin-1 or Windows-1252, with percent escapes, or with composed or decomposed
-    accents: the spelling whose file exists is returned. Other URLs are returned as they are.
+    Relative entries are relative to the playlist's folder. `file://` URLs and Windows paths become local paths. Text
+    may be UTF-8, UTF-16, Latin-1 or Windows-1252, with or without percent escapes, its accents composed or decomposed:
+    the spelling whose file exists is returned. Other URLs are returned as they are.
 
     Args:
         path: A local playlist.
@@ -238,52 +241,61 @@ def _decoded(text: bytes) -> list[str]:
         return [*windows, text.decode("latin-1"), os.fsdecode(text)]
 
 
-def expand(inputs: Iterable[str]) -> Iterator[str | AudioError | AudioNotFoundError]:
+def expand(inputs: Iterable[str]) -> Iterator[tuple[str, PathError | None]]:
     """Replace folders and playlists, of any depth, by the audio files that they hold; other inputs stay as they are.
 
     Args:
-        inputs: Paths of files, folders and playlists, and `-` for standard input.
+        inputs: Paths of files, folders and playlists, or anything else that is not the path of a folder or playlist.
 
     Yields:
-        Paths in the order given, duplicates included, and an error for each folder or playlist that cannot be read or
-        holds no audio, and for each web address in a playlist.
+        Each path with None, in the order given, duplicates included; and each folder or playlist that cannot be read or
+        is empty, and each web address in a playlist, with the error.
 
     Example:
-        >>> list(expand(["song.mp3", "album/", "mix.m3u"]))
+        >>> [path for path, error in expand(["song.mp3", "album/", "mix.m3u"]) if error is None]
         ['song.mp3', 'album/01.flac', 'album/02.flac', '/music/b.ogg']
     """
     for path in inputs:
         yield from _expanded(path, ())
 
 
-def _expanded(path: str, outer: tuple[str, ...]) -> Iterator[str | AudioError | AudioNotFoundError]:
-    if not is_remote(path) and os.path.isdir(path):
-        errors: list[AudioError] = []
+def _expanded(path: str, outer: tuple[str, ...]) -> Iterator[tuple[str, PathError | None]]:
+    if is_remote(path):
+        yield path, None
+    elif os.path.isdir(path):
+        errors: list[PathError] = []
+        found: list[str] = []
         try:
             found = find_audio(path, errors.append)
         except AudioError as error:
-            yield error
-            return
-        yield from [*found, *errors] or [audio_error("a folder with audio files", f"{path!r}, which holds none")]
-    elif not is_remote(path) and is_playlist(path):
-        real = os.path.realpath(path)
-        if real in outer:
-            yield audio_error("a playlist that does not contain itself", repr(path))
-            return
-        try:
-            entries = read_playlist(path)
-        except (AudioError, AudioNotFoundError) as error:
-            yield error
-            return
-        if not entries:
-            yield audio_error("a playlist with entries", f"{path!r}, which is empty")
-        for entry in entries:
-            if _WEB.match(entry):
-                yield audio_error(f"files in the playlist {path!r}", f"{entry!r}, which must be downloaded first")
-            else:
-                yield from _expanded(entry, (*outer, real))
+            errors.append(error)
+        if not found and not errors:
+            errors.append(audio_error("a folder with audio files", f"{path!r}, which holds none"))
+        yield from ((file, None) for file in found)
+        yield from ((path, error) for error in errors)
+    elif is_playlist(path):
+        yield from _listed(path, outer)
     else:
-        yield path
+        yield path, None
+
+
+def _listed(path: str, outer: tuple[str, ...]) -> Iterator[tuple[str, PathError | None]]:
+    real = os.path.realpath(path)
+    if real in outer:
+        yield path, audio_error("a playlist that does not contain itself", repr(path))
+        return
+    try:
+        entries = read_playlist(path)
+    except (AudioError, AudioNotFoundError) as error:
+        yield path, error
+        return
+    if not entries:
+        yield path, audio_error("a playlist with entries", f"{path!r}, which is empty")
+    for entry in entries:
+        if _WEB.match(entry):
+            yield entry, audio_error(f"files in the playlist {path!r}", f"{entry!r}, which must be downloaded first")
+        else:
+            yield from _expanded(entry, (*outer, real))
 
 
 def _suffix(path: str) -> str:

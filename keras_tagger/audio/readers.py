@@ -7,18 +7,19 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio.containers import other_kind, prepare
-from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
+from keras_tagger.audio.streams import Stream, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
-"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | tuple[npt.NDArray[Any], int]"
+"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes or a file object, or `(array, sample_rate)`.
 
+A binary file object is read from its position to its end and stays open. If it can seek, it returns to that position.
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
 int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
@@ -53,13 +54,13 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
         array_reader = _ArrayReader(*source)
         array_reader.warnings = warnings
         yield array_reader
-    elif isinstance(source, str | os.PathLike | bytes):
+    elif isinstance(source, str | os.PathLike | bytes) or is_file_object(source):
         with open_stream(source) as stream, contextlib.closing(_FileReader(stream)) as reader:
             reader.warnings = warnings
             yield reader
     else:
         received = f"an object of type {type(source).__name__}"
-        raise audio_error("audio as a path, an encoded file's bytes or a tuple (array, sample_rate)", received)
+        raise audio_error("audio as a path, bytes, a binary file or a tuple (array, sample_rate)", received)
 
 
 class Reader:
