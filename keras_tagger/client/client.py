@@ -23,7 +23,7 @@ import numpy.typing as npt
 from keras_tagger.audio import AudioSource
 from keras_tagger.audio.streams import seekable
 from keras_tagger.client import messages
-from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options
+from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options, check_address
 from keras_tagger.client.messages import Signature
 from keras_tagger.client.plans import PlanRun, ServedModel
 from keras_tagger.client.probe import Plan, Request
@@ -54,6 +54,7 @@ class _Connection:
         wait_for_ready: bool = False,
         tls: ClientTls | None = None,
     ) -> None:
+        check_address(address)
         if window_seconds is not None and not window_seconds * sample_rate >= 1:
             raise ServingError(f"window_seconds: expected a time above 0. Received: {window_seconds}.")
         if not timeout_seconds > 0:
