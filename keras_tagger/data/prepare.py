@@ -69,7 +69,8 @@ def prepare(
         shard_clips: The number of clips in a shard; 0 chooses it by the size of the split.
 
     Raises:
-        ManifestError: If a clip has no split, or no clip can be decoded.
+        ManifestError: If a clip has no split, no clip can be decoded, or `out_dir` has an `index.json` that is a
+            manifest.
 
     Example:
         >>> prepared = prepare(assign_splits(read_manifest("music.csv")), "prepared/")
@@ -267,8 +268,13 @@ def _version(path: str) -> tuple[int, int] | tuple[()]:
 
 
 def _finished(out_dir: str, fingerprint: str) -> Prepared | None:
-    if not os.path.exists(os.path.join(out_dir, INDEX)):
+    index = os.path.join(out_dir, INDEX)
+    if not os.path.exists(index):
         return None
+    with open(index, "rb") as file:
+        content = file.read()
+    if b'"tags"' in content and b'"format_version"' not in content:
+        raise ManifestError(f"expected a folder for prepared data. Received: '{out_dir}', whose {INDEX} is a manifest.")
     try:
         prepared = open_prepared(out_dir)
     except ManifestError as error:

@@ -21,6 +21,8 @@ from keras_tagger.tables import dataframe, listed, text_table
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
+FILES = ("report.json", "report.csv", "report.html", SCORES)
+"""What `Report.save` writes."""
 
 
 class TagTable:

@@ -133,8 +133,10 @@ def fit(
         unnamed = dict.fromkeys(("data.dataset", "data.root", "data.subset"), "")
         settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
-    _check_run_dir(folder, settings, resume)
     run = RunDir(folder)
+    _check_run_dir(folder, settings, resume)
+    if settings.data.path and run.manifest.exists() and Path(settings.data.path).resolve() == run.manifest.resolve():
+        raise ConfigError(f"run_dir: expected a directory without the data. Received: {folder}, which has them.")
     if resume and run.report.exists():
         return _finished_run(folder)
     # Report mistakes before the data are prepared; a resumed run has its own weights.

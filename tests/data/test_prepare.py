@@ -187,6 +187,15 @@ def test_kill_and_resume(tmp_path):
     assert len(list(out.iterdir())) == 25
 
 
+def test_does_not_write_over_a_manifest(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    index = tmp_path / "index.json"
+    index.write_text('[{"path": "a.wav", "tags": ["x"], "split": "train"}]')
+    with pytest.raises(ManifestError, match="expected a folder for prepared data. Received: .* is a manifest"):
+        prepare(read_manifest(index), tmp_path, RATE)
+    assert [clip.path for clip in read_manifest(index).clips] == [str(tmp_path / "a.wav")]
+
+
 def test_errors(data, tmp_path):
     _, manifest = data
     with pytest.raises(ManifestError, match="a split for every clip"):

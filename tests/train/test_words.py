@@ -13,7 +13,7 @@ import tensorflow as tf
 import tiny
 from keras_tagger.data.manifest import Clip, Manifest, read_manifest
 from keras_tagger.data.prepare import prepare
-from keras_tagger.errors import ManifestError
+from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.train.fit import fit
 from keras_tagger.train.history import read_history
 from tiny import RATE, TAGS
@@ -135,6 +135,14 @@ def test_nothing_to_learn(tones: Manifest, tmp_path: Path, tags: Any, words: str
         fit(QUICK, data, run_dir=tmp_path / "run")
     # Found before the audio is decoded.
     assert [path.name for path in tmp_path.iterdir()] == (["prepared"] if prepared else [])
+
+
+def test_the_run_directory_does_not_replace_the_manifest(tones: Manifest, tmp_path: Path) -> None:
+    tones.save(tmp_path / "manifest.csv")
+    before = (tmp_path / "manifest.csv").read_bytes()
+    with pytest.raises(ConfigError, match="run_dir: expected a directory without the data. Received: "):
+        fit(QUICK, tmp_path / "manifest.csv", run_dir=tmp_path)
+    assert (tmp_path / "manifest.csv").read_bytes() == before
 
 
 def test_nothing_to_learn_after_files_failed(tones: Manifest, tmp_path: Path) -> None:
