@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.data.manifest import Clip, Manifest
+from keras_tagger.data.manifest import Clip, Manifest, read_manifest
 from keras_tagger.data.prepare import prepare, segments_of, to_pcm
 from keras_tagger.data.prepared import open_prepared
 from keras_tagger.data.sources import open_source
