@@ -304,6 +304,8 @@ def _manifest(
     root: str,
     source: str,
 ) -> Manifest:
+    if isinstance(tags, str):
+        raise ManifestError(f"tags: expected a list of names. Received: {tags!r}.")
     counts = Counter(tag for clip in clips for tag, label in clip.tags.items() if label > 0)
     if tags is None:
         vocabulary = tuple(sorted(tag for tag, count in counts.items() if count >= min_clips_per_tag))
@@ -364,6 +366,8 @@ def _problem(
     """Describe what is wrong with a value and name its column, or return None."""
     if not path or not path.strip():
         return f"column path: expected a path. Received: {path!r}"
+    if not isinstance(tags, Mapping):
+        return f"column tags: expected labels by tag, such as {{'guitar': 1.0}}. Received: {tags!r}"
     for tag, label in tags.items():
         if not tag:
             return "column tags: expected names of tags. Received: an empty name"

@@ -181,6 +181,22 @@ def test_clip_refuses_the_impossible():
         Clip("a", {"x": -0.1})
 
 
+@pytest.mark.parametrize("tags", ["rock", ["rock"]])
+def test_tags_of_a_clip_have_labels(tags):
+    with pytest.raises(
+        ManifestError, match=r"column tags: expected labels by tag, such as \{'guitar': 1.0\}. Received"
+    ):
+        Clip("a", tags)
+
+
+def test_a_vocabulary_is_no_text(tmp_path):
+    write(tmp_path / "set/rock/a.ogg", "1")
+    path = write(tmp_path / "m.csv", "path,tags\na,r;o\n")
+    for source in (tmp_path / "set", path):
+        with pytest.raises(ManifestError, match="tags: expected a list of names. Received: 'rock'"):
+            open_source(source, tags="rock")
+
+
 def test_the_id_has_the_times_to_the_last_digit():
     assert Clip("a", {}, 1234.5678).clip_id == "a#t=1234.5678"
     assert Clip("a", {}, 0.0, 86400.125).clip_id == "a#t=0,86400.125"
