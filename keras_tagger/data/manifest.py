@@ -138,7 +138,7 @@ class Manifest:
             # The name of a file may be any bytes.
             open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            if path.suffix in (".jsonl", ".json"):
+            if path.suffix.lower() in (".jsonl", ".json"):
                 file.writelines(json_text(_with_nulls(row)) for row in rows)
             else:
                 columns = ("path", "tags", "start", "end", "split", "group", "labels")
@@ -278,17 +278,17 @@ def read_folders(
     if without:
         logging.warning("%s: folders without audio files give no tag: %s.", root, listed(without))
     if loose:
+        logging.warning("%s: audio files outside the tag folders are ignored: %s.", root, listed(sorted(loose), 3))
+    tags_found = sorted(set(found) - set(without))
+    if len(tags_found) == 1:
         logging.warning(
-            "%s: %d audio files outside the tag folders are ignored, such as '%s'.",
-            root,
-            len(loose),
-            min(loose),
+            "%s: every clip has the tag %s, because tags are the folders directly below.", root, tags_found[0]
         )
-    if set(found) <= {*SPLITS, "val", "validation"}:
+    if set(tags_found) <= {*SPLITS, "val", "validation"}:
         logging.warning(
             "%s: the folders %s were read as tags. Folders cannot name splits; a manifest can (column split).",
             root,
-            listed(sorted(found)),
+            listed(tags_found),
         )
     clips = [
         Clip(path, of_clip) for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
@@ -343,10 +343,10 @@ def _warn_of_tags(counts: Mapping[str, int], source: str) -> None:
     for tag in counts:
         key = " ".join(unicodedata.normalize("NFKC", tag).casefold().split())
         alike.setdefault(key, []).append(tag)
-    pairs = [" and ".join(f"{tag!a} ({counts[tag]} clips)" for tag in tags) for tags in alike.values() if tags[1:]]
+    pairs = [" and ".join(f"{tag!a} ({counts[tag]})" for tag in tags) for tags in alike.values() if tags[1:]]
     if pairs:
         logging.warning(
-            "%s: some tags differ only in case, spaces or Unicode form, and are different tags: %s.",
+            "%s: some tags (with numbers of clips) differ only in case, spaces or Unicode form: %s.",
             source,
             listed(pairs),
         )

@@ -32,7 +32,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ManifestError: If the file cannot be parsed; the message names file, line and column.
     """
-    return _json_rows(path) if path.suffix in (".jsonl", ".json") else _csv_rows(path)
+    return _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path)
 
 
 def as_text(value: Any) -> str | None:
@@ -65,6 +65,7 @@ class TagCells:
     def __init__(self, column: Iterable[Any]) -> None:
         texts = [value for value in column if isinstance(value, str) and _parsed(value) is None]
         self._comma_separates = not any(";" in text or "|" in text for text in texts)
+        self._count = 0
         self._split: list[tuple[str, list[str]]] = []
         self._whole: list[str] = []
 
@@ -78,6 +79,7 @@ class TagCells:
         Raises:
             ManifestError: If a tag is not text, or a label not a number.
         """
+        self._count += 1
         if isinstance(value, str):
             parsed = _parsed(value)
             if parsed is None:
@@ -95,14 +97,15 @@ class TagCells:
         """Yield a sentence about the cells that do not separate tags by `;`, and one about commas within tags."""
         if self._split:
             cell, tags = self._split[0]
+            read = " and ".join(map(repr, tags[:5])) or "none"
             yield (
-                f"expected ';' between tags. Received: {len(self._split)} cells in another form, which were read as "
-                f"lists, for example {cell[:80]!r} as {' and '.join(map(repr, tags[:5]))}."
+                f"expected ';' between tags. Received: another form in {len(self._split)} of {self._count} cells, "
+                f"which were read as several tags, for example {cell[:80]!r} as {read}."
             )
         if self._whole:
             yield (
-                f"{len(self._whole)} cells have tags with a comma, for example {self._whole[0][:80]!r}. They were not "
-                "split, because other cells separate tags by ';' or '|'."
+                f"tags with a comma in {len(self._whole)} of {self._count} cells, for example {self._whole[0][:80]!r}, "
+                "were not split, because other cells separate tags by ';' or '|'."
             )
 
     def _split_text(self, cell: str) -> list[tuple[str, float | None]]:

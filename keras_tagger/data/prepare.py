@@ -70,7 +70,7 @@ def prepare(
 
     Raises:
         ManifestError: If a clip has no split, no clip can be decoded, or `out_dir` has an `index.json` that is a
-            manifest.
+            manifest or is the folder of the music.
 
     Example:
         >>> prepared = prepare(assign_splits(read_manifest("music.csv")), "prepared/")
@@ -86,6 +86,9 @@ def prepare(
             f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without a split."
         )
     out_dir = os.path.abspath(out_dir)
+    if os.path.realpath(out_dir) == os.path.realpath(manifest.root) and manifest.name == os.path.basename(out_dir):
+        # A prepared folder is never read as a folder per tag again.
+        raise ManifestError(f"expected a folder apart from the music. Received: '{out_dir}', which has the music.")
     os.makedirs(out_dir, exist_ok=True)
     fingerprint = fingerprint_of(manifest, sample_rate, segment_seconds, shard_clips)
     finished = _finished(out_dir, fingerprint)

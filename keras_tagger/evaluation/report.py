@@ -211,8 +211,8 @@ class Report:
             yield f"Not scored, because the model does not have these tags of the data: {names}."
         if self.n_unknown_clips:
             yield (
-                f"{self.n_unknown_clips} of the {self.n_clips} clips have only such tags and count as clips without "
-                "the others."
+                "Clips that have only such tags, and count as clips without the others: "
+                f"{self.n_unknown_clips} of {self.n_clips}."
             )
         if self.missing_tags:
             yield f"Not scored, because no clip has these tags of the model: {listed(self.missing_tags)}."

@@ -252,6 +252,10 @@ def test_open_source(tmp_path):
     write(tmp_path / "set/rock/a.ogg", "1")
     path = write(tmp_path / "m.csv", "path,tags\na,x;y\n")
     assert open_source(tmp_path / "set").tags == ("rock",)
+    assert open_source(write(tmp_path / "m.tsv", "path\ttags\na\tx\n")).tags == ("x",)
+    assert open_source(write(tmp_path / "M.JSONL", '{"path": "a", "tags": ["x"]}')).tags == ("x",)
+    with pytest.raises(ManifestNotFoundError, match="expected a manifest or a folder. Received: an empty path"):
+        open_source("")
     assert open_source(path, tags=["y"]).tags == ("y",)
     assert open_source(write(tmp_path / "M.CSV", "path,tags\na,x\n")).tags == ("x",)
     with pytest.raises(ManifestNotFoundError, match="does not exist"):
@@ -352,8 +356,8 @@ def test_other_separators_are_told_once(tmp_path, caplog):
     read_manifest(tmp_path / "m.csv")
     (told,) = caplog.messages
     assert told == (
-        f"{tmp_path / 'm.csv'}, column tags: expected ';' between tags. Received: 2 cells in another form, which were "
-        "read as lists, for example 'rock,guitar' as 'rock' and 'guitar'."
+        f"{tmp_path / 'm.csv'}, column tags: expected ';' between tags. Received: another form in 2 of 3 cells, which "
+        "were read as several tags, for example 'rock,guitar' as 'rock' and 'guitar'."
     )
 
 
@@ -361,7 +365,7 @@ def test_a_comma_within_a_tag_is_told_and_kept(tmp_path, caplog):
     write(tmp_path / "m.csv", 'path,tags\na,"rock, pop;guitar"\nb,"drum, bass"\nc,drum:0.5;pop\n')
     assert read_manifest(tmp_path / "m.csv").tags == ("drum", "drum, bass", "guitar", "pop", "rock, pop")
     (told,) = caplog.messages
-    assert "2 cells have tags with a comma, for example 'rock, pop;guitar'. They were not split" in told
+    assert "tags with a comma in 2 of 3 cells, for example 'rock, pop;guitar', were not split" in told
     caplog.clear()
     write(tmp_path / "m.jsonl", '{"path": "a", "tags": ["rock, pop", "x|y"]}')
     manifest = read_manifest(tmp_path / "m.jsonl")
@@ -376,8 +380,8 @@ def test_tags_that_are_probably_one_and_missing_values_are_told(tmp_path, caplog
     read_manifest(tmp_path / "m.csv")
     alike, missing = caplog.messages
     assert "differ only in case, spaces or Unicode form" in alike
-    assert "'Rock' (1 clips) and 'rock' (2 clips)" in alike
-    assert "'cafe\\u0301' (1 clips) and 'caf\\xe9' (1 clips)" in alike
+    assert "'Rock' (1) and 'rock' (2)" in alike
+    assert "'cafe\\u0301' (1) and 'caf\\xe9' (1)" in alike
     assert missing.endswith("missing values are probably not meant to be tags: N/A, nan.")
     caplog.clear()
     read_manifest(tmp_path / "m.csv", tags=["rock"])
@@ -437,7 +441,8 @@ def test_folders_of_devices_are_no_tags_and_empty_ones_are_told(tmp_path, caplog
     assert [os.path.relpath(clip.path, root) for clip in manifest.clips] == ["rock/one.ogg"]
     assert caplog.messages == [
         f"{root}: folders without audio files give no tag: empty, void.",
-        f"{root}: 1 audio files outside the tag folders are ignored, such as 'loose.mp3'.",
+        f"{root}: audio files outside the tag folders are ignored: loose.mp3.",
+        f"{root}: every clip has the tag rock, because tags are the folders directly below.",
     ]
 
 

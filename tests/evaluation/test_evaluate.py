@@ -124,7 +124,7 @@ def test_tags_that_only_one_side_has_are_counted(tagger: Any, manifest: Path) ->
     )
     report = evaluate(tagger, Manifest(renamed, ("high", "loud", "low")), progress=False)
     assert (report.unknown_tags, report.n_unknown_clips, report.missing_tags) == (("loud",), 3, ("mid",))
-    assert "3 of the 9 clips have only such tags" in str(report)
+    assert "Clips that have only such tags, and count as clips without the others: 3 of 9." in str(report)
     # The vocabulary has a tag that no clip of the split has.
     of_split = evaluate(tagger, Manifest(renamed, ("high", "mid", "low")), progress=False)
     assert (of_split.unknown_tags, of_split.n_unknown_clips, of_split.missing_tags) == ((), 0, ("mid",))

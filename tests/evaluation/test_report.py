@@ -186,7 +186,7 @@ def test_what_is_not_scored_is_told_saved_and_loaded(tmp_path: Path) -> None:
     )
     told = [
         "Not scored, because the model does not have these tags of the data: kazoo.",
-        "2 of the 4 clips have only such tags and count as clips without the others.",
+        "Clips that have only such tags, and count as clips without the others: 2 of 4.",
         "Not scored, because no clip has these tags of the model: harp, zither.",
         "Not scored, because every clip has these tags: always.",
     ]
