@@ -361,8 +361,9 @@ class _SegmentReader(Reader):
         if self._segment.complete is not None:
             self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self._segment.stated and not self._other and self.frames is not None:
-            if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
+        stated = self.frames if self._segment.stated and not self._other else None
+        if len(mono) < frames and stated is not None:
+            if stated - self.position > _SHORTFALL_SECONDS * self.sample_rate:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
