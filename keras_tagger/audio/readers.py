@@ -146,6 +146,8 @@ class _FileReader(Reader):
 
     def _arrange(self, layout: Layout) -> None:
         """Measure the segments, and open the first."""
+        if not layout.segments:
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         self.close()
         self._repair = layout.repair
         self._segments = layout.segments
@@ -311,6 +313,8 @@ class _SegmentReader(Reader):
             try:
                 self._file.seek(before)
                 self.position = before
+                if self._segment.complete is not None and not self._segment.complete(before, before + 1):
+                    raise self._corrupt(before)
             except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
                 self._check_stream()
                 self.close()
@@ -322,13 +326,14 @@ class _SegmentReader(Reader):
         while self.position < until:
             wanted = min(until - self.position, PIECE_SAMPLES // self.channels)
             try:
-                read = len(self._file.read(wanted, dtype="float32", always_2d=True))
+                piece = self._file.read(wanted, dtype="float32", always_2d=True)
             except self._errors as error:
                 self._check_stream()
                 raise self._corrupt(self.position) from error
             self._check_stream()
-            self.position += read
-            if read < wanted:
+            self._check_zeros(piece[:, 0])
+            self.position += len(piece)
+            if len(piece) < wanted:
                 return
 
     def read(self, frames: int) -> Waveform:
@@ -340,8 +345,7 @@ class _SegmentReader(Reader):
             raise self._corrupt(self.position) from error
         self._check_stream()
         mono = _to_mono(piece, self)
-        if self._segment.complete is not None:
-            self._check_zeros(mono)
+        self._check_zeros(mono)
         self.position += len(mono)
         if len(mono) < frames and self._segment.stated and self.frames is not None:
             if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
@@ -352,7 +356,8 @@ class _SegmentReader(Reader):
 
     def _check_zeros(self, mono: Waveform) -> None:
         """Raise an error if zeros stand in the place of missing sound."""
-        assert self._segment.complete is not None
+        if self._segment.complete is None:
+            return
         zeros = np.flatnonzero(mono[::_ZEROS] == 0) * _ZEROS
         runs = zeros[:-1][np.diff(zeros) == _ZEROS]
         if len(runs):
