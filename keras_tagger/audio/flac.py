@@ -20,8 +20,8 @@ from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, exp
 from keras_tagger.audio.streams import Part, Stream
 
 _SYNC = re.compile(rb"\xff(?=[\xf8\xf9])")
-_MARK_OR_SYNC = re.compile(rb"\xff(?=[\xf8\xf9])|(?=fLaC\x00\x00\x00\x22)")
-_MARK = re.compile(rb"(?=fLaC\x00\x00\x00\x22)")
+_MARK_OR_SYNC = re.compile(rb"\xff(?=[\xf8\xf9])|(?=fLaC[\x00\x80]\x00\x00\x22)")
+_MARK = re.compile(rb"(?=fLaC[\x00\x80]\x00\x00\x22)")
 _HEADER_BYTES = 42  # "fLaC" and STREAMINFO
 _TAIL_BYTES = 1 << 16  # searched for the last frame at least
 _PROBES = 5

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from keras_tagger.audio.flac import flac_layout
 from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, explained_end, tag_end
-from keras_tagger.audio.streams import Part, Stream, audio_error
+from keras_tagger.audio.streams import Part, Stream, View, audio_error
 
 _PAGE = re.compile(rb"OggS(?=\x00[\x00-\x07])")
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -87,6 +88,7 @@ class _Link:
     sequence: int = 0  # the number of the next page
     ended: bool = False
     counter: _OpusCounter = field(default_factory=_OpusCounter)
+    flac: bytes = b""  # "fLaC" and STREAMINFO
 
     @property
     def known_seconds(self) -> float:
@@ -95,7 +97,7 @@ class _Link:
 
     def rest(self) -> _Link:
         """Return a stream with the same headers and without audio."""
-        return _Link(self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False)
+        return _Link(self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False, flac=self.flac)
 
     def add(self, offset: int, page: bytes, lengths: bytes) -> None:
         """Add the next page of this stream."""
@@ -107,7 +109,9 @@ class _Link:
             return
         said = int.from_bytes(page[6:14], "little", signed=True)
         granule = self.counter.granule(page, lengths) if self.codec == "opus" else said
-        if granule == said:
+        if self.flac:
+            _extend(self.audio, range(offset + 27 + len(lengths), offset + len(page)))
+        elif granule == said:
             _extend(self.audio, range(offset, offset + len(page)))
         else:
             mended = page[:6] + granule.to_bytes(8, "little", signed=True) + page[14:]
@@ -157,6 +161,10 @@ def _begin(page: bytes, lengths: bytes) -> _Link | None:
         return _Link(serial, "vorbis", int.from_bytes(body[12:16], "little") or 1, 3)
     if body[:8] == b"OpusHead":
         return _Link(serial, "opus", 48_000, 2)
+    if body[:5] == b"\x7fFLAC" and len(body) >= 51:
+        # The header packets count themselves; libsndfile gets the flac without the pages.
+        rate = int.from_bytes(body[27:30], "big") >> 4
+        return _Link(serial, "flac", rate or 1, 1 + int.from_bytes(body[7:9], "big"), flac=body[9:51])
     return None
 
 
@@ -278,6 +286,8 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
     if not links[-1].ended and not damage:
         damage.append(Damage(seconds, 0.0, "it does not end with a last page and may be cut off"))
     damage.sort(key=lambda place: place.seconds)
+    if any(link.flac for link in usable):
+        return _flac_layout(stream, usable, damage)
     # libsndfile finds wrong places in an opus stream that does not begin at 0.
     segments = [
         Segment(
@@ -286,3 +296,18 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
         for link in usable
     ]
     return Layout(segments, damage)
+
+
+def _flac_layout(stream: Stream, links: list[_Link], damage: list[Damage]) -> Layout | None:
+    """Read flac in ogg, which libsndfile does not read if the header packets are many, as plain flac."""
+    parts: list[Part] = []
+    for index, link in enumerate(links):
+        if index == 0 or link.begins:
+            parts.append(link.flac[:4] + bytes([link.flac[4] | 128]) + link.flac[5:])
+        parts += link.audio
+    view = View(stream, parts)
+    inner = Stream(stream.name, view, view.size)
+    layout = flac_layout(inner, 0, view.size)
+    if layout is None:
+        return None
+    return Layout([replace(segment, stream=inner) for segment in layout.segments], damage + layout.damage)

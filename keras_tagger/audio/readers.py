@@ -154,6 +154,8 @@ class _FileReader(Reader):
 
     def _arrange(self, layout: Layout) -> None:
         """Measure the segments, and open the first."""
+        if not layout.segments:
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         self.close()
         self._repair = layout.repair
         self._segments = layout.segments
@@ -329,6 +331,8 @@ class _SegmentReader(Reader):
             try:
                 self._file.seek(before)
                 self.position = before
+                if self._segment.complete is not None and not self._segment.complete(before, before + 1):
+                    raise self._corrupt(before)
             except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
                 self._check_stream()
                 self.close()
@@ -340,13 +344,14 @@ class _SegmentReader(Reader):
         while self.position < until:
             wanted = min(until - self.position, PIECE_SAMPLES // self.channels)
             try:
-                read = len(self._file.read(wanted, dtype="float32", always_2d=True))
+                piece = self._file.read(wanted, dtype="float32", always_2d=True)
             except self._errors as error:
                 self._check_stream()
                 raise self._corrupt(self.position) from error
             self._check_stream()
-            self.position += read
-            if read < wanted:
+            self._check_zeros(piece[:, 0])
+            self.position += len(piece)
+            if len(piece) < wanted:
                 return
 
     def read(self, frames: int) -> Waveform:
@@ -358,8 +363,7 @@ class _SegmentReader(Reader):
             raise self._corrupt(self.position) from error
         self._check_stream()
         mono = self.mixer.mix(piece, self.position)
-        if self._segment.complete is not None:
-            self._check_zeros(mono)
+        self._check_zeros(mono)
         self.position += len(mono)
         stated = self.frames if self._segment.stated and not self._other else None
         if len(mono) < frames and stated is not None:
@@ -371,7 +375,8 @@ class _SegmentReader(Reader):
 
     def _check_zeros(self, mono: Waveform) -> None:
         """Raise an error if zeros stand in the place of missing sound."""
-        assert self._segment.complete is not None
+        if self._segment.complete is None:
+            return
         zeros = np.flatnonzero(mono[::_ZEROS] == 0) * _ZEROS
         runs = zeros[:-1][np.diff(zeros) == _ZEROS]
         if len(runs):
