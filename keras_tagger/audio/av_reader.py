@@ -353,10 +353,10 @@ class _Part:
                 pass
             else:
                 if start != rest:
-                    self._skipped_bytes(end, start, self.seconds / self._bytes)
+                    self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
                 return part
         if rest is not None and kind.dense:
-            self._skipped_bytes(rest, stream.size, self.seconds / self._bytes)
+            self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
         elif rest is not None and self._stated_end is not None:
             self._damage.bytes_unread(rest, stream.size - rest, self._bytes / self.seconds)
         return None
