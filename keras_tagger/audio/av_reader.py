@@ -135,6 +135,8 @@ class AvFile:
             yield from resampled.end()
             following = self._part.following()
             seconds += self._part.seconds
+            self._damage.flush()
+            self._damage.start = seconds
             lost += self._part.lost
             if following is None:
                 break
@@ -310,8 +312,9 @@ class _Part:
             except EOFError:
                 continue
             except self._av.FFmpegError:
-                self._bad += 1
-                self._lose(seconds)
+                if packet.size:
+                    self._bad += 1
+                    self._lose(seconds or self.seconds / max(1, self._good))
                 continue
             for frame in frames:
                 piece = _planar(frame)
@@ -408,19 +411,22 @@ class _Damage:
 
     Attributes:
         active: Whether it may warn; before the first read, a reader has nowhere to put warnings.
+        start: The time in the file at which the current part begins.
     """
 
     def __init__(self, name: str, warn: Warn):
         self._name = name
         self._warn = warn
+        self.active = False
+        self.start = 0.0
         self._at = self._seconds = 0.0
         self._pending = False
-        self.active = False
         self._places = 0
         self._total = 0.0
 
     def add(self, at: float, seconds: float) -> None:
         """Note that `seconds` are missing at a time; what is missing at the same time is added to it."""
+        at += self.start
         if self._pending and self._at != at:
             self.flush()
         self._at = at

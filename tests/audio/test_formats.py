@@ -403,25 +403,6 @@ def test_what_is_no_sound_is_not_given_to_ffmpeg(name: str, data: bytes, tmp_pat
         audio.load(path)
 
 
-def test_a_mov_does_not_open_the_files_it_names(tmp_path: Path):
-    """A data reference of a mov may name another file, which FFmpeg would play."""
-    secret, path = tmp_path / "secret.raw", tmp_path / "song.mov"
-    ffmpeg("-f", "lavfi", "-i", tones(8000, 1, 1.0), "-c:a", "pcm_s16le", path)
-    data = path.read_bytes()
-    secret.write_bytes(data)
-    name = str(secret).encode()
-    # An alias record that names the file, in the place of the reference to the file itself.
-    reference = b"url \0\0\0\x01"
-    assert data.count(reference) == 1
-    alias = (12 + len(name) + 1).to_bytes(4, "big") + b"url \0\0\0\0" + name + b"\0"
-    changed = data.replace((12).to_bytes(4, "big") + reference, alias)
-    try:
-        samples = audio.load(changed)
-    except AudioError:
-        return
-    assert len(samples) <= 16000
-
-
 # --- without PyAV, and what reaches the terminal
 
 
