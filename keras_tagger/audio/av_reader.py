@@ -25,6 +25,7 @@ _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
+_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _MAX_PADDING = 4096  # samples
 _CONCEALING = ("ac3", "eac3", "tta")  # decoders that otherwise put something else in the place of a damaged frame
 
@@ -130,6 +131,8 @@ class AvFile:
             yield from resampled.end()
             following = self._part.following()
             seconds += self._part.seconds
+            self._damage.flush()
+            self._damage.start = seconds
             lost += self._part.lost
             if following is None:
                 break
@@ -189,15 +192,14 @@ class _Part:
             raise
 
     def _open_sound(self, received: str) -> None:
-        streams = self._container.streams
-        sound = streams.best("audio") if hasattr(streams, "best") else next(iter(streams.audio), None)
+        sound = self._container.streams.best("audio")
         if sound is None:
             raise audio_error("a file with sound", f"{received} without sound")
         if sound.codec_context is None:
             raise audio_error("a coding that FFmpeg knows", f"{received} of an unknown or protected coding")
         self._sound = sound
         for other in self._container.streams:
-            if other.index != sound.index and hasattr(other, "discard"):
+            if other.index != sound.index and hasattr(other, "discard"):  # since PyAV 18
                 other.discard = self._av.stream.Discard.all
         sound.codec_context.thread_count = 1
         strict = sound.codec_context.name in _CONCEALING
@@ -306,11 +308,12 @@ class _Part:
             except EOFError:
                 continue
             except self._av.FFmpegError:
-                self._bad += 1
-                self._lose(seconds)
+                if packet.size:
+                    self._bad += 1
+                    self._lose(seconds or self.seconds / max(1, self._good))
                 continue
             for frame in frames:
-                piece = self._planar(frame)
+                piece = _planar(frame)
                 self.seconds += piece.shape[1] / frame.sample_rate
                 self._damage.flush()
                 yield frame.sample_rate, piece
@@ -349,10 +352,10 @@ class _Part:
                 pass
             else:
                 if start != rest:
-                    self._skipped_bytes(end, start, self.seconds / self._bytes)
+                    self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
                 return part
         if rest is not None and kind.dense:
-            self._skipped_bytes(rest, stream.size, self.seconds / self._bytes)
+            self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
         elif rest is not None and self._stated_end is not None:
             self._damage.bytes_unread(rest, stream.size - rest, self._bytes / self.seconds)
         return None
@@ -367,21 +370,31 @@ class _Part:
         self.lost += seconds
         self._damage.add(self.seconds, seconds)
 
-    def _planar(self, frame: Any) -> Planar:
-        try:
-            samples = frame.to_ndarray()
-        except Exception as error:
-            raise audio_error(
-                "samples of at most 32 bits", f"{self._stream.name}, which has samples of type {frame.format.name}"
-            ) from error
-        if not frame.format.is_planar:
-            samples = samples.reshape(frame.samples, -1).T
-        planar: Planar = samples.astype(np.float32, copy=False)
-        if samples.dtype.kind == "u":
-            planar -= 128
-        if samples.dtype.kind != "f":
-            planar /= np.float32(2 ** (8 * samples.dtype.itemsize - 1))
-        return planar
+
+def _planar(frame: Any) -> Planar:
+    """Copy a frame's samples to float32 `[channels, samples]`.
+
+    Not by `frame.to_ndarray()`: for planes of more than 7 channels, it reads beyond the list of planes.
+    """
+    from av.audio.plane import AudioPlane
+
+    def plane(index: int, count: int) -> npt.NDArray[Any]:
+        buffer: Any = AudioPlane(frame, index)
+        return np.frombuffer(buffer, dtype, count)
+
+    channels, count = frame.layout.nb_channels, frame.samples
+    dtype = np.dtype(_TYPES[frame.format.name.removesuffix("p")])
+    planar: Planar = np.empty((channels, count), np.float32)
+    if frame.format.is_planar:
+        for channel in range(channels):
+            planar[channel] = plane(channel, count)
+    else:
+        planar[:] = plane(0, count * channels).reshape(count, channels).T
+    if dtype.kind == "u":
+        planar -= 128
+    if dtype.kind != "f":
+        planar /= np.float32(2.0 ** (8 * dtype.itemsize - 1))
+    return planar
 
 
 def _truncated(name: str, seconds: float, promised: float | None) -> AudioError:
@@ -394,19 +407,22 @@ class _Damage:
 
     Attributes:
         active: Whether it may warn; before the first read, a reader has nowhere to put warnings.
+        start: The time in the file at which the current part begins.
     """
 
     def __init__(self, name: str, warn: Warn):
         self._name = name
         self._warn = warn
+        self.active = False
+        self.start = 0.0
         self._at = self._seconds = 0.0
         self._pending = False
-        self.active = False
         self._places = 0
         self._total = 0.0
 
     def add(self, at: float, seconds: float) -> None:
         """Note that `seconds` are missing at a time; what is missing at the same time is added to it."""
+        at += self.start
         if self._pending and self._at != at:
             self.flush()
         self._at = at

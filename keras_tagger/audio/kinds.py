@@ -246,19 +246,20 @@ def unknown_format(stream: Stream, kind: Kind | None) -> AudioError:
 def next_start(stream: Stream, offset: int) -> int | None:
     """Find what follows a container behind zeros and tags; return None if nothing does."""
     begin = offset
-    while offset < stream.size and not (stripped := (data := stream.at(offset, READ_BYTES)).lstrip(b"\0")):
-        offset += len(data)
-    if offset >= stream.size:
-        return None
-    offset += len(data) - len(stripped)
-    head = stream.at(offset, 32)
-    if head[:8] == b"APETAGEX":
-        size = int.from_bytes(head[12:16], "little")
-        return next_start(stream, offset + size + (32 if head[23:24] and head[23] & 0x20 else 0))
-    if head[:3] == b"TAG" and stream.size - offset <= 128:
-        return None
-    # Some kinds begin with zeros.
-    return next((at for at in range(max(begin, offset - 3), offset) if recognise(stream, at) is not None), offset)
+    while offset < stream.size:
+        data = stream.at(offset, READ_BYTES)
+        offset += len(data) - len(data.lstrip(b"\0"))
+        head = stream.at(offset, 32)
+        if head[:8] == b"APETAGEX" and len(head) == 32:
+            size = int.from_bytes(head[12:16], "little")
+            offset += max(32, size + (32 if head[23] & 0x20 else 0))  # with the header
+        elif head[:3] == b"TAG" and stream.size - offset <= 128:
+            return None
+        elif head:
+            # Some kinds begin with zeros.
+            back = (at for at in range(max(begin, offset - 3), offset) if recognise(stream, at) is not None)
+            return next(back, offset)
+    return None
 
 
 def padding_start(stream: Stream) -> int:
