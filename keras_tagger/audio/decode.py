@@ -156,6 +156,7 @@ def _excerpt(
     source: AudioSource, sample_rate: int, first: int, last: int | None, warnings: list[AudioWarning] | None
 ) -> Iterator[Waveform]:
     with open_reader(source, warnings) as reader:
-        rate = reader.sample_rate / sample_rate
-        meter = Meter(reader.mixer, first * rate, math.inf if last is None else last * rate)
+        times = reader.sample_rate / sample_rate
+        end = math.inf if last is None else last * times
+        meter = Meter(reader.name, reader.sample_rate, first * times, end)
         yield from resampled(reader, sample_rate, first, last, meter)

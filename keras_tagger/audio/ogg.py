@@ -97,7 +97,9 @@ class _Link:
 
     def rest(self) -> _Link:
         """Return a stream with the same headers and without audio."""
-        return _Link(self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False, flac=self.flac)
+        return _Link(
+            self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False, flac=self.flac
+        )
 
     def add(self, offset: int, page: bytes, lengths: bytes) -> None:
         """Add the next page of this stream."""

@@ -87,9 +87,14 @@ class Reader:
             self.warnings.append(warning)
 
     @functools.cached_property
+    def cancelled(self) -> list[tuple[float, float]]:
+        """The times, in seconds, at which channels that cancel each other were decoded."""
+        return []
+
+    @functools.cached_property
     def mixer(self) -> Mixer:
         """What makes the decoded channels mono."""
-        return Mixer(self.name, self.sample_rate)
+        return Mixer(self.sample_rate, self.cancelled)
 
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
@@ -161,14 +166,13 @@ class _FileReader(Reader):
         self._segments = layout.segments
         self._starts = [0]
         damage = list(layout.damage)
-        self._current = first = _SegmentReader(self._stream, self._segments[0], self.warnings)
+        self._current = first = _SegmentReader(self._stream, self._segments[0], self)
         self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
         self.frames = first.frames
-        first.mixer = self.mixer.part(self.sample_rate, 0)
         for segment in self._segments[1:]:
             assert self.frames is not None
             self._starts.append(self.frames)
-            with contextlib.closing(_SegmentReader(self._stream, segment, self.warnings)) as reader:
+            with contextlib.closing(_SegmentReader(self._stream, segment, self)) as reader:
                 if reader.frames is not None:
                     self.frames += self._scaled(reader.frames, reader.sample_rate)
         self._index = 0
@@ -197,10 +201,8 @@ class _FileReader(Reader):
         """Go to a frame of a segment, counted at the rate of the file."""
         if index != self._index:
             self.close()
-            self._current = _SegmentReader(
-                self._stream, self._segments[index], self.warnings, self._starts[index] / self.sample_rate
-            )
-            self._current.mixer = self.mixer.part(self._current.sample_rate, self._starts[index])
+            start_seconds = self._starts[index] / self.sample_rate
+            self._current = _SegmentReader(self._stream, self._segments[index], self, start_seconds)
             self._index = index
         assert self._current is not None
         last = self._starts[index + 1] - self._starts[index] if index + 1 < len(self._segments) else None
@@ -274,13 +276,11 @@ class DamagedError(AudioError):
 class _SegmentReader(Reader):
     """Reads one segment of a file with libsndfile."""
 
-    def __init__(
-        self, stream: Stream, segment: Segment, warnings: list[AudioWarning] | None, start_seconds: float = 0.0
-    ):
+    def __init__(self, stream: Stream, segment: Segment, whole: Reader, start_seconds: float = 0.0):
         import soundfile
 
         self.name = stream.name
-        self.warnings = warnings
+        self.warnings = whole.warnings
         self._stream = stream
         self._segment = segment
         self._start_seconds = start_seconds
@@ -288,6 +288,7 @@ class _SegmentReader(Reader):
         self._open(segment)
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
+        self.mixer = Mixer(self.sample_rate, whole.cancelled, start_seconds)
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
         self._held = self.frames if segment.held is None and not self._other else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"

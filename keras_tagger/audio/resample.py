@@ -33,7 +33,7 @@ def resampled(
         sample_rate: The rate of the pieces in Hz.
         first: The first sample at that rate.
         last: The sample behind the last one; None for the end.
-        meter: Measures what is decoded, and reports before the last piece.
+        meter: Measures what is decoded, and reports to the reader before the last piece.
 
     Raises:
         AudioError: If the audio ends before `first`.
@@ -85,7 +85,7 @@ def resampled(
             piece = resampler.resample_chunk(piece, last=ended)
         start, position = position, position + len(piece)
         if meter is not None and (ended or position >= limit):
-            meter.report(reader.warn)
+            meter.report(reader.warn, reader.cancelled)
         piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
         if len(piece):
             yield piece
