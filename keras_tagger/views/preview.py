@@ -100,7 +100,7 @@ def make_preview(
     waveform = audio_module.load(audio, rate, end_seconds=seconds)
     spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
     attention, contributions, scores = [], Stitcher(windowing), WindowMean()
-    for batch in batches(windowing.cut((waveform, rate))):
+    for batch in batches(windowing.cut((waveform, rate), warnings=[])):
         found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
         for index, window in enumerate(batch):
             values = {key: value[index].numpy() for key, value in found.items()}
