@@ -7,13 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from keras_tagger import __version__
 from keras_tagger.cli.app import parse
-from keras_tagger.errors import ConfigError
+from keras_tagger.errors import AudioWarning, ConfigError
 
 # Of every command, a command line with every flag whose name has two words.
 COMMAND_LINES = {
@@ -271,3 +272,16 @@ def test_mistakes_get_one_sentence(call, tmp_path, monkeypatch, arguments, sente
     assert len(message) == 1
     assert sentence in message[0]
     assert "Traceback" not in err
+
+
+def test_what_a_listener_must_know_is_one_line(call, monkeypatch):
+    """If a command reads audio without a list for warnings."""
+
+    def load(model: str) -> None:
+        for text in ("'a.mp3' is silent.", "'a.mp3' is silent.", "'b.mp3' is silent."):
+            warnings.warn(AudioWarning("silent", text), stacklevel=1)
+        raise ConfigError("enough.")
+
+    monkeypatch.setattr("keras_tagger.tagger.load", load)
+    lines = ["warning: 'a.mp3' is silent.", "warning: 'b.mp3' is silent.", "enough."]
+    assert call("tag", "song.mp3") == (1, "", "".join(f"keras-tagger: {line}\n" for line in lines))
