@@ -23,6 +23,7 @@ EXCESS_SECONDS = 0.05
 # More than this behind the samples, outside any chunk, is audio that would be lost, such as a second file.
 LOSS_SECONDS = 0.2
 
+_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _EXTENSIBLE = 0xFFFE
 # Format code and bytes per sample, and the branch of `_samples` that decodes them.
 _ENCODINGS = {(1, 2): 0, (1, 1): 1, (1, 3): 1, (1, 4): 1, (3, 4): 2, (3, 8): 3, (6, 1): 4, (7, 1): 4}
@@ -99,9 +100,9 @@ def read_header(data: tf.Tensor) -> Wav:
         size = numbers(read(offset, 8), 4)[1]
         chunk = tf.stack([offset + 8, size])
         end = offset + 8 + size
-        # Behind the samples may be anything.
-        is_chunk = tf.strings.regex_full_match(name, "[A-Za-z0-9_() ]{4}") & (name != b"data") & (end <= length + 1)
-        going = (layout[0] < 0) | (samples[0] < 0) | (is_chunk & (name != b"RIFF"))
+        # Behind the samples may be anything, such as a second file.
+        is_chunk = tf.strings.regex_full_match(name, "[A-Za-z0-9_() ]{4}") & (end <= length + 1)
+        going = (layout[0] < 0) | (samples[0] < 0) | (is_chunk & ~tf.reduce_any(name == [b"data", *_MAGICS]))
         return [
             tf.where(going, end + size % 2, offset),
             going,
@@ -144,7 +145,7 @@ def read_header(data: tf.Tensor) -> Wav:
     expected = "expected a WAV file (RIFF, PCM or float). Received "
     text = tf.strings.as_string
     head = tf.strings.join([tf.strings.substr(data, 0, 12), bytes(12)])
-    is_wav = tf.reduce_any(magic == [b"RIFF", b"RIFX", b"RF64", b"BW64"]) & (tf.strings.substr(head, 8, 4) == b"WAVE")
+    is_wav = tf.reduce_any(magic == _MAGICS) & (tf.strings.substr(head, 8, 4) == b"WAVE")
     offsets, magics, names = zip(*_OTHER_KINDS, strict=True)
     other = tf.strings.substr(tf.fill([len(magics)], head), offsets, [len(m) for m in magics]) == tf.constant(magics)
     advice = ". Decode it first, and send its samples to the signature serving_default."
