@@ -15,7 +15,7 @@ from keras_tagger.audio.kinds import recognise, unknown_format
 from keras_tagger.audio.layout import Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
-from keras_tagger.audio.riff import is_riff, riff_layout
+from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
 from keras_tagger.audio.streams import Stream
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
@@ -46,7 +46,7 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-    elif not known:
+    elif not known and (layout := sized_layout(stream)) is None:
         layout = mp3_layout(stream, 0, stop)
         if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
             raise unknown_format(stream, kind)  # libsndfile would take it for an mp3
