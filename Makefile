@@ -6,7 +6,7 @@ NEWEST := .venv-newest
 # Named after the Python version, so that another PYTHON builds a new environment.
 DONE := .installed-$(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null))
 
-.PHONY: demo test test-newest lint docs hooks workflow clean
+.PHONY: demo test test-newest test-tools lint docs hooks workflow clean
 
 # A fresh run every time: the demo shows every step.
 demo: $(VENV)/$(DONE)
@@ -15,15 +15,23 @@ demo: $(VENV)/$(DONE)
 # One process per core: most of the time goes into tracing graphs, which keeps one core busy.
 TEST := -m pytest -q -n auto --dist worksteal
 
-test: $(VENV)/$(DONE)
-	$(VENV)/bin/python $(TEST)
+# oneDNN's kernels for the rooms whose numbers depend on them; the rest is a third faster without.
+WITH_ONEDNN := tests/layers tests/models tests/explain tests/export
+define suite
+	TF_ENABLE_ONEDNN_OPTS=0 $(1)/bin/python $(TEST) $(addprefix --ignore=,$(WITH_ONEDNN) tests/tools)
+	$(1)/bin/python $(TEST) $(WITH_ONEDNN)
+endef
 
-# The newest TensorFlow that setup.cfg allows, without tensorflow-io, and without oneDNN, so that both kinds of kernels are
-# tested (and a third of the time is saved). The rooms whose numbers depend on the kernels keep it.
-WITH_ONEDNN := tests/layers tests/models
+test: $(VENV)/$(DONE)
+	$(call suite,$(VENV))
+
+# The newest TensorFlow that setup.cfg allows, without tensorflow-io.
 test-newest: $(NEWEST)/$(DONE)
-	TF_ENABLE_ONEDNN_OPTS=0 $(NEWEST)/bin/python $(TEST) $(addprefix --ignore=,$(WITH_ONEDNN))
-	$(NEWEST)/bin/python $(TEST) $(WITH_ONEDNN)
+	$(call suite,$(NEWEST))
+
+# The programs in tools/, which do not depend on the stack.
+test-tools: $(VENV)/$(DONE)
+	TF_ENABLE_ONEDNN_OPTS=0 $(VENV)/bin/python $(TEST) tests/tools
 
 lint: $(VENV)/$(DONE)
 	$(VENV)/bin/ruff check .
