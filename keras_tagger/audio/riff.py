@@ -213,7 +213,11 @@ def sized_layout(stream: Stream) -> Layout | None:
     elif head[3:4] in b"d." and (present - size) / bytes_per_second >= LOSS_SECONDS:
         place = size / bytes_per_second
         rest = explained_end(stream, data + size, stream.size)
-        damage.append(Damage(place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"))
+        damage.append(
+            Damage(
+                place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"
+            )
+        )
     return Layout([Segment([range(stream.size)])], damage)
 
 

@@ -36,8 +36,27 @@ def scores_spec(queries: Any, context: Any, n_heads: int, dtype: str) -> keras.K
     return keras.KerasTensor((queries.shape[0], n_heads, queries.shape[1], context.shape[1]), dtype=dtype)
 
 
+class AttendingLayer(ConfiguredLayer):
+    """Base of layers whose queries attend to a context: the output has the shape of the queries."""
+
+    n_heads: int
+
+    def compute_output_shape(self, queries_shape: Any, context_shape: Any = None) -> Any:
+        """Return the queries' shape."""
+        return queries_shape
+
+    def compute_output_spec(
+        self, queries: Any, /, context: Any = None, *args: Any, return_attention_scores: bool = False, **kwargs: Any
+    ) -> Any:
+        """Return the symbolic output, and the scores if asked for."""
+        output = super().compute_output_spec(queries)
+        if not return_attention_scores:
+            return output
+        return output, scores_spec(queries, context, self.n_heads, self.compute_dtype)
+
+
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class SelfAttention(ConfiguredLayer):
+class SelfAttention(AttendingLayer):
     """Multi-head attention (Vaswani et al. 2017, section 3.2) of one kind; see `keras_tagger.layers.mechanisms`.
 
     Args:
@@ -129,19 +148,6 @@ class SelfAttention(ConfiguredLayer):
         dropped = self.drop(weights, training=training) if self.mechanism.drops_weights else weights
         attended = self.output_dense(ops.einsum("bhqs,bshk->bqhk", dropped, value))
         return (attended, weights) if return_attention_scores else attended
-
-    def compute_output_shape(self, queries_shape: Any, context_shape: Any = None) -> Any:
-        """Return the queries' shape."""
-        return queries_shape
-
-    def compute_output_spec(
-        self, queries: Any, /, context: Any = None, *args: Any, return_attention_scores: bool = False, **kwargs: Any
-    ) -> Any:
-        """Return the symbolic output, and the scores if asked for."""
-        output = super().compute_output_spec(queries)
-        if not return_attention_scores:
-            return output
-        return output, scores_spec(queries, context, self.n_heads, self.compute_dtype)
 
 
 def keras_mask(x: Any) -> Any:

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_tagger.layers.attention import attention_from_kind, keras_mask, scores_spec, with_padding
+from keras_tagger.layers.attention import AttendingLayer, attention_from_kind, keras_mask, with_padding
 from keras_tagger.layers.base import ConfiguredLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-class TransformerBlock(ConfiguredLayer):
+class TransformerBlock(AttendingLayer):
     """Self-attention and feed-forward layers, each with a residual (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
 
     Args:
@@ -133,19 +133,6 @@ class TransformerBlock(ConfiguredLayer):
         if self.drop_expanded is not None:
             x = self.drop_expanded(x, training=training)
         return self.drop(self.contract(x), training=training)
-
-    def compute_output_shape(self, queries_shape: Any, context_shape: Any = None) -> Any:
-        """Return the queries' shape."""
-        return queries_shape
-
-    def compute_output_spec(
-        self, queries: Any, /, context: Any = None, *args: Any, return_attention_scores: bool = False, **kwargs: Any
-    ) -> Any:
-        """Return the symbolic output, and the scores if asked for."""
-        output = super().compute_output_spec(queries)
-        if not return_attention_scores:
-            return output
-        return output, scores_spec(queries, context, self.n_heads, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")

@@ -12,6 +12,7 @@ import re
 import time
 import urllib.parse
 from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 from google.protobuf import json_format
@@ -38,6 +39,7 @@ _CORS = (
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
+Request = TypeVar("Request", classification_pb2.ClassificationRequest, regression_pb2.RegressionRequest)
 _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
@@ -121,17 +123,11 @@ class Rest:
         return rest_json.predict_body(response, rows)
 
     def _classify(self, spec: model_pb2.ModelSpec, body: bytes, deadline: float) -> bytes:
-        document = rest_json.parse(body)
-        request = classification_pb2.ClassificationRequest(model_spec=spec)
-        request.model_spec.signature_name = rest_json.signature_name(document)
-        rest_json.fill_examples(document, request.input)
+        request = _with_examples(classification_pb2.ClassificationRequest(model_spec=spec), body)
         return rest_json.classification_body(self._dispatcher.classify(request, deadline).result)
 
     def _regress(self, spec: model_pb2.ModelSpec, body: bytes, deadline: float) -> bytes:
-        document = rest_json.parse(body)
-        request = regression_pb2.RegressionRequest(model_spec=spec)
-        request.model_spec.signature_name = rest_json.signature_name(document)
-        rest_json.fill_examples(document, request.input)
+        request = _with_examples(regression_pb2.RegressionRequest(model_spec=spec), body)
         return rest_json.regression_body(self._dispatcher.regress(request, deadline).result)
 
     def _status(self, spec: model_pb2.ModelSpec, deadline: float) -> bytes:
@@ -190,3 +186,11 @@ def _spec(found: re.Match[str]) -> model_pb2.ModelSpec:
 
 def _error_body(text: str) -> bytes:
     return json.dumps({"error": truncate(text)}, ensure_ascii=False).encode()
+
+
+def _with_examples(request: Request, body: bytes) -> Request:
+    """Fill a request with the signature and the examples of a body."""
+    document = rest_json.parse(body)
+    request.model_spec.signature_name = rest_json.signature_name(document)
+    rest_json.fill_examples(document, request.input)
+    return request
