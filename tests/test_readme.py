@@ -26,7 +26,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 @pytest.mark.timeout(600)
 def test_the_readme_works(tmp_path):
     ran = run_page("README.md", tmp_path)
-    assert ran == ["tag", "tag", "python", "fit", "tag", "export", "serve", "request", "python", "explain"]
+    assert ran == ["tag", "tag", "tag", "python", "fit", "tag", "export", "serve", "request", "python", "explain"]
     assert_drawn(tmp_path / "served.png")
 
 
