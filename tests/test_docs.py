@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -100,7 +101,7 @@ def test_commands_are_ones_that_exist(page):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for words in commands(page):
         if words[0] == "keras-tagger":
-            parse([word for word in words[1:] if word != "&"])
+            parse(list(itertools.takewhile(lambda word: word not in ("&", "<"), words[1:])))
         elif words[0] == "python" and words[1] == "-m" and words[2].startswith("pretrain."):
             assert (ROOT / "tools" / f"{words[2].replace('.', '/')}.py").exists(), words
         elif words[0] == "python" and words[1] != "-m":

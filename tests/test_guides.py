@@ -13,6 +13,27 @@ def test_getting_started(tmp_path):
     assert run_page("docs/getting_started.md", tmp_path) == ["python", "python"]
 
 
+def test_command_line(tmp_path):
+    (tmp_path / "mix.m3u8").write_text("#EXTM3U\none.mp3\nmy_music\\loud\\techno_dance.ogg\n")
+    ran = run_page("docs/command_line.md", tmp_path)
+    checked = ["data"] * 3
+    assert ran == [*["tag"] * 6, *checked, "explain", "export", "models", "serve", "request", "python"]
+    names = {path.stem for path in (tmp_path / "my_music").rglob("*.ogg")}
+    for name in names:
+        assert_drawn(tmp_path / "maps" / name / "guitar.png")
+    rows = {
+        name: (tmp_path / name).read_text("utf-8").splitlines() for name in ("tags.csv", "tags.jsonl", "clips.jsonl")
+    }
+    assert {name: len(lines) for name, lines in rows.items()} == {"tags.csv": 41, "tags.jsonl": 4, "clips.jsonl": 4}
+    served = (tmp_path / "served.csv").read_text("utf-8").splitlines()
+    assert len(served) == 1 + 3 * (4 + 2)
+    # What a server answers is what the command `tag` says.
+    scores = {tuple(row.split(",")[:2]): row.split(",")[2] for row in rows["tags.csv"]}
+    for row in served[1:13]:
+        file, tag, score = row.split(",")[:3]
+        assert float(score) == pytest.approx(float(scores[file, tag]), abs=1e-4)
+
+
 def test_fit(tmp_path):
     ran = run_page("docs/guides/fit.md", tmp_path)
     assert ran == ["data", "fit", "tag", "fit", "python", "tensorboard", "evaluate", "evaluate", "compare"]

@@ -65,8 +65,9 @@ def run_page(page: str, tmp_path: Path) -> list[str]:
                     wait_for(port)
                 else:
                     assert words[0] == "keras-tagger"
-                    command = [sys.executable, "-m", "keras_tagger", *words[1:]]
-                    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+                    stdin = (tmp_path / words.pop()).open("rb") if words[-2] == "<" else None
+                    command = [sys.executable, "-m", "keras_tagger", *(word for word in words[1:] if word != "<")]
+                    subprocess.run(command, cwd=tmp_path, env=environment, stdin=stdin, check=True)
     finally:
         for process in background:
             process.terminate()

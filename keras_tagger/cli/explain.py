@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
 from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, find_inputs
-from keras_tagger.cli.output import fail, warn
+from keras_tagger.cli.output import fail, warn, warnings_of
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Explained:
         else:
             tags = list(dict.fromkeys(tag.strip() for tag in arguments.tags.split(",")))
         heat = self._tagger.explain(source, self._method, tags, **self._options)
-        for warning in getattr(heat, "warnings", ()):
+        for warning in warnings_of(heat):
             warn(warning)
         if arguments.out:
             title = "standard input" if entry.name == STANDARD_INPUT else Path(entry.name).name

@@ -140,7 +140,7 @@ def tags_values(tags: Tags) -> dict[str, Any]:
         values["present"] = [entry.name for entry in tags if entry.present]
     if tags.heard is not None:
         values["unheard"] = [entry.name for entry in tags if not entry.heard]
-    values["warnings"] = warning_values(_warnings(tags))
+    values["warnings"] = warning_values(warnings_of(tags))
     return values
 
 
@@ -174,7 +174,7 @@ def write_results(
                 if form.has_errors or not isinstance(result, KerasTaggerError):
                     write(separator + form.text(entry.name, result))
                     separator = form.separator
-                for warning in () if form.has_errors else _warnings(result):
+                for warning in () if form.has_errors else warnings_of(result):
                     warn(warning)
         finally:
             write(form.footer)
@@ -209,7 +209,8 @@ def _write_stdout(text: str) -> None:
     sys.stdout.flush()
 
 
-def _warnings(result: Any) -> Sequence[AudioWarning]:
+def warnings_of(result: Any) -> Sequence[AudioWarning]:
+    """Return the warnings of a result; none if it cannot have any."""
     found: Sequence[AudioWarning] = getattr(result, "warnings", ())
     return found
 

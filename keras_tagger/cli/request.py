@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import Commands
 from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
-from keras_tagger.cli.output import add_tag_flags, check_output, chosen_format, json_form, tags_form, write_results
+from keras_tagger.cli.output import (
+    add_tag_flags,
+    check_output,
+    chosen_format,
+    json_form,
+    tags_form,
+    warning_values,
+    warnings_of,
+    write_results,
+)
 from keras_tagger.errors import KerasTaggerError, ServingError
 
 if TYPE_CHECKING:
@@ -77,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             top, merge = arguments.top, arguments.merge_synonyms
             found = _answers(lambda source: client.tag(source, top=top, merge_synonyms=merge))
             return write_results(arguments, inputs, answers(inputs, found), tags_form(form))
-        found = _answers(lambda source: {signature: _VALUES[signature](client, source)})
+        found = _answers(lambda source: _VALUES[signature](client, source))
         return write_results(arguments, inputs, answers(inputs, found), json_form(form, dict))
 
 
@@ -96,16 +105,19 @@ def _answers(ask: Callable[[AudioSource], Any]) -> Callable[[Iterator[AudioSourc
 
 def _attention(client: Client, source: AudioSource) -> dict[str, Any]:
     heat = client.heatmap(source, "attention")
-    return {"times": _rounded(heat.times), "heatmap": _rounded(heat.values[0])}
+    values = {"times": _rounded(heat.times), "heatmap": _rounded(heat.values[0])}
+    return {"attention": values, "warnings": warning_values(warnings_of(heat))}
 
 
 def _contributions(client: Client, source: AudioSource) -> dict[str, Any]:
     heat = client.heatmap(source)
-    return {"tags": heat.tags, "times": _rounded(heat.times), "contributions": _rounded(heat.values)}
+    values = {"tags": heat.tags, "times": _rounded(heat.times), "contributions": _rounded(heat.values)}
+    return {"contributions": values, "warnings": warning_values(warnings_of(heat))}
 
 
-def _embedding(client: Client, source: AudioSource) -> list[Any]:
-    return _rounded(client.embed(source))
+def _embedding(client: Client, source: AudioSource) -> dict[str, Any]:
+    # What a listener must know is printed, as an array has no warnings.
+    return {"embedding": _rounded(client.embed(source))}
 
 
 _VALUES: dict[str, Callable[[Client, AudioSource], Any]] = {

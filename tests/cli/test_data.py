@@ -16,7 +16,6 @@ import public_sets as sets
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.prepared import open_prepared
 from keras_tagger.data.splits import assign_splits
-from keras_tagger.errors import AudioWarning
 
 
 def test_data_check_and_prepare(call, tones, tmp_path):
@@ -158,19 +157,22 @@ def test_check_writes_a_row_per_clip_of_a_manifest(call, tones, tmp_path):
     assert (status, "--output: expected a file that is not an input" in err) == (1, True)
 
 
-def test_warnings_are_listed(call, tmp_path, monkeypatch):
-    """Clips that a listener must know about are no failure."""
-    soundfile.write(tmp_path / "x.wav", np.zeros(8000), 8000)
+def test_silence_is_a_problem(call, tmp_path):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    status, out, _ = call("data", "check", path)
+    assert status == 1
+    assert f"silent: 1\n  {path}: '{path}' is silent: there is nothing to hear." in out
+    (found,) = json.loads(call("data", "check", path, "--json")[1])["warnings"]
+    text = f"'{path}' is silent: there is nothing to hear."
+    assert found == {"id": str(path), "path": str(path), "kind": "silent", "message": text}
+    rows = list(csv.reader(call("data", "check", path, "--format", "csv")[1].splitlines()))
+    assert rows[1] == [str(path), "1.000", "silent", text]
 
-    def blocks(path, **how):
-        how["warnings"].append(AudioWarning("silent", "x.wav is silent."))
-        return [np.zeros(16000, np.float32)]
 
-    monkeypatch.setattr("keras_tagger.audio.blocks", blocks)
+def test_an_inverted_channel_is_no_problem(call, tmp_path):
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
+    soundfile.write(tmp_path / "x.wav", np.stack([wave, -wave], axis=1), 8000)
     status, out, _ = call("data", "check", tmp_path / "x.wav")
     assert status == 0
-    assert f"warnings: 1\n  {tmp_path / 'x.wav'}: x.wav is silent." in out
-    found = json.loads(call("data", "check", tmp_path / "x.wav", "--json")[1])["warnings"]
-    assert [(entry["kind"], entry["message"]) for entry in found] == [("silent", "x.wav is silent.")]
-    rows = list(csv.reader(call("data", "check", tmp_path / "x.wav", "--format", "csv")[1].splitlines()))
-    assert rows[1] == [str(tmp_path / "x.wav"), "1.000", "silent", "x.wav is silent."]
+    assert "channels that cancel each other: 1\n" in out

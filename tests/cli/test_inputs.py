@@ -35,16 +35,8 @@ class ScriptedTagger:
                 continue
             tags = Tags(("low", "high"), np.array([0.75, 0.25], np.float32), np.array([True, False]), np.ones(2, bool))
             if "quiet" in name:
-                tags = Quiet(("low",), np.array([0.0], np.float32), np.array([False]), np.ones(1, bool))
+                tags.__dict__["warnings"] = (WARNING,)
             yield source, tags
-
-
-class Quiet(Tags):
-    """Tags with a warning."""
-
-    @property
-    def warnings(self) -> tuple[AudioWarning, ...]:
-        return (WARNING,)
 
 
 @pytest.fixture

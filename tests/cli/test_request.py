@@ -161,7 +161,7 @@ def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, c
 )
 def test_maps_are_json(ask, signature, values):
     status, out, _ = ask("a.mp3", "b.mp3", "--signature", signature)
-    expected = [{"file": file, signature: values} for file in ("a.mp3", "b.mp3")]
+    expected = [{"file": file, signature: values, "warnings": []} for file in ("a.mp3", "b.mp3")]
     assert (status, [json.loads(line) for line in out.splitlines()]) == (0, expected)
     status, out, _ = ask("a.mp3", "b.mp3", "--signature", signature, "--format", "json")
     assert (status, json.loads(out)) == (0, expected)
