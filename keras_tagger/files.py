@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 _LONGEST_NAME = 230  # A name has at most 255 bytes; a hidden one is longer than its file's.
 
@@ -107,6 +108,19 @@ def printable(name: str) -> str:
         return rf"\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
 
     return _UNPRINTABLE.sub(escaped, name)
+
+
+def other_form(path: str) -> str:
+    """Return "" or a remark that a missing file exists under a name whose accents are stored otherwise.
+
+    Names from macOS are often in Unicode form NFD, those of other systems in NFC, and both look alike.
+    """
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    for form in forms:
+        other = unicodedata.normalize(form, path)
+        if other != path and os.path.lexists(other):
+            return f" (a file of that name in Unicode form {form} does)"
+    return ""
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
