@@ -7,7 +7,7 @@ same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,17 +35,18 @@ Samples = npt.NDArray[np.float32]
 class Mixer:
     """Mixes channels to mono: their mean, or one of them in each second in which they cancel each other.
 
-    Seconds count from the start of the source. A piece that begins or ends within one is judged by what it holds.
+    Seconds count from the first frame. A piece that begins or ends within one is judged by what it holds.
 
     Args:
-        name: The source, for messages.
-        sample_rate: Its rate in Hz.
+        sample_rate: The rate in Hz.
+        cancelled: A list that gets the times at which one channel was used, in seconds, in order.
+        start_seconds: The time of the first frame.
     """
 
-    def __init__(self, name: str, sample_rate: int) -> None:
-        self.name = name
-        self.sample_rate = sample_rate
-        self._cancelled: list[tuple[int, int]] = []  # frames, in order
+    def __init__(self, sample_rate: int, cancelled: list[tuple[float, float]], start_seconds: float = 0.0) -> None:
+        self._rate = sample_rate
+        self._cancelled = cancelled
+        self._start_seconds = start_seconds
 
     def mix(self, samples: Samples, position: int) -> Samples:
         """Mix float32 `[frames, channels]` from frame `position` to float32 `[frames]`."""
@@ -59,7 +60,7 @@ class Mixer:
                 mono += samples[:, channel]
             end = position
             while end < position + len(samples):
-                start, end = end, min((end // self.sample_rate + 1) * self.sample_rate, position + len(samples))
+                start, end = end, min((end // self._rate + 1) * self._rate, position + len(samples))
                 part = slice(start - position, end - position)
                 chosen = _uncancelled(samples[part], mono[part])
                 if chosen is not None:
@@ -69,14 +70,14 @@ class Mixer:
             mono /= np.float32(channels)
         return mono
 
-    def cancelled(self, start: float, end: float) -> list[tuple[float, float]]:
-        """Return the stretches within frames `start` to `end` in which one channel was used, as frames."""
-        inside = ((max(first, start), min(last, end)) for first, last in self._cancelled)
-        return [(first, last) for first, last in inside if first < last]
-
-    def _note(self, start: int, end: int) -> None:
-        if self._cancelled and self._cancelled[-1][1] == start:
-            start = self._cancelled.pop()[0]
+    def _note(self, first: int, last: int) -> None:
+        start, end = (self._start_seconds + frame / self._rate for frame in (first, last))
+        if self._cancelled:
+            # A frame may be decoded twice, and rounding must not leave a gap.
+            begun, until = self._cancelled[-1]
+            if start <= until + 1e-6:
+                self._cancelled[-1] = (begun, max(until, end))
+                return
         self._cancelled.append((start, end))
 
 
@@ -99,13 +100,15 @@ class Meter:
     """Measures mixed audio piece by piece, and says what a listener must know about it.
 
     Args:
-        mixer: What mixed it.
+        name: The source, for messages.
+        sample_rate: Its rate in Hz.
         start: The first frame that counts.
         end: The frame at which the counting stops; may be infinite.
     """
 
-    def __init__(self, mixer: Mixer, start: float = 0, end: float = math.inf) -> None:
-        self._mixer = mixer
+    def __init__(self, name: str, sample_rate: int, start: float = 0, end: float = math.inf) -> None:
+        self._name = name
+        self._rate = sample_rate
         self._start, self._end = start, end
         self._frames = 0
         self._lowest, self._highest = math.inf, -math.inf
@@ -121,8 +124,8 @@ class Meter:
         with np.errstate(invalid="ignore"):
             lowest, highest = float(samples.min()), float(samples.max())
         if not math.isfinite(highest - lowest):
-            seconds = (position + int(np.argmin(np.isfinite(samples)))) / self._mixer.sample_rate
-            raise audio_error("finite samples", f"{self._mixer.name}, with NaN or infinity at {seconds:.3f} s")
+            seconds = (position + int(np.argmin(np.isfinite(samples)))) / self._rate
+            raise audio_error("finite samples", f"{self._name}, with NaN or infinity at {seconds:.3f} s")
         first, last = max(self._start - position, 0), max(min(self._end - position, len(samples)), 0)
         counted = samples[round(first) : round(last)]
         if not len(counted):
@@ -132,26 +135,31 @@ class Meter:
         self._frames += len(counted)
         self._lowest, self._highest = min(self._lowest, lowest), max(self._highest, highest)
 
-    def report(self, warn: Callable[[str, str], None]) -> None:
-        """Call `warn` with the kind and the message of each `AudioWarning`."""
-        name, rate = self._mixer.name, self._mixer.sample_rate
-        excerpt = f" from {self._start / rate:.3f} s" if self._start > 0 else ""
-        excerpt += f" to {self._end / rate:.3f} s" if self._end < math.inf else ""
-        cancelled = self._mixer.cancelled(self._start, self._start + self._frames)
-        if cancelled:
-            places = [f"from {first / rate:.3f} to {last / rate:.3f} s" for first, last in cancelled[:_SHOWN]]
-            if len(cancelled) > _SHOWN:
-                places.append(f"in {len(cancelled) - _SHOWN} more places")
-            whole = sum(last - first for first, last in cancelled) >= self._frames
-            where = excerpt if whole else " " + " and ".join(places)
-            warn("cancelled", f"{name}: the channels cancel each other{where}, so one channel is used instead.")
+    def report(self, warn: Callable[[str, str], None], cancelled: Sequence[tuple[float, float]]) -> None:
+        """Call `warn` with the kind and the message of each `AudioWarning`.
+
+        Args:
+            warn: Such as `Reader.warn`.
+            cancelled: The times, in seconds, at which channels that cancel each other were decoded.
+        """
+        excerpt = f" from {self._start / self._rate:.3f} s" if self._start > 0 else ""
+        excerpt += f" to {self._end / self._rate:.3f} s" if self._end < math.inf else ""
+        begin, end = self._start / self._rate, (self._start + self._frames) / self._rate
+        inside = [(max(begin, first), min(end, last)) for first, last in cancelled]
+        inside = [(first, last) for first, last in inside if last - first > 1e-6]
+        if inside:
+            whole = inside[0][0] <= begin and inside[0][1] >= end - 1 / self._rate
+            places = [f"from {first:.3f} to {last:.3f} s" for first, last in inside]
+            more = [f"in {len(places) - _SHOWN} more places"] if len(places) > _SHOWN else []
+            where = excerpt if whole else " " + " and ".join(places[:_SHOWN] + more)
+            warn("cancelled", f"{self._name}: the channels cancel each other{where}, so one channel is used instead.")
         peak = max(abs(self._lowest), abs(self._highest))
         if self._highest - self._lowest <= 2 * SILENT_PEAK:
-            warn("silent", f"{name} is silent{excerpt}: there is nothing to hear.")
+            warn("silent", f"{self._name} is silent{excerpt}: there is nothing to hear.")
         elif not QUIETEST_PEAK <= peak <= LOUDEST_PEAK:
             advice = (
                 "Divide integers by their full scale, which is 32768 for 16 bits."
                 if peak > LOUDEST_PEAK
                 else "So quiet a clip sounds like silence to a model."
             )
-            warn("level", f"{name}: the samples reach {peak:.6g}{excerpt}, expected about -1..1. {advice}")
+            warn("level", f"{self._name}: the samples reach {peak:.6g}{excerpt}, expected about -1..1. {advice}")

@@ -76,6 +76,8 @@ class ServedModel:
         if top is not None and top < 1:
             raise ServingError(f"top: expected at least 1. Received: {top}.")
         found: list[AudioWarning] = []
+        if isinstance(tags, str):
+            raise ServingError(f"tags: expected a list with the names of all outputs. Received: {tags!r}.")
         if tags is None:
             try:
                 names, scores = yield from self._classes(audio, found)
@@ -125,9 +127,15 @@ class ServedModel:
         return Attention(tuple(parts), hop_seconds, warnings=tuple(found))
 
     def heatmap(
-        self, kind: str, audio: AudioSource, tags: Sequence[str] | None, start_seconds: float, seconds: float | None
+        self,
+        kind: str,
+        audio: AudioSource,
+        tags: Sequence[str] | str | None,
+        start_seconds: float,
+        seconds: float | None,
     ) -> Plan[Heatmap]:
         """Return a map of a clip or an excerpt of it."""
+        tags = [tags] if isinstance(tags, str) else tags
         if kind not in _MAPS:
             raise ServingError(f"kind: expected one of {', '.join(_MAPS)}. Received: {kind!r}.")
         if kind == "attention" and tags is not None:

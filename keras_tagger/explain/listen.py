@@ -102,7 +102,8 @@ def listen(
     if not 0 < share <= 1:
         raise ModelError(f"share: expected a number above 0 and up to 1. Received: {share!r}.")
     chosen = highest(heatmap.row(tag), share)
-    waveform = audio_module.load(audio, sample_rate)
+    # What a listener must know about the audio is in `heatmap.warnings`.
+    waveform = audio_module.load(audio, sample_rate, warnings=[])
     kept = np.concatenate(list(_masked(waveform, chosen, heatmap, sample_rate)))
     return Heard(kept, waveform - kept, sample_rate)
 

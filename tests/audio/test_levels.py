@@ -147,6 +147,29 @@ def test_the_place_in_an_excerpt_counts_from_the_start_of_the_file():
     assert "cancel each other from 6.000 to 7.500 s, so" in text
 
 
+def chained():
+    """Join two ogg files, of which the channels of the second cancel each other."""
+    parts = []
+    for gain in (1.0, -1.0):
+        left = noise(2.5, seed=4)
+        file = io.BytesIO()
+        soundfile.write(file, stereo(left, gain * left), RATE, format="OGG")
+        parts.append(file.getvalue())
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(("start", "end", "place"), [(0, None, "2.500 to 5.000"), (3.1, 4.25, "3.100 s to 4.250")])
+def test_channels_cancel_in_a_later_part_of_a_chain(start, end, place):
+    whole, _ = read(chained(), 16000)
+    part, kinds = read(chained(), 16000, start, end)
+    assert kinds == ["cancelled"]
+    assert f"cancel each other from {place} s, so one" in texts(chained(), 16000, start, end)[0]
+    np.testing.assert_allclose(
+        part, whole[round(start * 16000) : None if end is None else round(end * 16000)], atol=1e-5
+    )
+    assert np.std(whole[40000:]) == pytest.approx(np.std(whole[:40000]), rel=0.3)
+
+
 def test_memory_does_not_grow_with_the_length(tmp_path):
     path = tmp_path / "long.wav"
     left = noise(1.0)
