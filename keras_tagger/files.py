@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 _LONGEST_NAME = 230  # A name has at most 255 bytes; a hidden one is longer than its file's.
 
@@ -48,32 +49,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Yield a UTF-8 text file that replaces `path` if the block ends without an error; see `replacing`."""
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file
-
-
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    with writing(path) as file:
-        file.write(text)
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(text))
 
 
-def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in rows:
+        # The module quotes a line feed, but not a carriage return, at which its reader ends a row, too.
+        splits = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoted if splits else plain).writerow(row)
+    return text.getvalue()
+
+
+def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file with a header atomically; a row may lack columns."""
-    # The module quotes a line feed, but not a carriage return, at which its reader ends a row, too.
-    split = any("\r" in value for row in rows for value in row.values() if isinstance(value, str))
-    with writing(path) as file:
-        writer = csv.DictWriter(
-            file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if split else csv.QUOTE_MINIMAL
-        )
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(path, csv_text([columns, *([row.get(column) for column in columns] for row in rows)]))
 
 
 def to_bytes(text: str) -> bytes:
