@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal
 
 _LONGEST_NAME = 230  # A name has at most 255 bytes; a hidden one is longer than its file's.
 
@@ -47,32 +49,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Yield a UTF-8 text file that replaces `path` if the block ends without an error; see `replacing`."""
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        yield file
-
-
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    with writing(path) as file:
-        file.write(text)
+    with replacing(path) as temporary:
+        temporary.write_bytes(to_bytes(text))
 
 
-def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in rows:
+        # The module quotes a line feed, but not a carriage return, at which its reader ends a row, too.
+        splits = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoted if splits else plain).writerow(row)
+    return text.getvalue()
+
+
+def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file with a header atomically; a row may lack columns."""
-    # The module quotes a line feed, but not a carriage return, at which its reader ends a row, too.
-    split = any("\r" in value for row in rows for value in row.values() if isinstance(value, str))
-    with writing(path) as file:
-        writer = csv.DictWriter(
-            file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if split else csv.QUOTE_MINIMAL
-        )
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(path, csv_text([columns, *([row.get(column) for column in columns] for row in rows)]))
 
 
 def to_bytes(text: str) -> bytes:
@@ -107,6 +103,19 @@ def printable(name: str) -> str:
         return rf"\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
 
     return _UNPRINTABLE.sub(escaped, name)
+
+
+def other_form(path: str) -> str:
+    """Return "" or a remark that a missing file exists under a name whose accents are stored otherwise.
+
+    Names from macOS are often in Unicode form NFD, those of other systems in NFC, and both look alike.
+    """
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    for form in forms:
+        other = unicodedata.normalize(form, path)
+        if other != path and os.path.lexists(other):
+            return f" (a file of that name in Unicode form {form} does)"
+    return ""
 
 
 def json_text(content: Any, indent: int | None = None) -> str:

@@ -33,7 +33,7 @@ def listed(names: Sequence[str], most: int = 10) -> str:
         'a, b and 1 more'
     """
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def dataframe(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:

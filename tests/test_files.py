@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from keras_tagger.audio import load
+from keras_tagger.errors import AudioNotFoundError
 from keras_tagger.files import (
     hidden_folder,
+    other_form,
     printable,
     replacing,
     to_bytes,
@@ -98,6 +101,15 @@ def test_a_folder_that_is_not_utf8_has_a_path_that_is(tmp_path: Path) -> None:
     assert not path.exists()
     with utf8_path(tmp_path) as path:
         assert path == tmp_path
+
+
+def test_a_missing_name_may_exist_in_another_unicode_form(tmp_path: Path) -> None:
+    composed, decomposed = str(tmp_path / "caf\u00e9.ogg"), str(tmp_path / "cafe\u0301.ogg")
+    assert other_form(composed) == other_form(decomposed) == ""
+    Path(decomposed).touch()
+    assert other_form(composed) == " (a file of that name in Unicode form NFD does)"
+    with pytest.raises(AudioNotFoundError, match=r"does not exist \(a file of that name in Unicode form NFD does\)\."):
+        load(composed)
 
 
 def test_json_is_readable_and_keeps_names_that_are_not_utf8(tmp_path: Path) -> None:

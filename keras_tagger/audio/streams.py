@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, TypeAlias, TypeVar
 
 from keras_tagger.errors import AudioError, AudioNotFoundError
+from keras_tagger.files import other_form
 
 READ_BYTES = 1 << 20  # read from a file at a time
 _MEMORY_BYTES = 1 << 24  # 14 minutes of an mp3 of 160 kb/s
@@ -278,7 +279,8 @@ def _open_local(path: str) -> tuple[Any, int]:
             raise audio_error("an audio file", f"{path!r}, which is not a regular file")
         return open(path, "rb"), status.st_size
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioNotFoundError(f"Expected an audio file. Received: {path!r}, which does not exist.") from error
+        received = f"{path!r}, which does not exist{other_form(path)}"
+        raise AudioNotFoundError(f"Expected an audio file. Received: {received}.") from error
     except OSError as error:
         raise _unreadable(repr(path), error) from error
     except ValueError as error:

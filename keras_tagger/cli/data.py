@@ -15,7 +15,6 @@ from keras_tagger.cli.output import (
     Form,
     add_output_flags,
     chosen_format,
-    csv_text,
     fail,
     json_form,
     opened,
@@ -23,6 +22,7 @@ from keras_tagger.cli.output import (
     warning_values,
 )
 from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.files import csv_text
 
 if TYPE_CHECKING:
     from keras_tagger.data.check import ClipCheck

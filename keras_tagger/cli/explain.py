@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
 from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, find_inputs
 from keras_tagger.cli.output import fail, warn, warnings_of
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
+from keras_tagger.files import printable
 
 if TYPE_CHECKING:
     from keras_tagger.audio import AudioSource
@@ -149,10 +149,8 @@ class _Explained:
             self._write_audio(heat, source, folder)
         if not (arguments.out or arguments.listen):
             indent = "  " if several else ""
-            print(
-                "\n".join([*([entry.name] if several else []), *(f"{indent}{_line(heat, tag)}" for tag in heat.tags)])
-            )
-            sys.stdout.flush()
+            name = [printable(entry.name)] if several else []
+            print("\n".join([*name, *(f"{indent}{_line(heat, tag)}" for tag in heat.tags)]), flush=True)
 
     def _write_audio(self, heat: Heatmap, source: AudioSource, folder: Path) -> None:
         from keras_tagger.explain.listen import listen
@@ -222,4 +220,4 @@ def _line(heat: Heatmap, tag: str) -> str:
     best = sorted(sorted(stretches, reverse=True)[:_STRETCHES], key=lambda stretch: stretch[1])
     times = ", ".join(f"{start:.1f}-{end:.1f} s" for _, start, end in best)
     score = np.asarray(heat.scores)[heat.tags.index(tag)]
-    return f"{tag}  {score:.3f}  {times}"
+    return f"{printable(tag)}  {score:.3f}  {times}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
-import io
 import itertools
 import json
 import sys
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from keras_tagger.cli.flags import positive
 from keras_tagger.cli.inputs import Input, check_not_input
 from keras_tagger.errors import AudioWarning, KerasTaggerError
-from keras_tagger.files import json_text
+from keras_tagger.files import csv_text, json_text, printable
 from keras_tagger.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -29,13 +27,14 @@ _FORMAT_OF_SUFFIX = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson
 
 def fail(message: str) -> int:
     """Print an error on stderr and return the exit status 1."""
-    print(f"keras-tagger: {message}", file=sys.stderr)
+    lines = [printable(line) for line in f"keras-tagger: {message}".split("\n")]
+    print("\n".join(lines), file=sys.stderr)
     return 1
 
 
 def warn(warning: Warning) -> None:
     """Print a warning on stderr."""
-    print(f"keras-tagger: warning: {warning}", file=sys.stderr)
+    print(f"keras-tagger: warning: {printable(str(warning))}", file=sys.stderr)
 
 
 def print_result(result: Any, as_json: bool) -> None:
@@ -216,11 +215,12 @@ def warnings_of(result: Any) -> Sequence[AudioWarning]:
 
 
 def _tags_text(file: str, tags: Tags) -> str:
-    width = max(map(len, tags.names))
-    lines = [file]
-    for entry in tags:
+    names = [printable(name) for name in tags.names]
+    width = max(map(len, names))
+    lines = [printable(file)]
+    for name, entry in zip(names, tags, strict=True):
         note = (" *" if entry.present else "") + ("  not heard in training" if entry.heard is False else "")
-        lines.append(f"  {entry.name:<{width}}  {entry.score:.3f}{note}")
+        lines.append(f"  {name:<{width}}  {entry.score:.3f}{note}")
     return "\n".join([*lines, ""])
 
 
@@ -235,10 +235,3 @@ def _tags_rows(file: str, tags: Tags) -> str:
         ]
         for entry in tags
     )
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -203,7 +203,7 @@ class Report:
         if self.training and self.split == "train":
             yield "Measured on the training clips, which says nothing about new music."
         if self.unknown_tags:
-            names = printable(listed(self.unknown_tags))
+            names = listed(self.unknown_tags)
             yield f"Not scored, because the model does not have these tags of the data: {names}."
         if self.n_unknown_clips:
             yield (
@@ -211,10 +211,10 @@ class Report:
                 f"{self.n_unknown_clips} of {self.n_clips}."
             )
         if self.missing_tags:
-            yield f"Not scored, because no clip has these tags of the model: {printable(listed(self.missing_tags))}."
+            yield f"Not scored, because no clip has these tags of the model: {listed(self.missing_tags)}."
         everywhere = [row["tag"] for row in self.per_tag if row["n_positive"] and not row["n_negative"]]
         if everywhere:
-            yield f"Not scored, because every clip has these tags: {printable(listed(everywhere))}."
+            yield f"Not scored, because every clip has these tags: {listed(everywhere)}."
 
     def _title(self) -> str:
         how = f", {self.n_chunks} chunks each" if self.n_chunks else ""

@@ -93,6 +93,9 @@ def read_header(data: tf.Tensor) -> Wav:
         there = tf.strings.substr(data, tf.clip_by_value(offset, 0, length), size)
         return tf.io.decode_raw(there, tf.uint8, fixed_length=size)
 
+    def is_magic(name: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(name == _MAGICS)
+
     def step(
         offset: tf.Tensor, _: tf.Tensor, layout: tf.Tensor, samples: tf.Tensor, long: tf.Tensor
     ) -> list[tf.Tensor]:
@@ -102,7 +105,7 @@ def read_header(data: tf.Tensor) -> Wav:
         end = offset + 8 + size
         # Behind the samples may be anything, such as a second file.
         is_chunk = tf.strings.regex_full_match(name, "[A-Za-z0-9_() ]{4}") & (end <= length + 1)
-        going = (layout[0] < 0) | (samples[0] < 0) | (is_chunk & ~tf.reduce_any(name == [b"data", *_MAGICS]))
+        going = (layout[0] < 0) | (samples[0] < 0) | (is_chunk & (name != b"data") & ~is_magic(name))
         return [
             tf.where(going, end + size % 2, offset),
             going,
@@ -141,11 +144,12 @@ def read_header(data: tf.Tensor) -> Wav:
     allowed = tf.minimum(tf.maximum(start, tf.cast(bytes_per_second * EXCESS_SECONDS, tf.int64)), present)
     # Samples without a stated size reach to the end.
     behind = tf.where(unknown, tf.zeros_like(end), length - end)
+    joined = (behind > 0) & is_magic(tf.strings.substr(data, tf.clip_by_value(end, 0, length), 4))
 
     expected = "expected a WAV file (RIFF, PCM or float). Received "
     text = tf.strings.as_string
     head = tf.strings.join([tf.strings.substr(data, 0, 12), bytes(12)])
-    is_wav = tf.reduce_any(magic == _MAGICS) & (tf.strings.substr(head, 8, 4) == b"WAVE")
+    is_wav = is_magic(magic) & (tf.strings.substr(head, 8, 4) == b"WAVE")
     offsets, magics, names = zip(*_OTHER_KINDS, strict=True)
     other = tf.strings.substr(tf.fill([len(magics)], head), offsets, [len(m) for m in magics]) == tf.constant(magics)
     advice = ". Decode it first, and send its samples to the signature serving_default."
@@ -191,7 +195,7 @@ def read_header(data: tf.Tensor) -> Wav:
             ),
         ),
         (
-            tf.cast(behind, tf.float64) >= bytes_per_second * LOSS_SECONDS,
+            joined | (tf.cast(behind, tf.float64) >= bytes_per_second * LOSS_SECONDS),
             tf.strings.join(
                 [
                     "expected one WAV file whose header states all of its samples. Received ",

@@ -75,7 +75,7 @@ class Run:
         return {"directory": str(self.dir), "epochs": str(len(self.history)), "best epoch": best, **scores}
 
     def __repr__(self) -> str:
-        return f"Run({', '.join(f'{name}: {value}' for name, value in self.headline().items())})"
+        return f"Run({', '.join(f'{name}: {printable(value)}' for name, value in self.headline().items())})"
 
     def _repr_html_(self) -> str:
         cells = ((escape(name), escape(printable(value))) for name, value in self.headline().items())

@@ -50,6 +50,7 @@ def test_wav_takes_a_batch_of_any_rates_channels_lengths_and_encodings(tagger: A
         (noise(9000, 5), 8000, "PCM_U8"),
         (noise(30000, 6), 22050, "PCM_32"),
         (noise(3, 7), 11025, "DOUBLE"),
+        (np.outer(noise(30000, 8), [1, -1]), RATE, "PCM_16"),  # the channels cancel each other
     ]
     files = [riff(*clip) for clip in clips]
     found = served("wav", audio_bytes=files)["tags"]

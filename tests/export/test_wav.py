@@ -170,6 +170,10 @@ REFUSED = {
         "expected one WAV file whose header states all of its samples. "
         "Received 2042 bytes behind them that are in no chunk.",
     ),
+    "a short file joined": (
+        riff(fmt(), DATA) + riff(fmt(), (b"data", b"12")),
+        "Received 46 bytes behind them that are in no chunk.",
+    ),
     "a size of a half": (
         riff(fmt(rate=2000), (b"data", PCM.tobytes()), data_size=998),
         "Received 1000 bytes behind them that are in no chunk.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_commands_show_escapes_and_write_bytes(
     found = json.loads(capfdbinary.readouterr().out)
     assert found["file"] == file
     assert set(found["tags"]) == {"low", TAG}
+    assert main(["tag", "--model", str(run.dir), "--csv", str(music / TAG / "return\r.wav")]) == 0
+    rows = list(csv.reader(io.StringIO(capfdbinary.readouterr().out.decode("utf-8", "surrogateescape"), newline="")))
+    assert {row[0] for row in rows[1:]} == {str(music / TAG / "return\r.wav")}
+    assert {row[1] for row in rows[1:]} == {"low", TAG}
+    assert main(["tag", "--model", str(run.dir), file, str(music / "gone\x1b.wav")]) == 1
+    out, errors = (text.decode("utf-8") for text in capfdbinary.readouterr())
+    assert r"Musik\xe4" in out
+    assert r"caf\xe9.wav" in out
+    assert r"r\xe9ggae" in out
+    assert r"gone\x1b.wav" in errors
     assert main(["data", "check", str(music)]) == 1
     out = capfdbinary.readouterr().out.decode("utf-8")
     assert r"r\xe9ggae" in out
