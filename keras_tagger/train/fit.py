@@ -129,10 +129,14 @@ def fit(
         overrides["training.init"] = _init_name(init)
     settings = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
+    if data is not None and not isinstance(data, str | os.PathLike | Manifest | Prepared):
+        raise ManifestError(f"data: expected a path, a Manifest or prepared data. Received: {type(data).__name__}.")
     if isinstance(data, str | os.PathLike):
         unnamed = dict.fromkeys(("data.dataset", "data.root", "data.subset"), "")
         settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
+    if run_dir is not None and not os.fspath(run_dir):
+        raise ConfigError("run_dir: expected a directory. Received: an empty path.")
     run = RunDir(folder)
     _check_run_dir(folder, settings, resume)
     if settings.data.path and run.manifest.exists() and Path(settings.data.path).resolve() == run.manifest.resolve():

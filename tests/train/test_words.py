@@ -23,7 +23,7 @@ QUICK = tiny.merged(
     {
         "audio": {"window_seconds": 0.5},
         "model": {"front_end": {"channels": [4, 8]}, "encoder": {"n_layers": 1}},
-        "training": {"batch_size": 8, "epochs": 2},
+        "training": {"batch_size": 3, "epochs": 2},
     },
 )
 pytestmark = pytest.mark.usefixtures("eagerly")
