@@ -254,10 +254,14 @@ def _check_train(data: Manifest | Prepared) -> None:
     same = ~(lowest < highest)  # also if all labels are unknown
     if same.all():
         everywhere = [tag for tag, label in zip(tags, highest, strict=True) if label > 0]
+        held_out = len(data.clips) - len(clips)
+        elsewhere = (
+            f" (and {held_out} in other splits, which data.split and the column split control)" if held_out else ""
+        )
         raise ManifestError(
             "expected training clips that differ in their tags. "
             f"Received: {len(clips)} training clip{'s' if len(clips) > 1 else ''} with the same "
-            f"tags ({listed(everywhere) or 'none'}), from which there is nothing to learn."
+            f"tags ({listed(everywhere) or 'none'}), from which there is nothing to learn{elsewhere}."
         )
     for which, having in (("every training clip has", highest > 0), ("no training clip has", ~(highest > 0))):
         found = [tag for tag, told in zip(tags, same & having, strict=True) if told]

@@ -145,6 +145,16 @@ def test_the_run_directory_does_not_replace_the_manifest(tones: Manifest, tmp_pa
     assert (tmp_path / "manifest.csv").read_bytes() == before
 
 
+def test_nothing_to_learn_as_other_splits_have_the_rest(tones: Manifest, tmp_path: Path) -> None:
+    clips = tuple(
+        Clip(clip.path, clip.tags, split=split) for clip, split in zip(tones.clips, ("train", "test"), strict=False)
+    )
+    with pytest.raises(
+        ManifestError, match=r"nothing to learn \(and 1 in other splits, which data.split and the column"
+    ):
+        fit(QUICK, Manifest(clips, tones.tags), run_dir=tmp_path / "run")
+
+
 def test_nothing_to_learn_after_files_failed(tones: Manifest, tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_text("no audio")
     clips = (tones.clips[0], Clip(str(tmp_path / "broken.wav"), {TAGS[2]: 1.0}, split="train"))
