@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_tagger.files import printable
+
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
     """Align rows of cells as text: the first column to the left, the others to the right.
@@ -14,6 +16,7 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         tag     clips
         guitar      3
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

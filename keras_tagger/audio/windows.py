@@ -27,7 +27,7 @@ import numpy.typing as npt
 from keras_tagger.audio.decode import blocks
 from keras_tagger.audio.read_ahead import read_ahead
 from keras_tagger.audio.readers import AudioSource, Waveform, check_rate
-from keras_tagger.errors import AudioError, AudioNotFoundError
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning
 
 WINDOWS_PER_BATCH = 8
 
@@ -89,7 +89,11 @@ class Windowing:
         return dataclasses.replace(self, window_samples=tokens * self.token_samples)
 
     def cut(
-        self, source: AudioSource, start_seconds: float = 0.0, end_seconds: float | None = None
+        self,
+        source: AudioSource,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        warnings: list[AudioWarning] | None = None,
     ) -> Iterator[Window]:
         """Cut audio of any length, or an excerpt of it, into windows, in constant memory.
 
@@ -102,6 +106,7 @@ class Windowing:
             source: A path, the bytes of an encoded file, or `(array, sample_rate)`.
             start_seconds: Where the excerpt begins. An excerpt is a signal of its own: samples count from its start.
             end_seconds: Where the excerpt ends; None for the end of the audio.
+            warnings: A list for what a listener must know, complete after the last window; see `audio.blocks`.
 
         Raises:
             AudioError: If the audio cannot be decoded or the excerpt is impossible.
@@ -112,7 +117,7 @@ class Windowing:
             ...     print(window.start_sample, window.new_samples)
         """
         seconds = self.window_samples / self.sample_rate
-        return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds))
+        return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds, warnings))
 
     def _cut(self, parts: Iterator[Waveform]) -> Iterator[Window]:
         size, token = self.window_samples, self.token_samples
@@ -316,7 +321,12 @@ def accumulate_clips(
 
 
 def accumulate(
-    source: AudioSource, windowing: Windowing, run: Run, into: Result, windows_per_file_batch: int = 1
+    source: AudioSource,
+    windowing: Windowing,
+    run: Run,
+    into: Result,
+    windows_per_file_batch: int = 1,
+    warnings: list[AudioWarning] | None = None,
 ) -> Result:
     """Run a model on the windows of one clip, accumulate its outputs, and return the accumulator.
 
@@ -327,12 +337,13 @@ def accumulate(
         into: The accumulator, e.g. `WindowMean()`.
         windows_per_file_batch: Largest batch while a file is decoded. Decoding usually takes longer than the model, so
             small batches, which follow it closely, are fastest.
+        warnings: A list for what a listener must know; see `audio.blocks`.
 
     Raises:
         AudioError: If the audio cannot be decoded.
         AudioNotFoundError: If the file does not exist.
     """
-    clips = [(None, windowing.cut(source))]
+    clips = [(None, windowing.cut(source, warnings=warnings))]
     is_array = isinstance(source, tuple)
     size, ahead = (WINDOWS_PER_BATCH, 0) if is_array else (windows_per_file_batch, 4)
     for _, result in accumulate_clips(clips, run, lambda: into, size, ahead):

@@ -17,12 +17,17 @@ from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
 from keras_tagger.errors import AudioWarning, KerasTaggerError, ManifestError
+from keras_tagger.files import printable
 from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
 
 # The smallest soft label that counts as the tag.
 POSITIVE = 0.5
 NO_SPLIT = "(none)"
+
+# Kinds of `AudioWarning` and their titles in the table. Clips of the first two should not be trained on.
+_PROBLEMS = {"damaged": "damaged, partly read", "silent": "silent"}
+_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1, or very quiet"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +83,9 @@ class DataCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether every clip can be decoded and no audio is in two splits."""
-        return not self.unreadable and not self.leaks
+        """Whether every clip can be decoded whole, none is silent, and no audio is in two splits."""
+        problems = [entry for entry in self.warnings if entry["kind"] in _PROBLEMS]
+        return not self.unreadable and not problems and not self.leaks
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
@@ -112,11 +118,17 @@ class DataCheck:
         for tag, counts in self.tag_counts.items():
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
-            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
+            f"{printable(self.name) or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
+            f"{len(self.tag_counts)} tags",
             text_table(rows),
             text_table(tag_rows) if self.tag_counts else "",
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
-            _listing("warnings", [f"{entry['id']}: {entry['message']}" for entry in self.warnings]),
+            *(
+                _listing(
+                    title, [f"{entry['id']}: {entry['message']}" for entry in self.warnings if entry["kind"] == kind]
+                )
+                for kind, title in (_PROBLEMS | _NOTES).items()
+            ),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
             _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
@@ -253,4 +265,4 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:
-    return f"{title}: {len(lines)}\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+    return f"{title}: {len(lines)}\n" + "\n".join(f"  {printable(line)}" for line in lines) if lines else ""

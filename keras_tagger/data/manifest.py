@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import filecmp
 import math
@@ -22,7 +21,7 @@ from keras_tagger.audio.paths import AUDIO_SUFFIXES, find_audio, is_hidden
 from keras_tagger.data.dense import UNKNOWN, read_dense
 from keras_tagger.data.manifest_rows import TagCells, as_seconds, as_text, read_rows, tags_cell
 from keras_tagger.errors import AudioError, ManifestError, ManifestNotFoundError
-from keras_tagger.files import json_text, replacing
+from keras_tagger.files import write_csv, write_json_lines
 from keras_tagger.tables import listed
 
 SPLITS = ("train", "valid", "test")
@@ -133,19 +132,12 @@ class Manifest:
         path = Path(path)
         folder = os.path.abspath(path.parent)
         rows = [_row(clip, folder) for clip in self.clips]
-        with (
-            replacing(path) as temporary,
-            # The name of a file may be any bytes.
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            if path.suffix.lower() in (".jsonl", ".json"):
-                file.writelines(json_text(_with_nulls(row)) for row in rows)
-            else:
-                columns = ("path", "tags", "start", "end", "split", "group", "labels")
-                used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
-                writer = csv.DictWriter(file, used, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows({**row, "tags": tags_cell(row["tags"])} for row in rows)
+        if path.suffix.lower() in (".jsonl", ".json"):
+            write_json_lines(path, map(_with_nulls, rows))
+        else:
+            columns = ("path", "tags", "start", "end", "split", "group", "labels")
+            used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
+            write_csv(path, used, [{**row, "tags": tags_cell(row["tags"])} for row in rows])
 
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> npt.NDArray[Any]:

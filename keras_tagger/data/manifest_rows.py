@@ -199,9 +199,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     )
                 values = dict(zip(header, row, strict=True))
                 for column, cell in values.items():
-                    # The name of a file may be any bytes; other text in another encoding is a mistake.
-                    named = column in ("path", "labels")
-                    if _NOT_UTF8.search(cell) and not (named and os.path.lexists(path.parent / cell)):
+                    if _NOT_UTF8.search(cell) and not _is_name(column, cell, values, path.parent):
                         raise ManifestError(
                             f"{path}, line {reader.line_num}, column {column}: expected UTF-8 text. "
                             "Received: text in another encoding."
@@ -226,6 +224,19 @@ def _delimiter(header: str) -> str:
         if {"path", "tags"} <= {name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])}:
             return delimiter
     return ","
+
+
+def _is_name(column: str, cell: str, row: Mapping[str, str], folder: Path) -> bool:
+    """Return whether a cell that is not UTF-8 names a file, or as tags folders beside or above the audio.
+
+    Such a name may be any bytes; other text in another encoding is a mistake.
+    """
+    if column in ("path", "labels"):
+        return os.path.lexists(folder / cell)
+    tags = (
+        [tag for tag in TagCells([cell]).parse(cell, column) if _NOT_UTF8.search(tag)] if column == "tags" else [cell]
+    )
+    return all(any(os.path.isdir(parent / tag) for parent in (folder / row["path"]).parents) for tag in tags)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from keras_tagger.data.dense import POOLS, read_dense
 from keras_tagger.data.manifest import SPLITS, Manifest
 from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing, write_json
+from keras_tagger.files import printable, replacing, write_json
 from keras_tagger.progress import progress_bar
 
 # A last segment shorter than this share of a segment is joined to the one before it.
@@ -192,7 +192,7 @@ class _Writer:
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
         )
-        with tf.io.TFRecordWriter(path) as out:
+        with tf.io.TFRecordWriter(os.fsencode(path)) as out:
             for number, segment in enumerate(segments_of(blocks, self.segment_samples)):
                 if self.stop.is_set():
                     raise InterruptedError("prepare was interrupted")
@@ -363,5 +363,5 @@ def _finish(
 
 def _report(failed: Sequence[Mapping[str, Any]], n_clips: int) -> None:
     if failed:
-        rows = "\n".join(f"  {entry['path']}  {entry['reason']}" for entry in failed)
+        rows = "\n".join(f"  {printable(entry['path'])}  {printable(entry['reason'])}" for entry in failed)
         logging.warning("%d of %d clips cannot be decoded and are left out:\n%s", len(failed), n_clips, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.clip_scores import ClipScores
-from keras_tagger.files import replacing, write_json, write_text
+from keras_tagger.files import printable, write_csv, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
 from keras_tagger.tables import dataframe, listed, text_table
 
@@ -171,10 +170,7 @@ class Report:
         """
         folder = Path(directory)
         content = self.to_dict()
-        with replacing(folder / "report.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(content["per_tag"])
+        write_csv(folder / "report.csv", COLUMNS, content["per_tag"])
         if self.clip_scores is not None:
             self.clip_scores.save(folder / SCORES)
             write_text(folder / "report.html", self.to_html())
@@ -207,7 +203,7 @@ class Report:
         if self.training and self.split == "train":
             yield "Measured on the training clips, which says nothing about new music."
         if self.unknown_tags:
-            names = listed(self.unknown_tags)
+            names = printable(listed(self.unknown_tags))
             yield f"Not scored, because the model does not have these tags of the data: {names}."
         if self.n_unknown_clips:
             yield (
@@ -215,10 +211,10 @@ class Report:
                 f"{self.n_unknown_clips} of {self.n_clips}."
             )
         if self.missing_tags:
-            yield f"Not scored, because no clip has these tags of the model: {listed(self.missing_tags)}."
+            yield f"Not scored, because no clip has these tags of the model: {printable(listed(self.missing_tags))}."
         everywhere = [row["tag"] for row in self.per_tag if row["n_positive"] and not row["n_negative"]]
         if everywhere:
-            yield f"Not scored, because every clip has these tags: {listed(everywhere)}."
+            yield f"Not scored, because every clip has these tags: {printable(listed(everywhere))}."
 
     def _title(self) -> str:
         how = f", {self.n_chunks} chunks each" if self.n_chunks else ""
@@ -231,7 +227,7 @@ class Report:
     def __str__(self) -> str:
         numbers = [f"{name} {value}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()]
         lines = [f"{self._title()}: {', '.join(numbers)}", str(self.per_tag)]
-        lines += [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
+        lines += [printable(f"left out {entry['path']}: {entry['reason']}") for entry in self.failed]
         return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self._warnings())])
 
     def _repr_html_(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -30,7 +31,7 @@ class Board:
     def __init__(self, logs: Path, prepared: Prepared, settings: ExperimentConfig) -> None:
         self.settings = settings
         self.clips = preview_clips(prepared, settings)
-        self.writer = tf.summary.create_file_writer(str(logs))
+        self.writer = tf.summary.create_file_writer(os.fsencode(logs))
 
     def show_config(self) -> None:
         """Show the configuration as text."""

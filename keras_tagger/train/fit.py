@@ -26,7 +26,7 @@ from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.evaluation.report import Report, load_report
 from keras_tagger.evaluation.thresholds import calibrate
-from keras_tagger.files import write_text
+from keras_tagger.files import printable, write_text
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.models.transfer import copy_weights
 from keras_tagger.storage.loading import load_config
@@ -78,7 +78,8 @@ class Run:
         return f"Run({', '.join(f'{name}: {value}' for name, value in self.headline().items())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.headline().items())
+        cells = ((escape(name), escape(printable(value))) for name, value in self.headline().items())
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
         return f"<table>{rows}</table>"
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_tagger.files import replacing
+from keras_tagger.files import write_csv
 
 HISTORY = (
     *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
@@ -19,10 +19,11 @@ of the training clips: `train_roc_auc`, `train_pr_auc`, `train_accuracy`."""
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write all rows; the cell of an undefined score is empty."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: "" if math.isnan(value) else value for name, value in row.items()} for row in rows)
+    write_csv(
+        path,
+        list(rows[0]),
+        [{name: "" if math.isnan(value) else value for name, value in row.items()} for row in rows],
+    )
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
