@@ -94,6 +94,9 @@ def fit(
 ) -> Run:
     """Train a tagger.
 
+    The best epoch is the one with the best ROC-AUC (with softmax: accuracy) of the validation clips. If there are none,
+    the training clips choose it; a warning, the history and the report say so.
+
     Args:
         config: A YAML file, nested values, or an `ExperimentConfig`.
         data: What to train on, instead of `data.path` or `data.dataset`: a manifest, a folder per tag, a prepared
@@ -117,7 +120,7 @@ def fit(
 
     Raises:
         ConfigError: If a key or value is not allowed, or the directory holds another run.
-        ManifestError: If the data cannot be used.
+        ManifestError: If the data cannot be used, or all training clips have the same tags.
         ManifestNotFoundError: If the data do not exist.
         ModelError: If the initial model cannot be used, or the loss becomes infinite or NaN.
         ModelNotFoundError: If the initial model does not exist.
