@@ -208,7 +208,7 @@ class HeadConfig:
         pooler: Whether a dense tanh layer precedes the output (the pooler of BERT and of Won et al. 2019).
         dropout: Dropout rate before the output, 0..1.
         activation: "sigmoid" gives independent probabilities; "softmax" is for music with exactly one tag per clip.
-            It also determines the training loss and the validation metric.
+            It also determines the training loss and the score that chooses the best epoch.
 
     Example:
         >>> HeadConfig(activation="softmax")
@@ -343,8 +343,8 @@ class TrainingConfig:
             dense labels (`keras_tagger.data.dense`), with that segment's labels; 0 is off.
         temperature: The tag loss divides logits by this. Above 1, small probabilities of soft labels count for more
             (`keras_tagger.models.losses.tag_loss`).
-        early_stopping_epochs: Training stops after this many epochs without a better validation ROC-AUC (with softmax:
-            accuracy); 0 is off.
+        early_stopping_epochs: Training stops after this many epochs without a better ROC-AUC (with softmax: accuracy)
+            of the validation clips, or of the training clips if there are none; 0 is off.
         checkpoint_steps: Steps between checkpoints; an interrupted run resumes from the last one.
         steps_per_execution: Steps per call of the graph. More than 1 saves time if steps are short.
         precision: Keras dtype policy. The spectrogram is always float32.

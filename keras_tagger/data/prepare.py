@@ -85,6 +85,8 @@ def prepare(
         raise ManifestError(
             f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without a split."
         )
+    if not os.fspath(out_dir):
+        raise ManifestError("expected a folder for prepared data. Received: an empty path.")
     out_dir = os.path.abspath(out_dir)
     if os.path.realpath(out_dir) == os.path.realpath(manifest.root) and manifest.name == os.path.basename(out_dir):
         # A prepared folder is never read as a folder per tag again.

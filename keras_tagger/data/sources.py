@@ -32,6 +32,8 @@ def open_source(
         >>> len(open_source("demo"))
         7
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ManifestError(f"expected the path of a manifest or a folder. Received: {type(path).__name__}.")
     if not os.fspath(path):
         raise ManifestNotFoundError("expected a manifest or a folder. Received: an empty path.")
     path = (

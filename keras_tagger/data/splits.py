@@ -166,17 +166,19 @@ def _repair(mass: npt.NDArray[Any], sides: npt.NDArray[Any], n_sides: int) -> No
     guarded = has.sum(axis=0) >= n_sides
     count = np.stack([has[sides == side].sum(axis=0) for side in range(n_sides)])
     while True:
-        best: tuple[int, float, int, int] | None = None
+        best: tuple[int, int, float, int, int] | None = None
         for side, tag in np.argwhere((count == 0) & guarded):
             for row in np.flatnonzero(has[:, tag] & (sides != side)):
                 gained = int((has[row] & guarded & (count[side] == 0)).sum())
                 lost = int((has[row] & guarded & (count[sides[row]] == 1)).sum())
-                move = (gained - lost, -float(mass[row, -1]), int(side), int(row))
-                if gained > lost and (best is None or move[:2] > best[:2]):
+                # Of equal moves, one after which the other side still has every tag.
+                stripped = int((has[row] & (count[sides[row]] == 1)).sum())
+                move = (gained - lost, -stripped, -float(mass[row, -1]), int(side), int(row))
+                if gained > lost and (best is None or move[:3] > best[:3]):
                     best = move
         if best is None:
             return
-        _, _, side, row = best
+        *_, side, row = best
         count[sides[row]] -= has[row]
         count[side] += has[row]
         sides[row] = side

@@ -18,7 +18,7 @@ from keras_tagger.evaluation.bootstrap import LEVEL, interval, resample
 from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.evaluation.report import Report, load_report, score
 from keras_tagger.metrics import macro_mean
-from keras_tagger.tables import text_table
+from keras_tagger.tables import listed, text_table
 
 _TITLES = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
 _HEAD = ["A", "B", "B - A", f"{LEVEL:.0%} interval", "p"]
@@ -215,9 +215,11 @@ def _aligned(a: ClipScores, b: ClipScores) -> tuple[ClipScores, ClipScores]:
     pairs = [(a.tags.index(tag), b.tags.index(tag)) for tag in a.tags if tag in b.tags]
     counted = np.array([bool(a.counted[i] and b.counted[j]) for i, j in pairs])
     if not counted.any():
+        scored = [
+            listed([tag for tag, counts in zip(side.tags, side.counted, strict=True) if counts]) for side in (a, b)
+        ]
         raise ModelError(
-            f"expected two reports with a common scored tag. Received: {', '.join(a.tags)[:80]} and "
-            f"{', '.join(b.tags)[:80]}."
+            f"expected two reports with a common scored tag. Received: {' and '.join(of or 'none' for of in scored)}."
         )
     sides = []
     for which, side in enumerate((a, b)):

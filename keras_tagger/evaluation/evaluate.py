@@ -70,7 +70,7 @@ def evaluate(
         raise ModelError(f"positive: expected 0 <= label < 1. Received: {positive!r}.")
     if min_positives < 1:
         raise ModelError(f"min_positives: expected at least 1. Received: {min_positives!r}.")
-    if isinstance(data, str | os.PathLike):
+    if not isinstance(data, Manifest | Prepared):
         data = open_source(data)
     shared = [tag for tag in tagger.tags if tag in data.tags]
     if not shared:

@@ -47,6 +47,8 @@ def export(trained: TrainedModel, directory: str | os.PathLike[str]) -> Path:
         >>> export(keras_tagger.load("compact"), "exported")
         PosixPath('exported/1')
     """
+    if not os.fspath(directory):
+        raise ModelError("expected a directory to export to. Received: an empty path.")
     base = Path(directory)
     with contextlib.ExitStack() as stack:
         try:

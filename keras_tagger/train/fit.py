@@ -94,6 +94,9 @@ def fit(
 ) -> Run:
     """Train a tagger.
 
+    The best epoch is the one with the best ROC-AUC (with softmax: accuracy) of the validation clips. If there are none,
+    the training clips choose it; a warning, the history and the report say so.
+
     Args:
         config: A YAML file, nested values, or an `ExperimentConfig`.
         data: What to train on, instead of `data.path` or `data.dataset`: a manifest, a folder per tag, a prepared
@@ -117,7 +120,7 @@ def fit(
 
     Raises:
         ConfigError: If a key or value is not allowed, or the directory holds another run.
-        ManifestError: If the data cannot be used.
+        ManifestError: If the data cannot be used, or all training clips have the same tags.
         ManifestNotFoundError: If the data do not exist.
         ModelError: If the initial model cannot be used, or the loss becomes infinite or NaN.
         ModelNotFoundError: If the initial model does not exist.
@@ -130,10 +133,14 @@ def fit(
         overrides["training.init"] = _init_name(init)
     settings = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
+    if data is not None and not isinstance(data, str | os.PathLike | Manifest | Prepared):
+        raise ManifestError(f"data: expected a path, a Manifest or prepared data. Received: {type(data).__name__}.")
     if isinstance(data, str | os.PathLike):
         unnamed = dict.fromkeys(("data.dataset", "data.root", "data.subset"), "")
         settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
+    if run_dir is not None and not os.fspath(run_dir):
+        raise ConfigError("run_dir: expected a directory. Received: an empty path.")
     run = RunDir(folder)
     _check_run_dir(folder, settings, resume)
     if settings.data.path and run.manifest.exists() and Path(settings.data.path).resolve() == run.manifest.resolve():
@@ -251,10 +258,14 @@ def _check_train(data: Manifest | Prepared) -> None:
     same = ~(lowest < highest)  # also if all labels are unknown
     if same.all():
         everywhere = [tag for tag, label in zip(tags, highest, strict=True) if label > 0]
+        held_out = len(data.clips) - len(clips)
+        elsewhere = (
+            f" (and {held_out} in other splits, which data.split and the column split control)" if held_out else ""
+        )
         raise ManifestError(
             "expected training clips that differ in their tags. "
             f"Received: {len(clips)} training clip{'s' if len(clips) > 1 else ''} with the same "
-            f"tags ({listed(everywhere) or 'none'}), from which there is nothing to learn."
+            f"tags ({listed(everywhere) or 'none'}), from which there is nothing to learn{elsewhere}."
         )
     for which, having in (("every training clip has", highest > 0), ("no training clip has", ~(highest > 0))):
         found = [tag for tag, told in zip(tags, same & having, strict=True) if told]

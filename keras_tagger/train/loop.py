@@ -145,8 +145,8 @@ class Loop:
         if self.score_split == "train":
             logging.warning(
                 "No validation split: the best epoch is chosen by %s, the score of the clips that the model is trained "
-                "on, which says nothing about new music. A column split in the manifest, or data.split.valid above 0, "
-                "sets clips aside.",
+                "on, which says nothing about new music. More clips, a larger data.split.valid, or a column split in "
+                "the manifest would set clips aside.",
                 self._criterion,
             )
         labels = self.prepared.labels(self.score_split)

@@ -186,3 +186,11 @@ def test_impossible_fractions(valid, test):
 def test_an_impossible_seed():
     with pytest.raises(ManifestError, match=r"^expected a seed of at least 0\. Received: -1\.$"):
         assign_splits(random_manifest(0, 5), seed=-1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_training_keeps_every_tag_of_a_tiny_set(seed):
+    clips = [Clip(f"/m/{tag}{i}.ogg", {tag: 1.0}) for tag in ("calm", "loud") for i in range(2)]
+    manifest = assign_splits(manifest_of(clips), seed=seed)
+    assert sorted(tag for clip in manifest.select("train").clips for tag in clip.tags) == ["calm", "loud"]
+    assert [len(manifest.select(split)) for split in ("valid", "test")] == [1, 1]

@@ -197,6 +197,9 @@ def test_what_cannot_be_compared(tmp_path) -> None:
         compare(a, dataclasses.replace(b, clip_scores=None))
     with pytest.raises(ModelError, match="a common scored tag. Received: a, b and c, d"):
         compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, tags=("c", "d"))))
+    unscored = dataclasses.replace(scores, counted=np.zeros(2, bool))
+    with pytest.raises(ModelError, match=r"a common scored tag. Received: a, b and none\."):
+        compare(a, dataclasses.replace(b, clip_scores=unscored))
     with pytest.raises(ModelError, match=r"the same label threshold in both reports\. Received: 0\.5 and 0\.25"):
         compare(a, dataclasses.replace(b, clip_scores=dataclasses.replace(scores, positive=0.25)))
     with pytest.raises(ModelError, match="resamples of at least 1"):

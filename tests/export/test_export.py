@@ -412,6 +412,8 @@ def test_export_is_a_function_of_the_room_and_imports_tensorflow_late() -> None:
 
 def test_a_file_in_the_way(tagger: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    with pytest.raises(ModelError, match="expected a directory to export to. Received: an empty path"):
+        tagger.export("")
     with pytest.raises(ModelError, match="expected a directory to export to. Received: .*file"):
         tagger.export(tmp_path / "file")
 

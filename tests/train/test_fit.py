@@ -253,6 +253,8 @@ def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
 
 def test_a_file_in_the_way(tones: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="run_dir: expected a directory. Received: an empty path"):
+        fit(CONFIG, tones, run_dir="")
     with pytest.raises(ConfigError, match="run_dir: expected a directory. Received: .*file, a file"):
         fit(CONFIG, tones, run_dir=tmp_path / "file")
 
@@ -267,6 +269,8 @@ def test_sizes_that_do_not_go_together_are_told_before_the_data_are_prepared(ton
 def test_data_that_cannot_be_used(tones: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"^data\.path: expected a manifest"):
         fit(CONFIG, run_dir=tmp_path / "run")
+    with pytest.raises(ManifestError, match="data: expected a path, a Manifest or prepared data. Received: list"):
+        fit(CONFIG, [str(tones)], run_dir=tmp_path / "run")
     prepared = prepare(read_manifest(tones), tmp_path / "prepared", 8000, 1.0)
     with pytest.raises(ManifestError, match="expected audio prepared at 16000 Hz. Received: 8000 Hz"):
         fit(CONFIG, prepared, run_dir=tmp_path / "run")

@@ -23,7 +23,7 @@ QUICK = tiny.merged(
     {
         "audio": {"window_seconds": 0.5},
         "model": {"front_end": {"channels": [4, 8]}, "encoder": {"n_layers": 1}},
-        "training": {"batch_size": 8, "epochs": 2},
+        "training": {"batch_size": 3, "epochs": 2},
     },
 )
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -143,6 +143,16 @@ def test_the_run_directory_does_not_replace_the_manifest(tones: Manifest, tmp_pa
     with pytest.raises(ConfigError, match="run_dir: expected a directory without the data. Received: "):
         fit(QUICK, tmp_path / "manifest.csv", run_dir=tmp_path)
     assert (tmp_path / "manifest.csv").read_bytes() == before
+
+
+def test_nothing_to_learn_as_other_splits_have_the_rest(tones: Manifest, tmp_path: Path) -> None:
+    clips = tuple(
+        Clip(clip.path, clip.tags, split=split) for clip, split in zip(tones.clips, ("train", "test"), strict=False)
+    )
+    with pytest.raises(
+        ManifestError, match=r"nothing to learn \(and 1 in other splits, which data.split and the column"
+    ):
+        fit(QUICK, Manifest(clips, tones.tags), run_dir=tmp_path / "run")
 
 
 def test_nothing_to_learn_after_files_failed(tones: Manifest, tmp_path: Path) -> None:
