@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource, Window, Windowing
+from keras_tagger.audio.streams import is_file_object
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, WindowMean, accumulate, accumulate_clips
 from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning, ModelError
 from keras_tagger.explain import DEFAULT_METHOD, explain, taggram
@@ -23,11 +24,11 @@ from keras_tagger.tags import Tags, make_tags
 class Tagger(TrainedModel):
     """A trained model that tags audio and explains its tags.
 
-    Audio is a path (local, or of any scheme that `tf.io.gfile` knows), the bytes of an encoded file, or a tuple
-    `(array, sample_rate)`. It is mixed to mono and resampled to `config.audio.sample_rate`. Audio longer than one
-    window of the model (`config.audio.window_seconds`) is read and processed window by window, in constant memory.
-    Methods that take audio raise `AudioError` if it cannot be decoded and `AudioNotFoundError` if the file does not
-    exist.
+    Audio is a path (local, or of any scheme that `tf.io.gfile` knows), the bytes of an encoded file, a binary file
+    object, or a tuple `(array, sample_rate)`. It is mixed to mono and resampled to `config.audio.sample_rate`. Audio
+    longer than one window of the model (`config.audio.window_seconds`) is read and processed window by window, in
+    constant memory. Methods that take audio raise `AudioError` if it cannot be decoded and `AudioNotFoundError` if the
+    file does not exist.
 
     Args:
         model: The `MusicTagger`.
@@ -92,8 +93,8 @@ class Tagger(TrainedModel):
             ...     print(path, tags)
         """
         _check_top(top)
-        if isinstance(sources, str | bytes | os.PathLike):
-            received = "the bytes of one" if isinstance(sources, bytes) else repr(os.fspath(sources))
+        if isinstance(sources, str | bytes | os.PathLike) or is_file_object(sources):
+            received = repr(os.fspath(sources)) if isinstance(sources, str | os.PathLike) else "the bytes of one"
             raise ModelError(f"sources: expected several files, such as a list of paths. Received: {received}.")
 
         def clips() -> Iterator[tuple[tuple[AudioSource, list[AudioWarning]], Iterator[Window]]]:

@@ -8,7 +8,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from keras_tagger.audio.containers import find_layout, unknown_format
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
-from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, open_stream
+from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
-"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | tuple[npt.NDArray[Any], int]"
+"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes or a file object, or `(array, sample_rate)`.
 
+A binary file object is read from its position to its end and stays open. If it can seek, it returns to that position.
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
 int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
@@ -57,12 +58,12 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
         array_reader = _ArrayReader(*source)
         array_reader.warnings = warnings
         yield array_reader
-    elif isinstance(source, str | os.PathLike | bytes):
+    elif isinstance(source, str | os.PathLike | bytes) or is_file_object(source):
         with open_stream(source) as stream, contextlib.closing(_FileReader(stream, warnings)) as reader:
             yield reader
     else:
         received = f"an object of type {type(source).__name__}"
-        raise audio_error("audio as a path, an encoded file's bytes or a tuple (array, sample_rate)", received)
+        raise audio_error("audio as a path, bytes, a binary file or a tuple (array, sample_rate)", received)
 
 
 class Reader:

@@ -169,10 +169,14 @@ def evenly_spaced(waveform: npt.NDArray[Any], window_samples: int, n_windows: in
         yield Window(start, waveform[start : start + window_samples], 1)
 
 
-def batches(windows: Iterable[Window], size: int = WINDOWS_PER_BATCH) -> Iterator[list[Window]]:
-    """Group consecutive windows of equal length, up to `size` at a time."""
+def batches(windows: Iterable[Window | None], size: int = WINDOWS_PER_BATCH) -> Iterator[list[Window]]:
+    """Group consecutive windows of equal length, up to `size` at a time; None between them may give an empty batch."""
     batch: list[Window] = []
     for window in windows:
+        if window is None:
+            if not batch:
+                yield []
+            continue
         if batch and len(batch[0].waveform) != len(window.waveform):
             yield batch
             batch = []
@@ -259,6 +263,7 @@ class _Clip(Generic[Key, Result]):
     key: Key
     into: Result
     error: AudioError | AudioNotFoundError | None = None
+    ended: bool = False
 
 
 def accumulate_clips(
@@ -280,7 +285,8 @@ def accumulate_clips(
         read_ahead_windows: Number of windows that a background thread decodes in advance; 0 for no thread.
 
     Yields:
-        The key of each clip, in order, with its accumulator, or with the error that its windows raised.
+        The key of each clip, in order, with its accumulator, or with the error that its windows raised. With a
+        `batch_size` of 1 this does not wait for the next clip to be decoded.
 
     Example:
         >>> clips = ((path, windowing.cut(path)) for path in paths)
@@ -290,7 +296,7 @@ def accumulate_clips(
     begun: deque[_Clip[Key, Result]] = deque()
     owners: deque[_Clip[Key, Result]] = deque()  # of the windows that the model has not seen yet
 
-    def windows() -> Iterator[Window]:
+    def windows() -> Iterator[Window | None]:
         for key, clip in clips:
             owner = _Clip(key, make())
             begun.append(owner)
@@ -300,18 +306,18 @@ def accumulate_clips(
                     yield window
             except (AudioError, AudioNotFoundError) as error:
                 owner.error = error
+            owner.ended = True
+            # The clip's result must not wait for the next clip, whose decoding may take long.
+            yield None
 
     found = read_ahead(windows(), read_ahead_windows) if read_ahead_windows else windows()
     for batch in batches(found, batch_size):
-        for window, value in zip(batch, run(stacked(batch)), strict=True):
-            owner = owners.popleft()
-            # Once a later clip has a window, the clips before it are complete.
-            while begun[0] is not owner:
-                done = begun.popleft()
-                yield done.key, done.error or done.into
-            owner.into.add(window, value)
-    for done in begun:
-        yield done.key, done.error or done.into
+        if batch:
+            for window, value in zip(batch, run(stacked(batch)), strict=True):
+                owners.popleft().into.add(window, value)
+        while begun and begun[0].ended and not (owners and owners[0] is begun[0]):
+            done = begun.popleft()
+            yield done.key, done.error or done.into
 
 
 def accumulate(

@@ -7,25 +7,42 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import functools
 import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app
 from absl.flags import argparse_flags
 
-from keras_tagger.cli import compare, data, evaluate, explain, export, fit, import_checkpoint, request, serve, tag
+from keras_tagger.cli import (
+    compare,
+    data,
+    evaluate,
+    explain,
+    export,
+    fit,
+    import_checkpoint,
+    models,
+    request,
+    serve,
+    tag,
+)
 from keras_tagger.cli.flags import Commands, underscored
-from keras_tagger.cli.output import fail
-from keras_tagger.errors import KerasTaggerError
+from keras_tagger.cli.output import fail, warn
+from keras_tagger.errors import AudioWarning, KerasTaggerError
 
-_COMMANDS = (tag, explain, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
+_COMMANDS = (tag, explain, models, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
 
 _EPILOG = """examples:
   keras-tagger tag song.mp3                               print the best tags of a file
   keras-tagger explain song.mp3 --tags guitar --out guitar.html   show where in the song the guitar is
+  keras-tagger tag my_music/ --output tags.csv            tag a folder; also playlists, and - for standard input
+  keras-tagger models runs/                               list the models that can be loaded
   keras-tagger data check my_music/                       count clips, find unreadable files
   keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
   keras-tagger tag song.mp3 --model runs/demo             tag with your own model
@@ -100,7 +117,10 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_ANY_NAME)
     try:
-        status: int = arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", AudioWarning)
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
     except KerasTaggerError as error:
         return fail(str(error))
@@ -115,6 +135,14 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         return fail(f"expected to read and write files. Received: {error}.")
     return status
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    """Print what a listener must know as one line, and any other warning as Python does."""
+    if isinstance(message, AudioWarning):
+        warn(message)
+    else:
+        otherwise(message, *args, **kwargs)
 
 
 def _run_process(arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource
+from keras_tagger.audio.streams import seekable
 from keras_tagger.client import messages
 from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options
 from keras_tagger.client.messages import Signature
@@ -104,11 +105,11 @@ class _Connection:
 class Client(_Connection):
     """A connection to a served model; also a context manager. Threads may share one.
 
-    Audio is a path, encoded bytes or `(array, sample_rate)`; it is decoded, made mono and resampled by the client. A
-    clip of up to five minutes (or `window_seconds`) is one request, which the model cuts into its windows. A longer
-    clip is cut by the client, which reads and sends it in constant memory, a few windows per request. The results equal
-    those of `Tagger`. One version of the model answers all requests about a clip: if the server switches versions
-    meanwhile, the client starts the clip again.
+    Audio is a path, encoded bytes, a binary file object or `(array, sample_rate)`; it is decoded, made mono and
+    resampled by the client. A clip of up to five minutes (or `window_seconds`) is one request, which the model cuts
+    into its windows. A longer clip is cut by the client, which reads and sends it in constant memory, a few windows per
+    request. The results equal those of `Tagger`. One version of the model answers all requests about a clip: if the
+    server switches versions meanwhile, the client starts the clip again.
 
     Args:
         address: HOST:PORT of the server's gRPC endpoint.
@@ -212,6 +213,7 @@ class Client(_Connection):
             >>> print(client.tag("song.mp3", top=3))
             guitar 0.91, rock 0.74, drums 0.55
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.tag(audio, top, tags, merge_synonyms))
 
     def classify(self, audio: AudioSource) -> Tags:
@@ -220,6 +222,7 @@ class Client(_Connection):
         Example:
             >>> client.classify("song.mp3")["guitar"].score
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.classify(audio))
 
     def attention(self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = None) -> Attention:
@@ -235,6 +238,7 @@ class Client(_Connection):
         Example:
             >>> client.attention("song.mp3", seconds=30).heatmap("all").save("attention.png")
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.attention(audio, start_seconds, seconds))
 
     def contributions(
@@ -278,6 +282,7 @@ class Client(_Connection):
         Example:
             >>> client.heatmap("song.mp3", "attention").save("attention.png")
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.heatmap(kind, audio, tags, start_seconds, seconds))
 
     def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
@@ -287,6 +292,7 @@ class Client(_Connection):
             >>> client.embed("song.mp3").shape
             (192,)
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.embed(audio))
 
     def tag_names(self) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from keras_tagger import audio
+from keras_tagger.audio import AudioSource
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
@@ -29,6 +30,25 @@ _NOTES = {"cancelled": "channels that cancel each other", "level": "samples far 
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipCheck:
+    """What decoding a clip found.
+
+    Attributes:
+        clip: The clip.
+        seconds: Its length; None if it cannot be decoded.
+        digest: The SHA-256 of its 16-bit samples; "" if it cannot be decoded.
+        reason: Why it cannot be decoded; "" if it can.
+        warnings: What a listener must know about its audio.
+    """
+
+    clip: Clip
+    seconds: float | None = None
+    digest: str = ""
+    reason: str = ""
+    warnings: tuple[AudioWarning, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class DataCheck:
     """The findings of `check`.
 
@@ -42,10 +62,10 @@ class DataCheck:
         rare_tags: The tags that fewer than `min_clips` clips have in all splits together.
         untagged: Ids of clips without tags.
         unreadable: `id`, `path` and `reason` of clips that cannot be decoded.
-        duplicates: Ids of clips with exactly the same samples.
-        leaks: Those of `duplicates` that are in different splits.
         warnings: By kind of `AudioWarning` ("damaged", "silent", "cancelled", "level"), the `id`, `path` and `reason`
             of the clips with such a warning.
+        duplicates: Ids of clips with exactly the same samples.
+        leaks: Those of `duplicates` that are in different splits.
     """
 
     name: str
@@ -57,9 +77,9 @@ class DataCheck:
     rare_tags: tuple[str, ...]
     untagged: tuple[str, ...]
     unreadable: tuple[Mapping[str, str], ...]
+    warnings: Mapping[str, Sequence[Mapping[str, str]]]
     duplicates: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
-    warnings: Mapping[str, Sequence[Mapping[str, str]]] = dataclasses.field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -81,9 +101,9 @@ class DataCheck:
             "rare_tags": list(self.rare_tags),
             "untagged": list(self.untagged),
             "unreadable": [dict(entry) for entry in self.unreadable],
+            **{kind: [dict(entry) for entry in self.warnings.get(kind, ())] for kind in (*_PROBLEMS, *_NOTES)},
             "duplicates": [list(ids) for ids in self.duplicates],
             "leaks": [list(ids) for ids in self.leaks],
-            **{kind: [dict(entry) for entry in self.warnings.get(kind, ())] for kind in (*_PROBLEMS, *_NOTES)},
         }
 
     def table(self) -> str:
@@ -102,7 +122,7 @@ class DataCheck:
         parts = [
             f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
             text_table(rows),
-            text_table(tag_rows),
+            text_table(tag_rows) if self.tag_counts else "",
             _listing("unreadable", _reasons(self.unreadable)),
             *(_listing(title, _reasons(self.warnings.get(kind, ()))) for kind, title in (_PROBLEMS | _NOTES).items()),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
@@ -116,7 +136,14 @@ class DataCheck:
         return "\n\n".join(part for part in parts if part)
 
 
-def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate: int = 16000) -> DataCheck:
+def check(
+    manifest: Manifest,
+    workers: int = 0,
+    min_clips: int = 10,
+    sample_rate: int = 16000,
+    sources: Mapping[str, AudioSource] | None = None,
+    on_clip: Callable[[ClipCheck], None] | None = None,
+) -> DataCheck:
     """Decode every clip and report lengths, tag counts, duplicates, and unreadable, damaged or silent files.
 
     Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
@@ -124,28 +151,17 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     file is reported, not raised.
 
     Args:
-        manifest: The clips to check.
+        manifest: The clips to check. If it has no tags, clips without tags are not reported.
         workers: The number of threads; 0 for one per CPU.
         min_clips: Tags that fewer clips have are listed as rare.
         sample_rate: The rate to decode at, in Hz.
+        sources: The audio of clips whose path is not a file, by path.
+        on_clip: Called with what was found for each clip, in order, as soon as it is known.
 
     Example:
         >>> print(check(read_manifest("music.csv")).table())
     """
     labels = manifest.labels() >= POSITIVE
-    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
-    try:
-        results = list(
-            progress_bar(
-                pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
-                total=len(manifest),
-                desc="check",
-                unit="clip",
-            )
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)
-
     present = {clip.split or NO_SPLIT for clip in manifest.clips}
     splits = [split for split in (*SPLITS, NO_SPLIT) if split in present]
     seconds: dict[str, list[float]] = {split: [] for split in splits}
@@ -153,18 +169,28 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
     unreadable = []
     warnings: dict[str, list[Mapping[str, str]]] = {}
     same: dict[str, list[Clip]] = {}
-    for clip, positive, result in zip(manifest.clips, labels, results, strict=True):
-        if isinstance(result, str):
-            unreadable.append(_entry(clip, result))
-            continue
-        length, digest, found = result
-        for warning in found:
-            warnings.setdefault(warning.kind, []).append(_entry(clip, str(warning)))
-        split = clip.split or NO_SPLIT
-        seconds[split].append(length)
-        same.setdefault(digest, []).append(clip)
-        for tag in np.flatnonzero(positive):
-            tag_counts[manifest.tags[tag]][split] += 1
+    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
+    try:
+        decoded = pool.map(lambda clip: _decode(clip, sample_rate, (sources or {}).get(clip.path)), manifest.clips)
+        bar = progress_bar(decoded, total=len(manifest), desc="check", unit="clip")
+        for positive, found in zip(labels, bar, strict=True):
+            clip = found.clip
+            if on_clip is not None:
+                on_clip(found)
+            where = {"id": clip.clip_id, "path": clip.path}
+            if found.seconds is None:
+                unreadable.append({**where, "reason": found.reason})
+                continue
+            for warning in found.warnings:
+                warnings.setdefault(warning.kind, []).append({**where, "reason": str(warning)})
+            split = clip.split or NO_SPLIT
+            seconds[split].append(found.seconds)
+            same.setdefault(found.digest, []).append(clip)
+            for tag in np.flatnonzero(positive):
+                tag_counts[manifest.tags[tag]][split] += 1
+    finally:
+        pool.shutdown(cancel_futures=True)
+
     repeated = [clips for clips in same.values() if len(clips) > 1]
     return DataCheck(
         name=manifest.name,
@@ -174,11 +200,11 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
         tag_counts=tag_counts,
         min_clips=min_clips,
         rare_tags=tuple(tag for tag, counts in tag_counts.items() if sum(counts.values()) < min_clips),
-        untagged=tuple(clip.clip_id for clip in manifest.clips if not any(clip.tags.values())),
+        untagged=tuple(clip.clip_id for clip in manifest.clips if manifest.tags and not any(clip.tags.values())),
         unreadable=tuple(unreadable),
+        warnings=warnings,
         duplicates=tuple(_ids(clips) for clips in repeated),
         leaks=tuple(_ids(clips) for clips in repeated if len({clip.split for clip in clips}) > 1),
-        warnings=warnings,
     )
 
 
@@ -204,22 +230,17 @@ def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(clip.clip_id for clip in clips)
 
 
-def _entry(clip: Clip, reason: str) -> dict[str, str]:
-    return {"id": clip.clip_id, "path": clip.path, "reason": reason}
-
-
 def _reasons(entries: Sequence[Mapping[str, str]]) -> list[str]:
     return [f"{entry['id']}: {entry['reason']}" for entry in entries]
 
 
-def _decode(clip: Clip, sample_rate: int) -> tuple[float, str, list[AudioWarning]] | str:
-    """Return the length, a digest of the samples and the warnings, or the reason why the clip cannot be decoded."""
+def _decode(clip: Clip, sample_rate: int, source: AudioSource | None) -> ClipCheck:
     digest = hashlib.sha256()
-    warnings: list[AudioWarning] = []
     samples = 0
+    warnings: list[AudioWarning] = []
     try:
         for block in audio.blocks(
-            clip.path,
+            clip.path if source is None else source,
             sample_rate=sample_rate,
             block_seconds=30.0,
             start_seconds=clip.start_seconds,
@@ -229,8 +250,8 @@ def _decode(clip: Clip, sample_rate: int) -> tuple[float, str, list[AudioWarning
             digest.update(to_pcm(block).tobytes())
             samples += len(block)
     except KerasTaggerError as error:
-        return str(error)
-    return samples / sample_rate, digest.hexdigest(), warnings
+        return ClipCheck(clip, reason=str(error), warnings=tuple(warnings))
+    return ClipCheck(clip, samples / sample_rate, digest.hexdigest(), warnings=tuple(warnings))
 
 
 def _durations(seconds: Sequence[float]) -> dict[str, float]:

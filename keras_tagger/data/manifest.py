@@ -154,9 +154,8 @@ class Manifest:
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> npt.NDArray[Any]:
     """Build labels, float32 `[n_clips, n_tags]`, from a mapping of tags to labels per clip; NaN if unknown."""
-    return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
-        -1, len(tags)
-    )
+    rows = [[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), len(tags))
 
 
 def read_manifest(

@@ -7,18 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from keras_tagger import __version__
 from keras_tagger.cli.app import parse
-from keras_tagger.errors import ConfigError
+from keras_tagger.errors import AudioWarning, ConfigError
 
 # Of every command, a command line with every flag whose name has two words.
 COMMAND_LINES = {
     "tag": "song-1.mp3 --merge_synonyms --top 3",
     "explain": "song-1.mp3 --tags no-vocals",
+    "models": "my-runs --format json",
     "fit": "my-config.yaml --run_dir runs/my-run --set training.epochs=3",
     "evaluate": "my-model --data mtat --root a-b --split_index 2 --allow_missing --min_positives 2 --n_chunks=16",
     "compare": "report-a report-b --seed 1",
@@ -84,7 +86,7 @@ def test_every_command_is_in_the_help(call):
 def test_both_spellings_of_flags_parse_equally(name):
     words = words_of(name)
     dashed = [re.sub(r"^--[a-z_]+", lambda flag: flag[0].replace("_", "-"), word) for word in words]
-    assert dashed != words or name in ("explain", "compare", "import-checkpoint", "export")
+    assert dashed != words or name in ("explain", "models", "compare", "import-checkpoint", "export")
     assert parse(dashed) == parse(words)
 
 
@@ -219,3 +221,16 @@ def test_mistakes_get_one_sentence(call, tmp_path, monkeypatch, arguments, sente
     assert len(message) == 1
     assert sentence in message[0]
     assert "Traceback" not in err
+
+
+def test_what_a_listener_must_know_is_one_line(call, monkeypatch):
+    """If a command reads audio without a list for warnings."""
+
+    def load(model: str) -> None:
+        for text in ("'a.mp3' is silent.", "'a.mp3' is silent.", "'b.mp3' is silent."):
+            warnings.warn(AudioWarning("silent", text), stacklevel=1)
+        raise ConfigError("enough.")
+
+    monkeypatch.setattr("keras_tagger.tagger.load", load)
+    lines = ["warning: 'a.mp3' is silent.", "warning: 'b.mp3' is silent.", "enough."]
+    assert call("tag", "song.mp3") == (1, "", "".join(f"keras-tagger: {line}\n" for line in lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import tracemalloc
 
 import grpc
@@ -70,6 +71,27 @@ def test_a_long_clip_is_seen_as_the_tagger_sees_it(client, tagger, clip):
     with Client(client.address, window_seconds=2.0) as other:
         moved = other.classify(clip)
     assert max(abs(moved[entry.name].score - entry.score) for entry in expected) > 1e-5
+
+
+class Pipe(io.BytesIO):
+    """A file object that cannot seek."""
+
+    def seekable(self):
+        return False
+
+    def seek(self, *where):
+        raise io.UnsupportedOperation("seek")
+
+
+def test_a_long_clip_may_be_a_file_object(client, clip):
+    """It is opened twice: to see whether one request may hold it, and to cut it."""
+    expected = client.tag(clip).to_dict()
+    with clip.open("rb") as file:
+        assert client.tag(file).to_dict() == expected
+        assert client.tag(file).to_dict() == expected
+    assert client.tag(Pipe(clip.read_bytes())).to_dict() == expected
+    heat = client.heatmap(Pipe(clip.read_bytes()), tags=["mid"])
+    np.testing.assert_array_equal(heat.values, client.heatmap(clip, tags=["mid"]).values)
 
 
 def test_thresholds_and_evidence_are_the_taggers(client, tagger, clip):
