@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import AudioWarning, ModelError
+from keras_tagger.files import json_text, printable
 from keras_tagger.tables import dataframe
 
 # Groups of names with one meaning in the public vocabularies: seven in MagnaTagATune's 50 tags, three in those of the
@@ -189,7 +190,7 @@ class Tags(Sequence[TagScore]):
         return f"Tags({self._text(_SHOWN)})"
 
     def _text(self, shown: int) -> str:
-        parts = [f"{name} {score:.2f}" for name, score in zip(self.names[:shown], self.scores, strict=False)]
+        parts = [f"{printable(name)} {score:.2f}" for name, score in zip(self.names[:shown], self.scores, strict=False)]
         if shown < len(self):
             parts.append(f"... {len(self)} in all")
         kinds = ", ".join(warning.kind for warning in self.warnings)
@@ -198,7 +199,7 @@ class Tags(Sequence[TagScore]):
     def _repr_html_(self) -> str:
         # No colours of its own, so that it can be read on light and dark pages.
         rows = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(entry.name)}</td><td>{entry.score:.3f}</td>"
+            f"<tr><td style='text-align:left'>{html.escape(printable(entry.name))}</td><td>{entry.score:.3f}</td>"
             f"<td style='text-align:left'>{_note(entry)}</td></tr>"
             for entry in self
         )
@@ -311,7 +312,7 @@ def info_from_values(values: Any, tags: Sequence[str]) -> dict[str, TagInfo]:
 
 def info_to_json(tags: Sequence[str], info: Mapping[str, TagInfo]) -> str:
     """Return the text of a `tags.json` file, one tag per line."""
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in info_to_values(tags, info))
+    rows = ",\n".join(json_text(row).rstrip() for row in info_to_values(tags, info))
     return f"[\n{rows}\n]\n"
 
 

@@ -13,7 +13,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.containers import find_layout, unknown_format
+from keras_tagger.audio.av_reader import open_other
+from keras_tagger.audio.containers import find_layout
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
@@ -165,13 +166,13 @@ class _FileReader(Reader):
         self._segments = layout.segments
         self._starts = [0]
         damage = list(layout.damage)
-        self._current = first = _SegmentReader(self._stream, self._segments[0], self.cancelled)
+        self._current = first = _SegmentReader(self._stream, self._segments[0], self)
         self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
         self.frames = first.frames
         for segment in self._segments[1:]:
             assert self.frames is not None
             self._starts.append(self.frames)
-            with contextlib.closing(_SegmentReader(self._stream, segment, self.cancelled)) as reader:
+            with contextlib.closing(_SegmentReader(self._stream, segment, self)) as reader:
                 if reader.frames is not None:
                     self.frames += self._scaled(reader.frames, reader.sample_rate)
         self._index = 0
@@ -201,7 +202,7 @@ class _FileReader(Reader):
         if index != self._index:
             self.close()
             start_seconds = self._starts[index] / self.sample_rate
-            self._current = _SegmentReader(self._stream, self._segments[index], self.cancelled, start_seconds)
+            self._current = _SegmentReader(self._stream, self._segments[index], self, start_seconds)
             self._index = index
         assert self._current is not None
         last = self._starts[index + 1] - self._starts[index] if index + 1 < len(self._segments) else None
@@ -275,12 +276,11 @@ class DamagedError(AudioError):
 class _SegmentReader(Reader):
     """Reads one segment of a file with libsndfile."""
 
-    def __init__(
-        self, stream: Stream, segment: Segment, cancelled: list[tuple[float, float]], start_seconds: float = 0.0
-    ):
+    def __init__(self, stream: Stream, segment: Segment, whole: Reader, start_seconds: float = 0.0):
         import soundfile
 
         self.name = stream.name
+        self.warnings = whole.warnings
         self._stream = stream
         self._segment = segment
         self._start_seconds = start_seconds
@@ -288,19 +288,22 @@ class _SegmentReader(Reader):
         self._open(segment)
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
-        self.mixer = Mixer(self.sample_rate, cancelled, start_seconds)
+        self.mixer = Mixer(self.sample_rate, whole.cancelled, start_seconds)
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
-        self._held = self.frames if segment.held is None else segment.held
+        self._held = self.frames if segment.held is None and not self._other else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def _open(self, segment: Segment) -> None:
         self._view = View(segment.stream or self._stream, segment.parts)
         descriptor = in_memory(self._view) if segment.piecemeal else None
+        self._other = False
         try:
             self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
-            raise unknown_format(self._stream) from error
+            # PyAV reads to the end of a file, and checks its length itself.
+            self._file = open_other(self._stream, self.warn, error)
+            self._other = True
         self._check_stream()
 
     def close(self) -> None:
@@ -363,8 +366,9 @@ class _SegmentReader(Reader):
         mono = self.mixer.mix(piece, self.position)
         self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self._segment.stated and self.frames is not None:
-            if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
+        stated = self.frames if self._segment.stated and not self._other else None
+        if len(mono) < frames and stated is not None:
+            if stated - self.position > _SHORTFALL_SECONDS * self.sample_rate:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")

@@ -301,10 +301,10 @@ def _open_remote(path: str) -> tuple[Any, int]:
                 f"{path!r} on TensorFlow {tf.__version__}",
             ) from error
     try:
-        status = tf.io.gfile.stat(path)
+        status = tf.io.gfile.stat(os.fsencode(path))
         if status.is_directory:
             raise audio_error("an audio file", f"{path!r}, which is a directory")
-        return tf.io.gfile.GFile(path, "rb"), status.length
+        return tf.io.gfile.GFile(os.fsencode(path), "rb"), status.length
     except tf.errors.NotFoundError as error:
         # tensorflow-io also reports this for s3:// if there is no network or no access.
         doubt = " or cannot be reached" if scheme in _TENSORFLOW_IO_SCHEMES else ""

@@ -6,7 +6,9 @@ Results go to stdout; messages and progress go to stderr. Nothing heavy is impor
 from __future__ import annotations
 
 import argparse
+import atexit
 import codecs
+import contextlib
 import functools
 import io
 import logging
@@ -121,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
             warnings.simplefilter("default", AudioWarning)
             warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
             status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # sys.stdout is None if it was closed before the start
     except KerasTaggerError as error:
         return fail(str(error))
     except KeyboardInterrupt:
@@ -146,13 +148,25 @@ def _show_warning(otherwise: Callable[..., None], message: Warning | str, *args:
 
 
 def _run_process(arguments: argparse.Namespace) -> int:
-    status = run(arguments)
-    if "tensorflow_io" in sys.modules:
-        # tensorflow-io 0.37 aborts in its destructors, which would turn success into a failure.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    ended: list[int] = []
+    # Handlers run in reverse order, so this one comes after those of everything that the command imports.
+    atexit.register(_leave, ended)
+    ended.append(run(arguments))
+    return ended[0]
+
+
+def _leave(ended: list[int]) -> None:
+    """End the process with the status of the command, if it has ended and TensorFlow was used.
+
+    TensorFlow takes seconds to dismantle itself, and tensorflow-io 0.37 aborts in its destructors, which would turn
+    success into a failure. All threads and the handlers of `atexit` have finished.
+    """
+    if ended and "tensorflow" in sys.modules:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be None or closed
+                stream.flush()
+        os._exit(ended[0])
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -149,9 +149,10 @@ def _only(sources: Sequence[str]) -> str:
 def _audio_inputs(arguments: argparse.Namespace) -> list[Input] | None:
     """Return the sources as audio without labels, or None if there is one source and it has labels."""
     from keras_tagger.audio.paths import AUDIO_SUFFIXES, find_audio, is_playlist
+    from keras_tagger.data.sources import MANIFEST_SUFFIXES
 
     sources = arguments.source
-    labelled = [source for source in sources if Path(source).suffix.lower() in (".csv", ".jsonl", ".json")]
+    labelled = [source for source in sources if Path(source).suffix.lower() in MANIFEST_SUFFIXES]
     if len(sources) > 1 and labelled:
         raise ManifestError(f"expected one manifest, or audio without labels. Received: {' '.join(sources)}.")
     source = sources[0]

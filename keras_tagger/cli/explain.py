@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from keras_tagger.heatmap import Heatmap
 
 _BEST = 3
+_NOT_IN_NAMES = r'[\s/\\:*?"<>|\x00-\x1f]'
 _STRETCHES = 5
 _EXAMPLES = """\
   keras-tagger explain song.mp3 --tags guitar --out guitar.html
@@ -156,10 +158,7 @@ class _Explained:
         from keras_tagger.explain.listen import listen
 
         arguments = self._arguments
-        for tag in heat.tags:
-            kept = Path(arguments.listen)
-            if len(heat.tags) > 1:
-                kept = kept.with_stem(f"{kept.stem}_{tag.replace(' ', '_')}")
+        for tag, kept in zip(heat.tags, _kept_paths(Path(arguments.listen), heat.tags), strict=True):
             # Both are checked before one of them is written.
             targets = {
                 part: _target("--listen", path, folder, self._inputs)
@@ -168,6 +167,21 @@ class _Explained:
             heard = listen(heat, source, tag, arguments.share, self._tagger.model.audio_config.sample_rate)
             for part, target in targets.items():
                 print(heard.save(target, part), flush=True)
+
+
+def _kept_paths(path: Path, tags: Sequence[str]) -> list[Path]:
+    """Return a file for each tag, none of which is another one or the `_removed` file of another one."""
+    if len(tags) == 1:
+        return [path]
+    taken: set[str] = set()
+    paths = []
+    for tag in tags:
+        stem = f"{path.stem}_{re.sub(_NOT_IN_NAMES, '_', tag)}"
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
+        name = next(name for name in numbered if not {name.lower(), f"{name.lower()}_removed"} & taken)
+        taken |= {name.lower(), f"{name.lower()}_removed"}
+        paths.append(path.with_stem(name))
+    return paths
 
 
 def _print_methods() -> int:

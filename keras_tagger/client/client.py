@@ -23,7 +23,7 @@ import numpy.typing as npt
 from keras_tagger.audio import AudioSource
 from keras_tagger.audio.streams import seekable
 from keras_tagger.client import messages
-from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options
+from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options, check_address
 from keras_tagger.client.messages import Signature
 from keras_tagger.client.plans import PlanRun, ServedModel
 from keras_tagger.client.probe import Plan, Request
@@ -54,6 +54,7 @@ class _Connection:
         wait_for_ready: bool = False,
         tls: ClientTls | None = None,
     ) -> None:
+        check_address(address)
         if window_seconds is not None and not window_seconds * sample_rate >= 1:
             raise ServingError(f"window_seconds: expected a time above 0. Received: {window_seconds}.")
         if not timeout_seconds > 0:
@@ -162,14 +163,14 @@ class Client(_Connection):
         self,
         inputs: Mapping[str, npt.NDArray[Any]],
         signature: str = "serving_default",
-        outputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | str | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Run one signature on arrays.
 
         Args:
             inputs: The signature's inputs by name.
             signature: Name of the signature.
-            outputs: Names of the outputs wanted; None for all.
+            outputs: One name, or the names of the outputs wanted; None for all.
 
         Returns:
             The outputs by name.
@@ -177,6 +178,7 @@ class Client(_Connection):
         Example:
             >>> client.predict({"waveform": waveform[np.newaxis]}, "attention")["heatmap"]
         """
+        outputs = (outputs,) if isinstance(outputs, str) else outputs
         request = Request(signature, dict(inputs), None if outputs is None else tuple(outputs))
         return self._call("Predict", self._message(request), messages.predict_reply)
 
@@ -244,7 +246,7 @@ class Client(_Connection):
     def contributions(
         self,
         audio: AudioSource,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
@@ -252,7 +254,7 @@ class Client(_Connection):
 
         Args:
             audio: See `Client`.
-            tags: Rows wanted, in order; None for all.
+            tags: One tag, or the rows wanted, in order; None for all.
             start_seconds: Start of the excerpt. Times count from the start of the clip.
             seconds: Length of the excerpt; None for the rest of the clip.
 
@@ -265,7 +267,7 @@ class Client(_Connection):
         self,
         audio: AudioSource,
         kind: str = "contributions",
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
@@ -275,7 +277,7 @@ class Client(_Connection):
             audio: See `Client`.
             kind: "contributions", one row per tag, or "attention", one row: that of [CLS] in the last layer, summed
                 over heads.
-            tags: Rows wanted, in order; None for all. Must be None for attention.
+            tags: One tag, or the rows wanted, in order; None for all. Must be None for attention.
             start_seconds: Start of the excerpt. Times count from the start of the clip.
             seconds: Length of the excerpt; None for the rest of the clip.
 

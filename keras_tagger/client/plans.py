@@ -23,6 +23,7 @@ from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, 
 from keras_tagger.client import probe
 from keras_tagger.client.probe import Plan, Reply, Request
 from keras_tagger.errors import AudioWarning, ServingError
+from keras_tagger.files import to_bytes, to_text
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.tags import TagInfo, Tags, make_tags
 
@@ -75,6 +76,8 @@ class ServedModel:
         if top is not None and top < 1:
             raise ServingError(f"top: expected at least 1. Received: {top}.")
         found: list[AudioWarning] = []
+        if isinstance(tags, str):
+            raise ServingError(f"tags: expected a list with the names of all outputs. Received: {tags!r}.")
         if tags is None:
             try:
                 names, scores = yield from self._classes(audio, found)
@@ -124,9 +127,15 @@ class ServedModel:
         return Attention(tuple(parts), hop_seconds, warnings=tuple(found))
 
     def heatmap(
-        self, kind: str, audio: AudioSource, tags: Sequence[str] | None, start_seconds: float, seconds: float | None
+        self,
+        kind: str,
+        audio: AudioSource,
+        tags: Sequence[str] | str | None,
+        start_seconds: float,
+        seconds: float | None,
     ) -> Plan[Heatmap]:
         """Return a map of a clip or an excerpt of it."""
+        tags = [tags] if isinstance(tags, str) else tags
         if kind not in _MAPS:
             raise ServingError(f"kind: expected one of {', '.join(_MAPS)}. Received: {kind!r}.")
         if kind == "attention" and tags is not None:
@@ -184,7 +193,7 @@ class ServedModel:
                 names = names or list(classes)
                 score = dict(zip(classes, scores, strict=True))
                 mean.add(window, np.array([score[name] for name in names]))
-        return tuple(name.decode() for name in names), mean.value
+        return tuple(to_text(name) for name in names), mean.value
 
     def _mean(
         self, audio: AudioSource, signature: str, output: str, found: list[AudioWarning]
@@ -201,7 +210,7 @@ class ServedModel:
         """Return what the signature `tag_info` says about tags; None for a model without it or without these tags."""
         known, key = self.facts.info, frozenset(names)
         if key not in known:
-            inputs = {"tags": np.array([name.encode() for name in names], object)}
+            inputs = {"tags": np.array([to_bytes(name) for name in names], object)}
             try:
                 reply = yield Request("tag_info", inputs, ("threshold", "heard"))
             except ServingError as error:

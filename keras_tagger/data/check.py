@@ -17,6 +17,7 @@ from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
 from keras_tagger.errors import AudioWarning, KerasTaggerError, ManifestError
+from keras_tagger.files import printable
 from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
 
@@ -62,8 +63,7 @@ class DataCheck:
         rare_tags: The tags that fewer than `min_clips` clips have in all splits together.
         untagged: Ids of clips without tags.
         unreadable: `id`, `path` and `reason` of clips that cannot be decoded.
-        warnings: By kind of `AudioWarning` ("damaged", "silent", "cancelled", "level"), the `id`, `path` and `reason`
-            of the clips with such a warning.
+        warnings: `id`, `path`, `kind` and `message` for each `AudioWarning`, such as that of a silent clip.
         duplicates: Ids of clips with exactly the same samples.
         leaks: Those of `duplicates` that are in different splits.
     """
@@ -77,17 +77,15 @@ class DataCheck:
     rare_tags: tuple[str, ...]
     untagged: tuple[str, ...]
     unreadable: tuple[Mapping[str, str], ...]
-    warnings: Mapping[str, Sequence[Mapping[str, str]]]
+    warnings: tuple[Mapping[str, str], ...]
     duplicates: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
 
     @property
     def ok(self) -> bool:
-        """Whether all clips can be decoded, none is damaged or silent, and no audio is in two splits.
-
-        Channels that cancel each other and unusual levels do not count: these clips can be used.
-        """
-        return not self.unreadable and not self.leaks and not any(map(self.warnings.get, _PROBLEMS))
+        """Whether every clip can be decoded whole, none is silent, and no audio is in two splits."""
+        problems = [entry for entry in self.warnings if entry["kind"] in _PROBLEMS]
+        return not self.unreadable and not problems and not self.leaks
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
@@ -101,7 +99,7 @@ class DataCheck:
             "rare_tags": list(self.rare_tags),
             "untagged": list(self.untagged),
             "unreadable": [dict(entry) for entry in self.unreadable],
-            **{kind: [dict(entry) for entry in self.warnings.get(kind, ())] for kind in (*_PROBLEMS, *_NOTES)},
+            "warnings": [dict(entry) for entry in self.warnings],
             "duplicates": [list(ids) for ids in self.duplicates],
             "leaks": [list(ids) for ids in self.leaks],
         }
@@ -120,11 +118,17 @@ class DataCheck:
         for tag, counts in self.tag_counts.items():
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
-            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
+            f"{printable(self.name) or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
+            f"{len(self.tag_counts)} tags",
             text_table(rows),
             text_table(tag_rows) if self.tag_counts else "",
-            _listing("unreadable", _reasons(self.unreadable)),
-            *(_listing(title, _reasons(self.warnings.get(kind, ()))) for kind, title in (_PROBLEMS | _NOTES).items()),
+            _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
+            *(
+                _listing(
+                    title, [f"{entry['id']}: {entry['message']}" for entry in self.warnings if entry["kind"] == kind]
+                )
+                for kind, title in (_PROBLEMS | _NOTES).items()
+            ),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
             _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
@@ -144,11 +148,10 @@ def check(
     sources: Mapping[str, AudioSource] | None = None,
     on_clip: Callable[[ClipCheck], None] | None = None,
 ) -> DataCheck:
-    """Decode every clip and report lengths, tag counts, duplicates, and unreadable, damaged or silent files.
+    """Decode every clip and report lengths, tag counts, unreadable files and duplicates.
 
     Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
-    unreadable. Clips whose channels cancel each other, or whose samples are far outside -1..1, are listed too. A bad
-    file is reported, not raised.
+    unreadable. A bad file is reported, not raised.
 
     Args:
         manifest: The clips to check. If it has no tags, clips without tags are not reported.
@@ -167,7 +170,7 @@ def check(
     seconds: dict[str, list[float]] = {split: [] for split in splits}
     tag_counts = {tag: dict.fromkeys(splits, 0) for tag in manifest.tags}
     unreadable = []
-    warnings: dict[str, list[Mapping[str, str]]] = {}
+    warnings = []
     same: dict[str, list[Clip]] = {}
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
     try:
@@ -178,11 +181,10 @@ def check(
             if on_clip is not None:
                 on_clip(found)
             where = {"id": clip.clip_id, "path": clip.path}
+            warnings += [{**where, "kind": warning.kind, "message": str(warning)} for warning in found.warnings]
             if found.seconds is None:
                 unreadable.append({**where, "reason": found.reason})
                 continue
-            for warning in found.warnings:
-                warnings.setdefault(warning.kind, []).append({**where, "reason": str(warning)})
             split = clip.split or NO_SPLIT
             seconds[split].append(found.seconds)
             same.setdefault(found.digest, []).append(clip)
@@ -202,7 +204,7 @@ def check(
         rare_tags=tuple(tag for tag, counts in tag_counts.items() if sum(counts.values()) < min_clips),
         untagged=tuple(clip.clip_id for clip in manifest.clips if manifest.tags and not any(clip.tags.values())),
         unreadable=tuple(unreadable),
-        warnings=warnings,
+        warnings=tuple(warnings),
         duplicates=tuple(_ids(clips) for clips in repeated),
         leaks=tuple(_ids(clips) for clips in repeated if len({clip.split for clip in clips}) > 1),
     )
@@ -228,10 +230,6 @@ def check_single_label(clips: Sequence[Clip | PreparedClip], tags: Sequence[str]
 
 def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(clip.clip_id for clip in clips)
-
-
-def _reasons(entries: Sequence[Mapping[str, str]]) -> list[str]:
-    return [f"{entry['id']}: {entry['reason']}" for entry in entries]
 
 
 def _decode(clip: Clip, sample_rate: int, source: AudioSource | None) -> ClipCheck:
@@ -267,4 +265,4 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:
-    return f"{title}: {len(lines)}\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+    return f"{title}: {len(lines)}\n" + "\n".join(f"  {printable(line)}" for line in lines) if lines else ""

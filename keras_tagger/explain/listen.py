@@ -64,7 +64,9 @@ class Heard:
         if part not in ("kept", "removed"):
             raise ModelError(f"part: expected kept or removed. Received: {part!r}.")
         with replacing(target) as temporary:
-            soundfile.write(temporary, np.clip(getattr(self, part), -1.0, 1.0), self.sample_rate, subtype="PCM_16")
+            samples = np.clip(getattr(self, part), -1.0, 1.0)
+            # soundfile cannot encode a path that is not UTF-8.
+            soundfile.write(os.fsencode(temporary), samples, self.sample_rate, format="WAV", subtype="PCM_16")
         return target
 
 

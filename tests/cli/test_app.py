@@ -128,6 +128,57 @@ def test_the_process_has_the_exit_status(words, status):
     assert "Traceback" not in done.stderr
 
 
+# The command `compare`, replaced by one that leaves work to the end of the process.
+COMMAND = """
+import atexit, sys, threading, time, types
+from keras_tagger.cli import app, compare
+
+class Dismantled:
+    def __del__(self, write=sys.__stderr__.write):
+        write("dismantled")
+
+def run(arguments):
+    sys.modules["kept"] = types.ModuleType("kept")
+    sys.modules["kept"].last = Dismantled()
+    atexit.register(lambda: print("handler"))
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+    print("answer " * 30_000)
+    return 3
+
+compare.run = run
+sys.argv = ["keras-tagger", "compare", "a", "b"]
+app.main()
+"""
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_tensorflow_is_left_without_dismantling_it(used):
+    """Threads and handlers have ended, and everything is written; only the interpreter is not taken down."""
+    loaded = "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n" if used else ""
+    done = subprocess.run([sys.executable, "-c", loaded + COMMAND], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout == "answer " * 30_000 + "\nthread\nhandler\n"
+    assert done.stderr == ("" if used else "dismantled")
+
+
+@pytest.mark.parametrize(("redirection", "status"), [("| head -c 1", 0), (">&-", 3), (">/dev/full", 1)])
+def test_a_closed_or_full_stdout_when_tensorflow_was_used(tmp_path, redirection, status):
+    (tmp_path / "command.py").write_text(
+        "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+        + COMMAND.replace('print("handler")', "None").replace('print("thread")', "None")
+    )
+    line = f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / 'command.py'))}"
+    shell = (
+        f"({line}; echo $? >status) {redirection}"
+        if "head" in redirection
+        else f"{line} {redirection}; echo $? >status"
+    )
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "status").read_text() == f"{status}\n"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
 def test_absl_flags_are_accepted():
     command = [sys.executable, "-m", "keras_tagger", "--verbosity=-1", "compare", "absent", "absent"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -124,7 +124,7 @@ def test_check_audio_without_labels(call, tones, tmp_path, monkeypatch):
     assert (status, err) == (1, "")
     assert (found["clips"], found["splits"]["(none)"]["clips"], found["tags"], found["untagged"]) == (3, 2, {}, [])
     assert [entry["id"] for entry in found["unreadable"]] == ["flat/bad.mp3"]
-    assert found["silent"] == found["damaged"] == found["cancelled"] == found["level"] == []
+    assert found["warnings"] == []
     (tmp_path / "mix.m3u").write_text("flat/0.wav\ngone.wav\nhttp://example.com/a.mp3\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clips[2].read_bytes())))
     status, _, err = call("data", "check", "mix.m3u", "-", "flat", "--output", "found.csv")
@@ -163,10 +163,11 @@ def test_silence_is_a_problem(call, tmp_path):
     status, out, _ = call("data", "check", path)
     assert status == 1
     assert f"silent: 1\n  {path}: '{path}' is silent: there is nothing to hear." in out
-    (found,) = json.loads(call("data", "check", path, "--json")[1])["silent"]
-    assert found == {"id": str(path), "path": str(path), "reason": f"'{path}' is silent: there is nothing to hear."}
+    (found,) = json.loads(call("data", "check", path, "--json")[1])["warnings"]
+    text = f"'{path}' is silent: there is nothing to hear."
+    assert found == {"id": str(path), "path": str(path), "kind": "silent", "message": text}
     rows = list(csv.reader(call("data", "check", path, "--format", "csv")[1].splitlines()))
-    assert rows[1] == [str(path), "1.000", "silent", found["reason"]]
+    assert rows[1] == [str(path), "1.000", "silent", text]
 
 
 def test_an_inverted_channel_is_no_problem(call, tmp_path):

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
+import tiny
+
 
 def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "map.json", tmp_path / "kept.wav"
@@ -66,6 +68,27 @@ def test_mistakes_get_one_sentence(
     assert (status, out) == (1, "")
     assert err.startswith(f"keras-tagger: {sentence}")
     assert err.count("\n") == 1
+
+
+def test_files_of_tags_are_named_apart(call: Any, clip: Path, tmp_path: Path) -> None:
+    tiny.random_tagger(tags=("a/b", "a b", "a b removed")).save(tmp_path / "odd.keras")
+    tags = ("--tags", "a/b,a b,a b removed")
+    status, out, _ = call("explain", clip, "--model", tmp_path / "odd.keras", *tags, "--listen", tmp_path / "x.wav")
+    assert status == 0
+    names = [Path(line).name for line in out.splitlines()]
+    expected = ["x_a_b", "x_a_b_2", "x_a_b_removed_2"]
+    assert names == [f"{stem}{end}.wav" for stem in expected for end in ("", "_removed")]
+    # A derived name is not an input's either.
+    derived = tmp_path / "y_removed.wav"
+    derived.write_bytes(clip.read_bytes())
+    before = derived.read_bytes()
+    status, _, err = call(
+        *("explain", derived, "--model", tmp_path / "odd.keras", "--tags", "a b", "--listen", tmp_path / "y.wav")
+    )
+    assert status == 1
+    assert "--listen: expected a file that is not an input. Received: " in err
+    assert derived.read_bytes() == before
+    assert not (tmp_path / "y.wav").exists()
 
 
 def test_does_not_write_over_the_clip(call: Any, tiny_run: Any, clip: Path) -> None:

@@ -124,6 +124,15 @@ def test_names_can_be_given(client):
     assert client.tag(steps(0.5), top=1, tags=NAMES)["drums"].present is True
 
 
+def test_one_name_is_not_a_list_of_letters(client):
+    clip = steps(0.5, 1.0)
+    assert client.contributions(clip, "drums").tags == ("drums",)
+    assert client.heatmap(clip, tags="drums").to_dict() == client.heatmap(clip, tags=["drums"]).to_dict()
+    assert list(client.predict({"waveform": clip[0][np.newaxis]}, outputs="tags")) == ["tags"]
+    with pytest.raises(ServingError, match="tags: expected a list with the names of all outputs. Received: 'abcd'"):
+        client.tag(clip, tags="abcd")
+
+
 def test_synonyms_are_merged(client):
     names = ["vocals", "drums", "voice", "guitar"]
     merged = client.tag(steps(-0.5), tags=names, merge_synonyms=True)
