@@ -90,7 +90,7 @@ class _Explanation:
 
     def add(self, window: Window, value: Maps, /) -> None:
         # All scores of a silent window are 0, and nothing in it speaks for a tag.
-        self.map.add(window, value.values.astype(np.float32) * np.any(value.scores), value.times)
+        self.map.add(window, value.values.astype(np.float32) * np.any(np.asarray(value.scores)), value.times)
         self.scores.add(window, np.asarray(value.scores))
         self.frequencies = value.frequencies
 
