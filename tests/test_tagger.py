@@ -543,7 +543,10 @@ def test_nothing_is_present_in_silence(tagger: Any) -> None:
             assert [(entry.score, entry.present) for entry in tags] == [(0.0, False)] * 3
     with pytest.warns(AudioWarning, match="silent"):
         assert not low.scores((np.zeros(9000), RATE)).any()
-    assert not low.contributions((np.zeros(9000), RATE)).scores.any()
+    for method in ("contributions", "integrated_gradients", "taggram", "attention"):
+        heat = low.explain((np.zeros(9000), RATE), method)
+        assert not heat.scores.any()
+        assert not heat.values.any(), method
 
 
 def test_nothing_is_present_in_silence_among_exclusive_tags(tagger: Any) -> None:

@@ -214,10 +214,10 @@ def _line(heat: Heatmap, tag: str) -> str:
     curve = time_curve(heat, tag)
     edges = column_edges(heat.times)
     # Where "is among the highest tenth" changes, a stretch begins or ends.
-    changes = np.diff(np.concatenate([[False], curve >= np.quantile(curve, 0.9), [False]]).astype(int))
+    changes = np.diff(np.concatenate([[False], (curve >= np.quantile(curve, 0.9)) & curve.any(), [False]]).astype(int))
     begins, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
     stretches = [(curve[a:b].sum(), edges[a], edges[b]) for a, b in zip(begins, ends, strict=True)]
     best = sorted(sorted(stretches, reverse=True)[:_STRETCHES], key=lambda stretch: stretch[1])
     times = ", ".join(f"{start:.1f}-{end:.1f} s" for _, start, end in best)
     score = np.asarray(heat.scores)[heat.tags.index(tag)]
-    return f"{printable(tag)}  {score:.3f}  {times}"
+    return f"{printable(tag)}  {score:.3f}  {times}".rstrip()

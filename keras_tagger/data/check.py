@@ -148,10 +148,11 @@ def check(
     sources: Mapping[str, AudioSource] | None = None,
     on_clip: Callable[[ClipCheck], None] | None = None,
 ) -> DataCheck:
-    """Decode every clip and report lengths, tag counts, unreadable files and duplicates.
+    """Decode every clip and report lengths, tag counts, duplicates, and unreadable, damaged or silent files.
 
     Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
-    unreadable. A bad file is reported, not raised.
+    unreadable. Clips whose channels cancel each other, or whose samples are far outside -1..1, are listed too. A bad
+    file is reported, not raised.
 
     Args:
         manifest: The clips to check. If it has no tags, clips without tags are not reported.

@@ -29,8 +29,8 @@ def explain(
 ) -> Heatmap:
     """Explain why the model gives a clip its tags: a map per tag, by any of `METHODS`.
 
-    Audio longer than a window of the model is explained window by window and stitched. docs/explanations.md compares
-    the methods.
+    Audio longer than a window of the model is explained window by window and stitched. In a silent window the map is 0.
+    docs/explanations.md compares the methods.
 
     Args:
         trained: A `Tagger` or any other `TrainedModel`.
@@ -89,7 +89,8 @@ class _Explanation:
         self.frequencies: npt.NDArray[Any] | None = None
 
     def add(self, window: Window, value: Maps, /) -> None:
-        self.map.add(window, value.values.astype(np.float32), value.times)
+        # All scores of a silent window are 0, and nothing in it speaks for a tag.
+        self.map.add(window, value.values.astype(np.float32) * np.any(np.asarray(value.scores)), value.times)
         self.scores.add(window, np.asarray(value.scores))
         self.frequencies = value.frequencies
 

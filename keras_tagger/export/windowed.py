@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.models.music_tagger import MusicTagger, heard_in
 
 
 def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[str]) -> dict[str, tf.Tensor]:
     """Run `MusicTagger.analyze` on clips of any length; clips of up to one window get exactly its outputs.
+
+    The tags and contributions of a silent window are 0.
 
     Args:
         model: The model.
@@ -42,6 +44,9 @@ def analyze_windows(model: MusicTagger, waveform: tf.Tensor, outputs: Sequence[s
     places = starts[:, tf.newaxis] * token + tf.range(length)
     windows = tf.reshape(tf.gather(padded, places, axis=1), [batch * n_windows, length])
     found = model.analyzer(outputs)(windows)
+    if "contributions" in found:
+        # As `Tagger` has it: nothing in a silent window speaks for a tag.
+        found["contributions"] *= heard_in(windows)[..., tf.newaxis]
     by_window = {
         name: tf.reshape(value, tf.concat([[batch, n_windows], tf.shape(value)[1:]], axis=0))
         for name, value in found.items()

@@ -98,6 +98,14 @@ def test_no_signature_finds_tags_in_silence(tagger: Any, served: Any, signature:
     assert (found[[0, 2]] > 0.01).any(axis=1).all()
 
 
+def test_contributions_are_zero_in_silence_only(tagger: Any, served: Any) -> None:
+    wave = noise(4 * WINDOW)
+    wave[WINDOW : 3 * WINDOW] = 0
+    found = served("contributions", waveform=wave[np.newaxis])["contributions"][0]
+    np.testing.assert_allclose(found, tagger.contributions((wave, RATE)).values, atol=1e-5)
+    assert (found.any(axis=0) == np.repeat([True, False, False, True], 7)).all()
+
+
 def test_files_of_silence_have_no_tags(served: Any) -> None:
     files = []
     for wave in (np.zeros(RATE), np.full((RATE, 2), 0.1), noise(RATE)):

@@ -45,8 +45,10 @@ def by_hand(model: Any, wave: np.ndarray) -> dict[str, np.ndarray]:
         # Index 0 of a window is [CLS], whose column and row are those of the whole.
         columns = np.array([0, *(1 + first + np.arange(size))])
         attention[:, :, 0, columns] += share * found["attention"][:, :, 0]
+        # A window of one sample is a constant, in which there is nothing to hear.
+        heard = len(window.waveform) > 1
         for local in new:
-            contributions[:, first + local] = found["contributions"][:, local]
+            contributions[:, first + local] = heard * found["contributions"][:, local]
             attention[:, :, 1 + first + local, columns] = found["attention"][:, :, 1 + local]
             heatmap[first + local] = found["attention"][-1, :, 0, 1 + local].sum()
     return {
