@@ -1,7 +1,7 @@
 """Decode with FFmpeg, through PyAV, what libsndfile cannot read.
 
-PyAV is optional (`pip install "keras_tagger[av]"`). An `AvFile` has the interface of `soundfile.SoundFile`. FFmpeg
-reads the bytes of the file and nothing else: it opens no other file and no address that a file names.
+PyAV is optional (`pip install "keras_tagger[av]"`). FFmpeg reads the bytes of the file and nothing else: it opens no
+other file and no address that a file names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from keras_tagger.errors import AudioError
 _MISSING_SECONDS = 0.2
 _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
-_UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _MAX_PADDING = 4096  # samples
@@ -35,39 +34,16 @@ Warn = Callable[[str, str], None]
 Planar = npt.NDArray[np.float32]
 
 
-def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
-    """Open a file that libsndfile refused.
-
-    Args:
-        stream: The bytes of the file.
-        warn: Is called with the kind and the message of a warning.
-        error: The error of libsndfile.
-
-    Raises:
-        AudioError: If FFmpeg cannot read the file either, or PyAV is not installed.
-    """
-    kind = recognise(stream)
-    if kind is not None and kind.demuxers:
-        try:
-            return AvFile(stream, kind, warn)
-        except ImportError:
-            if not kind.shared:
-                text = f'{stream.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
-                raise audio_error("audio", text) from error
-        except AudioError:
-            if not kind.shared:
-                raise
-    name = "none of these or has a damaged header" if kind is None or kind.shared else kind.name
-    raise audio_error(
-        "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-        f"{stream.name}, which is {name}",
-    ) from error
-
-
 class AvFile:
-    """A file that FFmpeg decodes, with the attributes and methods of `soundfile.SoundFile` that a reader needs.
+    """A file that FFmpeg decodes.
 
     Files of one kind that were joined end to end are read one after the other.
+
+    Attributes:
+        samplerate: The rate in Hz.
+        channels: The number of channels.
+        frames: The length that the header states, or None.
+        format: Container and coding, such as "MP4 AAC".
 
     Args:
         stream: The bytes of the file.
@@ -75,10 +51,15 @@ class AvFile:
         warn: Is called with the kind and the message of a warning.
 
     Raises:
-        AudioError: If FFmpeg cannot read the file, or it has no sound.
+        AudioError: If PyAV is not installed, FFmpeg cannot read the file, or it has no sound.
     """
 
     def __init__(self, stream: Stream, kind: Kind, warn: Warn):
+        try:
+            import av  # noqa: F401
+        except ImportError as error:
+            text = f'{stream.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
+            raise audio_error("audio", text) from error
         self._name = stream.name
         self._damage = _Damage(stream.name, warn)
         self._position = 0
@@ -87,12 +68,12 @@ class AvFile:
         self._part = _Part(stream, kind, 0, self._damage)
         self.samplerate = self._part.rate
         self.channels = self._part.channels
-        self.format, self.subtype = self._part.format, self._part.coding
+        self.format = f"{self._part.format} {self._part.coding}"
         promised = None if self._part.may_continue else self._part.promised
-        self.frames = _UNKNOWN_FRAMES if promised is None else round(promised * self.samplerate)
+        self.frames = None if promised is None else round(promised * self.samplerate)
         self._pieces = self._decode()
 
-    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> npt.NDArray[np.float32]:
+    def read(self, frames: int) -> npt.NDArray[np.float32]:
         """Decode `frames` frames, or fewer at the end, to float32 `[frames, channels]`."""
         while self._held_frames < frames:
             piece = next(self._pieces, None)
@@ -112,7 +93,7 @@ class AvFile:
         self._position += count
         return np.concatenate(taken, axis=1).T if taken else np.zeros((0, self.channels), np.float32)
 
-    def seek(self, frames: int) -> int:
+    def skip(self, frames: int) -> int:
         """Go forward to frame `frames` by decoding: seeking in compressed sound does not give the same samples."""
         while self._position < frames and len(self.read(min(frames - self._position, _PIECE_FRAMES))):
             pass

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_tagger.audio.readers import PIECE_SAMPLES, AudioSource, Waveform, check_rate, open_reader
+from keras_tagger.audio.readers import AudioSource, Waveform, check_rate, open_reader
+from keras_tagger.audio.resample import resampled
 from keras_tagger.audio.streams import audio_error
 from keras_tagger.errors import AudioWarning
-
-# Also decoded before and after an excerpt, for the resampler's filter and because lossy decoders need time to settle.
-_MARGIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,9 @@ def blocks(
         math.isfinite(end_seconds) and round(end_seconds * sample_rate) > round(start_seconds * sample_rate)
     ):
         raise audio_error(f"end_seconds after start_seconds={start_seconds!r}", repr(end_seconds))
-    pieces = _resampled(source, sample_rate, start_seconds, end_seconds, warnings)
+    first = round(start_seconds * sample_rate)
+    last = None if end_seconds is None else round(end_seconds * sample_rate)
+    pieces = _excerpt(source, sample_rate, first, last, warnings)
     return _reblocked(pieces, max(1, round(block_seconds * sample_rate)))
 
 
@@ -151,62 +151,8 @@ def _reblocked(pieces: Iterable[Waveform], size: int) -> Iterator[Waveform]:
         yield np.concatenate(held)
 
 
-def _resampled(
-    source: AudioSource,
-    sample_rate: int,
-    start_seconds: float,
-    end_seconds: float | None,
-    warnings: list[AudioWarning] | None,
+def _excerpt(
+    source: AudioSource, sample_rate: int, first: int, last: int | None, warnings: list[AudioWarning] | None
 ) -> Iterator[Waveform]:
-    """Decode and resample an excerpt in pieces.
-
-    Input and output samples coincide every 1/gcd(rates) seconds. Decoding begins at such a place before the excerpt and
-    ends after it, so that the samples of an excerpt are those of the whole signal.
-    """
-    import soxr
-
-    first = round(start_seconds * sample_rate)
-    last = None if end_seconds is None else round(end_seconds * sample_rate)
     with open_reader(source, warnings) as reader:
-
-        def output_length(frames: int) -> int:
-            return -(-frames * sample_rate // reader.sample_rate)
-
-        def check_start(frames: int) -> None:
-            if first >= output_length(frames):
-                seconds = frames / reader.sample_rate
-                raise audio_error(
-                    f"start_seconds before the end of {reader.name} at {seconds:.3f} s", repr(start_seconds)
-                )
-
-        if reader.frames is not None:
-            check_start(reader.frames)
-        common = math.gcd(reader.sample_rate, sample_rate)
-        steps = max(0, first * common // sample_rate - math.ceil(_MARGIN_SECONDS * common))
-        reader.skip(steps * (reader.sample_rate // common))
-        stop: float = math.inf
-        if last is not None:
-            stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
-        resampler = None
-        if reader.sample_rate != sample_rate:
-            resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        limit: float = math.inf if last is None else last
-        position = steps * (sample_rate // common)
-        ended = False
-        while not ended and position < limit:
-            wanted = int(min(max(1, PIECE_SAMPLES // reader.channels), stop - reader.position))
-            piece = reader.read(wanted)
-            ended = len(piece) < wanted or reader.position >= stop
-            if len(piece) < wanted:
-                check_start(reader.position)
-                limit = min(limit, output_length(reader.position))
-            if resampler is not None:
-                if ended:
-                    # soxr rounds the length to the nearest sample; appended silence makes it always long enough.
-                    silence = math.ceil(reader.sample_rate / sample_rate) + 1
-                    piece = np.pad(piece, (0, silence))
-                piece = resampler.resample_chunk(piece, last=ended)
-            start, position = position, position + len(piece)
-            piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
-            if len(piece):
-                yield piece
+        yield from resampled(reader, sample_rate, first, last)

@@ -225,6 +225,12 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
     return None
 
 
+def other_kind(stream: Stream) -> str | None:
+    """Name the kind of a file that libsndfile does not read; return None if it may read it."""
+    kind = recognise(stream)
+    return None if kind is None or kind.shared else kind.name
+
+
 def skip_id3(stream: Stream, start: int) -> int:
     """Return where the ID3v2 tags that begin at a byte end (id3.org, ID3v2.4, 3.1)."""
     while (head := stream.at(start, 10))[:3] == b"ID3" and len(head) == 10:
@@ -281,13 +287,12 @@ def _candidates(stream: Stream, start: int) -> Iterator[int]:
 
 
 def _frames_follow(stream: Stream, offset: int, frame_size: Callable[[bytes], int]) -> bool:
-    for _ in range(_FRAMES_IN_A_ROW):
+    """Return whether several frames follow each other at an offset, or at least two up to the end of the file."""
+    for count in range(_FRAMES_IN_A_ROW):
         head = stream.at(offset, 7)
-        if offset == stream.size:
-            return True
         size = frame_size(head) if len(head) == 7 else 0
         if not size:
-            return False
+            return count > 1 and offset == stream.size
         offset += size
     return True
 

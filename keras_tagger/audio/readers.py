@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import functools
 import os
@@ -12,9 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.av_reader import open_other
-from keras_tagger.audio.containers import prepare
-from keras_tagger.audio.streams import Stream, audio_error, in_memory, open_stream
+from keras_tagger.audio.av_reader import AvFile
+from keras_tagger.audio.containers import UnknownFormatError, find_layout
+from keras_tagger.audio.kinds import Kind, recognise
+from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
+from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
+from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
@@ -28,11 +32,12 @@ Waveform: TypeAlias = npt.NDArray[np.float32]
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_ARRAY_CHANNELS = 64
-PIECE_SAMPLES = 1 << 18  # decoded at a time, summed over channels
 
 # Encoders may miscount by this much, and sequential reading of an ogg may end this much before its last granule.
 _SHORTFALL_SECONDS = 0.1
-_SHORTFALL_SHARE = 0.001
+_OPUS_SECONDS = 1.0  # decoded before an excerpt, because the decoder needs more time to settle than libsndfile gives it
+_ZEROS = 256  # samples, of which two are looked at; a frame of flac usually has at least 576
+
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile reports 2**63 - 1 frames for a flac of unknown length
 
 _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
@@ -55,8 +60,7 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
         array_reader.warnings = warnings
         yield array_reader
     elif isinstance(source, str | os.PathLike | bytes):
-        with open_stream(source) as stream, contextlib.closing(_FileReader(stream)) as reader:
-            reader.warnings = warnings
+        with open_stream(source) as stream, contextlib.closing(_open_file(stream, warnings)) as reader:
             yield reader
     else:
         received = f"an object of type {type(source).__name__}"
@@ -131,30 +135,202 @@ class _ArrayReader(Reader):
         return mono
 
 
-class _FileReader(Reader):
-    """Reads an encoded file with libsndfile."""
+def _open_file(stream: Stream, warnings: list[AudioWarning] | None) -> _FileReader | _AvReader:
+    """Open a file with libsndfile, or with FFmpeg if libsndfile does not know it."""
+    kind = recognise(stream)
+    if kind is not None and kind.demuxers and not kind.shared:
+        return _AvReader(stream, kind, warnings)
+    try:
+        return _FileReader(stream, warnings)
+    except UnknownFormatError:
+        if kind is None or not kind.demuxers:
+            raise
+        try:
+            return _AvReader(stream, kind, warnings)
+        except AudioError:
+            pass
+        raise
 
-    def __init__(self, stream: Stream):
+
+class _AvReader(Reader):
+    """Reads an encoded file with FFmpeg."""
+
+    def __init__(self, stream: Stream, kind: Kind, warnings: list[AudioWarning] | None):
+        self.name = stream.name
+        self.warnings = warnings
+        self._file = AvFile(stream, kind, self.warn)
+        self.channels = self._file.channels
+        self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
+        self.frames = self._file.frames
+        self.format = self._file.format
+
+    def close(self) -> None:
+        """Close FFmpeg's handle; the stream stays open."""
+        self._file.close()
+
+    def skip(self, frames: int) -> None:
+        self.position = self._file.skip(frames)
+
+    def read(self, frames: int) -> Waveform:
+        mono = _to_mono(self._file.read(frames), self)
+        self.position += len(mono)
+        return mono
+
+
+class _FileReader(Reader):
+    """Reads an encoded file: its segments one after the other, at the rate of the first."""
+
+    def __init__(self, stream: Stream, warnings: list[AudioWarning] | None):
+        self.name = stream.name
+        self.warnings = warnings
+        self._stream = stream
+        self._current: _SegmentReader | None = None
+        self._arrange(find_layout(stream))
+        if self.frames == 0:
+            raise audio_error("audio of at least one sample", f"{self.name}, which holds no samples")
+
+    def _arrange(self, layout: Layout) -> None:
+        """Measure the segments, and open the first."""
+        if not layout.segments:
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
+        self.close()
+        self._repair = layout.repair
+        self._segments = layout.segments
+        self._starts = [0]
+        damage = list(layout.damage)
+        self._current = first = _SegmentReader(self._stream, self._segments[0])
+        self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
+        self.frames = first.frames
+        for segment in self._segments[1:]:
+            assert self.frames is not None
+            self._starts.append(self.frames)
+            with contextlib.closing(_SegmentReader(self._stream, segment)) as reader:
+                if reader.frames is not None:
+                    self.frames += self._scaled(reader.frames, reader.sample_rate)
+        self._index = 0
+        self._pieces: Iterator[Waveform] | None = None
+        self._held: Waveform = np.zeros(0, np.float32)
+        self._report(damage)
+
+    def _scaled(self, frames: int, rate: int) -> int:
+        return -(-frames * self.sample_rate // rate)
+
+    def _report(self, damage: list[Damage]) -> None:
+        if not damage:
+            return
+        text = f"{self.name}, which is {describe(damage)}"
+        if self.frames is not None and beyond_repair(damage, self.frames / self.sample_rate):
+            raise audio_error("complete audio", text)
+        self.warn("damaged", f"Expected complete audio. Received: {text}; the rest is used.")
+
+    def close(self) -> None:
+        """Close libsndfile's handle; the stream stays open."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+    def _open(self, index: int, first: int) -> None:
+        """Go to a frame of a segment, counted at the rate of the file."""
+        if index != self._index:
+            self.close()
+            self._current = _SegmentReader(self._stream, self._segments[index], self._starts[index] / self.sample_rate)
+            self._index = index
+        assert self._current is not None
+        last = self._starts[index + 1] - self._starts[index] if index + 1 < len(self._segments) else None
+        self._pieces = resampled(self._current, self.sample_rate, first, last)
+
+    def skip(self, frames: int) -> None:
+        if len(self._segments) == 1:
+            assert self._current is not None
+            try:
+                self._current.skip(frames)
+            except DamagedError:
+                if self._repair is None:
+                    raise
+                self._arrange(self._repair())
+                self.skip(frames)
+            self.position = self._current.position
+        else:
+            index = bisect.bisect_right(self._starts, frames) - 1
+            self._open(index, frames - self._starts[index])
+            self.position = frames
+
+    def read(self, frames: int) -> Waveform:
+        position = self.position
+        try:
+            return self._read(frames)
+        except DamagedError:
+            if self._repair is None:
+                raise
+        # Once more from where this began, after a thorough examination.
+        self._arrange(self._repair())
+        self.skip(position)
+        return self._read(frames)
+
+    def _read(self, frames: int) -> Waveform:
+        if len(self._segments) == 1:
+            assert self._current is not None
+            piece = self._current.read(frames)
+            self.position = self._current.position
+            return piece
+        parts = []
+        count = 0
+        while count < frames and len(piece := self._next(frames - count)):
+            parts.append(piece)
+            count += len(piece)
+            self.position += len(piece)
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _next(self, most: int) -> Waveform:
+        """Decode at most `most` samples of the chain; none at its end."""
+        while not len(self._held):
+            end = self._starts[self._index + 1] if self._index + 1 < len(self._segments) else None
+            if self._pieces is None:
+                self._open(self._index, 0)
+            assert self._pieces is not None
+            self._held = next(self._pieces, self._held)
+            if not len(self._held):
+                if end is None:
+                    break
+                if end > self.position:  # fewer samples than stated
+                    self._held = np.zeros(end - self.position, np.float32)
+                else:
+                    self._open(self._index + 1, 0)
+        piece, self._held = self._held[:most], self._held[most:]
+        return piece
+
+
+class DamagedError(AudioError):
+    """Decoding failed at some place."""
+
+
+class _SegmentReader(Reader):
+    """Reads one segment of a file with libsndfile."""
+
+    def __init__(self, stream: Stream, segment: Segment, start_seconds: float = 0.0):
         import soundfile
 
         self.name = stream.name
         self._stream = stream
+        self._segment = segment
+        self._start_seconds = start_seconds
         self._errors = soundfile.SoundFileError
-        self._promised = prepare(stream)
-        descriptor = in_memory(stream) if stream.piecemeal else None
-        try:
-            self._file = _sequential_sound_file()(stream if descriptor is None else descriptor, "r")
-        except self._errors as error:
-            self._check_stream()
-            self._file = open_other(stream, self.warn, error)
-            self._promised = False  # PyAV checks the length itself
-        self._check_stream()
+        self._open(segment)
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
+        self._held = self.frames if segment.held is None else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
-        if self.frames == 0:
-            raise audio_error("audio of at least one sample", f"{self.name}, which holds no samples")
+
+    def _open(self, segment: Segment) -> None:
+        self._view = View(segment.stream or self._stream, segment.parts)
+        descriptor = in_memory(self._view) if segment.piecemeal else None
+        try:
+            self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
+        except self._errors as error:
+            self._check_stream()
+            raise UnknownFormatError(self._stream) from error
+        self._check_stream()
 
     def close(self) -> None:
         """Close libsndfile's handle; the stream stays open."""
@@ -162,46 +338,88 @@ class _FileReader(Reader):
             self._file.close()
 
     def skip(self, frames: int) -> None:
+        if self._held is not None:
+            frames = min(frames, self._held)
+        jump = self._segment.jump
+        if jump is not None and self.frames == self._segment.frames:
+            found = jump(frames)
+            if found is not None:
+                self.close()
+                self._open(found[0])
+                self.position = found[1]
+                self._discard(frames)
+                return
         # In vorbis, libsndfile seeks to wrong places: near the end of any file, and anywhere in some files.
-        if self.frames is None or self._file.subtype == "VORBIS":
-            while self.position < frames and len(
-                self.read(min(frames - self.position, PIECE_SAMPLES // self.channels))
-            ):
-                pass
-        elif frames:
+        seekable = self.frames is not None and self._file.subtype != "VORBIS" and self._segment.seekable
+        before = frames
+        if self._file.subtype == "OPUS":
+            before = max(0, frames - round(_OPUS_SECONDS * self.sample_rate))
+        if seekable and before and jump is None:
             try:
-                self._file.seek(frames)
+                self._file.seek(before)
+                self.position = before
+                if self._segment.complete is not None and not self._segment.complete(before, before + 1):
+                    raise self._corrupt(before)
+            except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
+                self._check_stream()
+                self.close()
+                self._open(self._segment)
+        self._discard(frames)
+
+    def _discard(self, until: int) -> None:
+        """Decode and forget what is before a frame."""
+        while self.position < until:
+            wanted = min(until - self.position, PIECE_SAMPLES // self.channels)
+            try:
+                piece = self._file.read(wanted, dtype="float32", always_2d=True)
             except self._errors as error:
                 self._check_stream()
-                raise self._corrupt(frames) from error
-            self.position = frames
+                raise self._corrupt(self.position) from error
+            self._check_stream()
+            self._check_zeros(piece[:, 0])
+            self.position += len(piece)
+            if len(piece) < wanted:
+                return
 
     def read(self, frames: int) -> Waveform:
+        wanted = frames if self._held is None else min(frames, self._held - self.position)
         try:
-            piece = self._file.read(frames, dtype="float32", always_2d=True)
+            piece = self._file.read(wanted, dtype="float32", always_2d=True)
         except self._errors as error:
             self._check_stream()
             raise self._corrupt(self.position) from error
         self._check_stream()
         mono = _to_mono(piece, self)
+        self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self._promised and self.frames is not None:
-            allowed = max(_SHORTFALL_SECONDS * self.sample_rate, _SHORTFALL_SHARE * self.frames)
-            if self.frames - self.position > allowed:
+        if len(mono) < frames and self._segment.stated and self.frames is not None:
+            if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         return mono
 
+    def _check_zeros(self, mono: Waveform) -> None:
+        """Raise an error if zeros stand in the place of missing sound."""
+        if self._segment.complete is None:
+            return
+        zeros = np.flatnonzero(mono[::_ZEROS] == 0) * _ZEROS
+        runs = zeros[:-1][np.diff(zeros) == _ZEROS]
+        if len(runs):
+            first, last = self.position + int(runs[0]), self.position + int(runs[-1])
+            if not self._segment.complete(max(0, first - _ZEROS), last + 2 * _ZEROS):
+                raise self._corrupt(first)
+
     def _check_stream(self) -> None:
-        if self._stream.error is not None:
-            raise self._stream.error
+        if self._view.error is not None:
+            raise self._view.error
 
     def _corrupt(self, frames: int) -> AudioError:
-        whole = "" if self.frames is None else f" of {self.frames / self.sample_rate:.3f} s"
-        return audio_error(
-            "complete audio",
-            f"{self.name}, which is truncated or corrupt at or after {frames / self.sample_rate:.3f} s{whole}",
+        whole = "" if self.frames is None else f" of {self._start_seconds + self.frames / self.sample_rate:.3f} s"
+        place = self._start_seconds + frames / self.sample_rate
+        return DamagedError(
+            f"Expected complete audio. Received: {self.name}, which is truncated or corrupt at or after "
+            f"{place:.3f} s{whole}."
         )
 
 

@@ -9,8 +9,8 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
@@ -32,79 +32,108 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 
 
 class Stream:
-    """A file object for libsndfile that reads a raw file in large pieces and can change what libsndfile sees.
+    """The bytes of an open file, read in large pieces.
 
     Args:
         name: Name of the source, for error messages.
         raw: The open file.
         size: Its size in bytes.
-
-    Attributes:
-        error: The error of a failed read. An exception cannot pass through libsndfile, which sees the end of the file.
-        piecemeal: Whether libsndfile reads this kind of file a few hundred bytes at a time.
     """
 
     def __init__(self, name: str, raw: Any, size: int):
         self.name = name
         self.size = size
-        self.error: AudioError | None = None
-        self.piecemeal = False
         self._raw = raw
-        self._prefix = b""
-        self._base = 0
-        self._patches: list[tuple[int, bytes]] = []
-        self._position = 0
         self._window = b""
         self._window_start = 0
 
-    def splice(self, prefix: bytes, base: int) -> None:
-        """Let libsndfile read `prefix`, followed by the file from byte `base` on."""
-        self._prefix, self._base = prefix, base
-
-    def patch(self, offset: int, data: bytes) -> None:
-        """Let libsndfile read `data` instead of the file's bytes at `offset`; offsets must be in rising order."""
-        self._patches.append((offset, data))
-
     def at(self, offset: int, count: int) -> bytes:
-        """Return `count` bytes of the raw file from `offset` on, or fewer at its end."""
+        """Return `count` bytes from `offset` on, or fewer at the end of the file."""
         begin = offset - self._window_start
         if begin < 0 or begin + count > len(self._window):
             try:
                 self._raw.seek(offset)
                 self._window = self._raw.read(max(count, READ_BYTES))
+            except AudioError:
+                raise
             except Exception as error:  # OSError, or anything of a tf.io.gfile file system
                 raise _unreadable(self.name, error) from error
             self._window_start, begin = offset, 0
         return self._window[begin : begin + count]
 
+    def find(
+        self, pattern: re.Pattern[bytes], start: int, stop: int, overlap: int = 64
+    ) -> Iterator[tuple[int, re.Match[bytes]]]:
+        """Search for a pattern of at most `overlap` bytes; yield `(offset, match)` for each place where it begins."""
+        while start < stop:
+            data = self.at(start, min(READ_BYTES, stop - start) + overlap)
+            limit = min(READ_BYTES, stop - start)
+            for match in pattern.finditer(data):
+                if match.start() < limit:
+                    yield start + match.start(), match
+            start += limit
+
+
+Part: TypeAlias = "bytes | range"
+"""A piece of what a decoder reads: literal bytes, or a range of offsets in the file."""
+
+
+class View:
+    """A file object for libsndfile that joins parts of a stream.
+
+    Args:
+        stream: The file.
+        parts: What libsndfile reads, in order.
+
+    Attributes:
+        size: The length of all parts in bytes.
+        error: The error of a failed read. An exception cannot pass through libsndfile, which sees the end of the file.
+    """
+
+    def __init__(self, stream: Stream, parts: Sequence[Part]):
+        self.error: AudioError | None = None
+        self._stream = stream
+        self._parts = [part for part in parts if len(part)]
+        self._ends = list(itertools.accumulate(map(len, self._parts)))
+        self.size = self._ends[-1] if self._ends else 0
+        self._position = 0
+
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` from the current position on, and return the number of bytes read."""
-        count = len(buffer)
-        data = self._prefix[self._position : self._position + count]
-        if len(data) < count:
-            try:
-                offset = self._base + self._position + len(data) - len(self._prefix)
-                data += self._patched(offset, self.at(offset, count - len(data)))
-            except AudioError as error:
-                self.error = error
-                return 0
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        wanted = max(0, min(len(buffer), self.size - self._position))
+        done = 0
+        index = bisect.bisect_right(self._ends, self._position)
+        while done < wanted:
+            part = self._parts[index]
+            begin = self._position - self._ends[index] + len(part)
+            count = min(wanted - done, len(part) - begin)
+            if isinstance(part, bytes):
+                data = part[begin : begin + count]
+            else:
+                try:
+                    data = self._stream.at(part.start + begin, count)
+                except AudioError as error:
+                    self.error = error
+                    return 0
+            buffer[done : done + len(data)] = data
+            done += len(data)
+            self._position += len(data)
+            if len(data) < count:  # the file became shorter
+                break
+            index += 1
+        return done
 
-    def _patched(self, offset: int, data: bytes) -> bytes:
-        end = offset + len(data)
-        first = bisect.bisect_left(self._patches, offset, key=lambda patch: patch[0] + len(patch[1]))
-        changed = bytearray(data)
-        for start, new in itertools.takewhile(lambda patch: patch[0] < end, self._patches[first:]):
-            low, high = max(start, offset), min(start + len(new), end)
-            changed[low - offset : high - offset] = new[low - start : high - start]
-        return bytes(changed)
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes from the current position on, as a file does."""
+        data = bytearray(max(0, min(count, self.size - self._position)))
+        read = self.readinto(data)
+        if self.error is not None:
+            raise self.error
+        return bytes(data[:read])
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a position in what libsndfile reads, and return it."""
-        length = len(self._prefix) + self.size - self._base
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: length}[whence]
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         self._position = max(0, origin + offset)
         return self._position
 
@@ -113,27 +142,24 @@ class Stream:
         return self._position
 
 
-def in_memory(stream: Stream) -> int | None:
+def in_memory(view: View) -> int | None:
     """Copy all that libsndfile would read to a file in memory.
 
     Otherwise each of libsndfile's many reads takes Python's lock from the thread that runs a model.
 
     Returns:
-        A file descriptor for the caller to close, or None if the stream is large or the system has no such files.
+        A file descriptor for the caller to close, or None if the view is large or the system has no such files.
 
     Raises:
-        AudioError: If the stream cannot be read.
+        AudioError: If the file cannot be read.
     """
-    stream.seek(0, os.SEEK_END)
-    size = stream.tell()
-    stream.seek(0)
-    if size > _MEMORY_BYTES or not hasattr(os, "memfd_create"):
+    if view.size > _MEMORY_BYTES or not hasattr(os, "memfd_create"):
         return None
-    data = memoryview(bytearray(size))
-    count = stream.readinto(data)
-    if stream.error is not None:
-        raise stream.error
-    stream.seek(0)
+    data = memoryview(bytearray(view.size))
+    count = view.readinto(data)
+    if view.error is not None:
+        raise view.error
+    view.seek(0)
     try:
         descriptor = os.memfd_create("keras_tagger")
     except OSError:  # not permitted

@@ -13,8 +13,9 @@ import pytest
 import soundfile
 
 from keras_tagger import audio
-from keras_tagger.audio.containers import prepare
-from keras_tagger.audio.streams import in_memory, open_stream
+from keras_tagger.audio.containers import find_layout
+from keras_tagger.audio.ogg import page_checksum
+from keras_tagger.audio.streams import View, in_memory, open_stream
 from keras_tagger.audio.windows import Windowing
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
@@ -178,7 +179,7 @@ def test_flac_of_unknown_length_is_decoded_whole():
     data[21] &= 0xF0  # the low 36 bits of these bytes are STREAMINFO's total samples
     data[22:26] = bytes(4)
     expected = audio.load(encode(music(44100), 44100, "flac"))
-    assert audio.info(bytes(data)).seconds is None
+    assert audio.info(bytes(data)).seconds == 3.0
     np.testing.assert_array_equal(audio.load(bytes(data)), expected)
     np.testing.assert_allclose(audio.load(bytes(data), start_seconds=2.0), expected[32000:], atol=1e-6)
     with pytest.raises(AudioError, match=r"before the end of .* at 3\.000 s"):
@@ -258,18 +259,13 @@ BAD_FILES = {
     "text in utf-16": ("\ufeffshopping list".encode("utf-16-le") * 99, NOT_AUDIO),
     "truncated flac": (FLAC[: len(FLAC) // 2], r"truncated or corrupt at or after .* of 3\.000 s"),
     "truncated wav": (wav16(bytes(4000))[:2044], "4000 bytes of samples, .* truncated and has 2000 bytes"),
-    "truncated aiff": (encode(music(44100), 44100, "aiff")[:-1000], "bytes of samples, .* truncated"),
+    "truncated aiff": (encode(music(44100), 44100, "aiff")[:-20_000], "bytes of samples, .* truncated"),
     "truncated mp3": (MP3[: len(MP3) // 2], r"truncated or corrupt at or after 1\.\d+ s of 3\.000 s"),
     "truncated vorbis": (VORBIS[: len(VORBIS) // 2], "truncated within its last page"),
     "truncated opus": (OPUS[:-1], "truncated within its last page"),
-    "vorbis with a hole": (with_hole(VORBIS), r"valid pages\. .* corrupt at byte \d+ of \d+"),
-    "vorbis with one bit wrong": (
-        VORBIS[:6000] + bytes([VORBIS[6000] ^ 4]) + VORBIS[6001:],
-        "valid pages",
-    ),
-    "opus with one bit wrong": (OPUS[:-9] + bytes([OPUS[-9] ^ 1]) + OPUS[-8:], "valid pages"),
-    "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), "ogg file"),
-    "flac with a hole": (with_hole(FLAC), "truncated or corrupt"),
+    "vorbis with a hole": (with_hole(VORBIS), r"complete audio\. .* damaged at 0\.000 s: about [12]\.\d+ s of sound"),
+    "vorbis filled up with zeros": (VORBIS[:9000] + bytes(6000), r"damaged at 1\.\d+ s: about 1\.8\d+ s of sound"),
+    "mp3 filled up with zeros": (MP3[:4000] + bytes(200_000), r"damaged at 0\.4\d+ s: .* not mp3 frames"),
     "0 Hz": (wav16(bytes(400), rate=0), "a sample rate above 0 Hz. .* says 0 Hz"),
     "header cut within its format": (wav16(bytes(400))[:22], NOT_AUDIO),
     "0 channels": (wav16(bytes(400), channels=0), "from 1 to 1024 channels. .* says 0 channels"),
@@ -410,8 +406,6 @@ def test_import_and_local_decoding_need_no_tensorflow():
 
 def test_opus_whose_pages_miscount_their_samples(tmp_path):
     """ffmpeg writes such files if timestamps jitter; libsndfile 1.2 calls them malformed."""
-    from keras_tagger.audio.containers import page_checksum
-
     time = np.arange(5 * 48_000) / 48_000
     path = tmp_path / "exact.opus"
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * time), 48_000, format="OGG", subtype="OPUS")
@@ -446,8 +440,6 @@ def test_an_mp3_is_decoded_alike_from_memory_and_piece_by_piece(monkeypatch: pyt
     whole = [audio.load(song) for song in (*songs, str(path))]
     with pytest.raises(AudioError, match="truncated or corrupt"):
         audio.load(damaged)
-    with pytest.raises(AudioError, match="truncated or corrupt at or after"):
-        audio.load(MP3[:4000] + bytes(200000))
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
     def refuse(name: str) -> int:
@@ -466,14 +458,13 @@ def test_what_libsndfile_reads_of_an_mp3_is_put_into_memory():
     padded = bytes(300) + MP3
     for source, lead in ((MP3, 0), (padded, 300)):
         with open_stream(source) as stream:
-            prepare(stream)
-            assert stream.piecemeal
-            descriptor = in_memory(stream)
+            (segment,) = find_layout(stream).segments
+            assert segment.piecemeal
+            descriptor = in_memory(View(stream, segment.parts))
             assert descriptor is not None
             try:
                 assert os.pread(descriptor, len(source) + 1, 0) == source[lead:]
             finally:
                 os.close(descriptor)
     with open_stream(encode(music(44100), 44100, "flac")) as stream:
-        prepare(stream)
-        assert not stream.piecemeal
+        assert not find_layout(stream).segments[0].piecemeal

@@ -1,0 +1,79 @@
+"""Resample what a reader decodes, in pieces and with exact lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_tagger.audio.streams import audio_error
+
+if TYPE_CHECKING:
+    from keras_tagger.audio.readers import Reader, Waveform
+
+PIECE_SAMPLES = 1 << 18  # decoded at a time, summed over channels
+
+# Also decoded before and after an excerpt, for the resampler's filter and because lossy decoders need time to settle.
+_MARGIN_SECONDS = 0.1
+
+
+def resampled(reader: Reader, sample_rate: int, first: int = 0, last: int | None = None) -> Iterator[Waveform]:
+    """Decode and resample an excerpt in pieces.
+
+    Input and output samples coincide every 1/gcd(rates) seconds. Decoding begins at such a place before the excerpt and
+    ends after it, so that the samples of an excerpt are those of the whole signal.
+
+    Args:
+        reader: An open source at its beginning.
+        sample_rate: The rate of the pieces in Hz.
+        first: The first sample at that rate.
+        last: The sample behind the last one; None for the end.
+
+    Raises:
+        AudioError: If the audio ends before `first`.
+    """
+    import soxr
+
+    def output_length(frames: int) -> int:
+        return -(-frames * sample_rate // reader.sample_rate)
+
+    def check_start(frames: int) -> None:
+        if first >= output_length(frames):
+            seconds = frames / reader.sample_rate
+            raise audio_error(
+                f"start_seconds before the end of {reader.name} at {seconds:.3f} s", repr(first / sample_rate)
+            )
+
+    if reader.frames is not None:
+        check_start(reader.frames)
+    common = math.gcd(reader.sample_rate, sample_rate)
+    steps = max(0, first * common // sample_rate - math.ceil(_MARGIN_SECONDS * common))
+    reader.skip(steps * (reader.sample_rate // common))
+    stop: float = math.inf
+    if last is not None:
+        stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
+    resampler = None
+    if reader.sample_rate != sample_rate:
+        resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+    limit: float = math.inf if last is None else last
+    position = steps * (sample_rate // common)
+    ended = False
+    while not ended and position < limit:
+        wanted = int(min(max(1, PIECE_SAMPLES // reader.channels), stop - reader.position))
+        piece = reader.read(wanted)
+        ended = len(piece) < wanted or reader.position >= stop
+        if len(piece) < wanted:
+            check_start(reader.position)
+            limit = min(limit, output_length(reader.position))
+        if resampler is not None:
+            if ended:
+                # soxr rounds the length to the nearest sample; appended silence makes it always long enough.
+                silence = math.ceil(reader.sample_rate / sample_rate) + 1
+                piece = np.pad(piece, (0, silence))
+            piece = resampler.resample_chunk(piece, last=ended)
+        start, position = position, position + len(piece)
+        piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
+        if len(piece):
+            yield piece
