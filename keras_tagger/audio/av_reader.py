@@ -34,6 +34,10 @@ Warn = Callable[[str, str], None]
 Planar = npt.NDArray[np.float32]
 
 
+class PyavMissingError(AudioError):
+    """A file that needs PyAV, which is not installed."""
+
+
 class AvFile:
     """A file that FFmpeg decodes.
 
@@ -51,15 +55,17 @@ class AvFile:
         warn: Is called with the kind and the message of a warning.
 
     Raises:
-        AudioError: If PyAV is not installed, FFmpeg cannot read the file, or it has no sound.
+        PyavMissingError: If PyAV is not installed.
+        AudioError: If FFmpeg cannot read the file, or it has no sound.
     """
 
     def __init__(self, stream: Stream, kind: Kind, warn: Warn):
         try:
             import av  # noqa: F401
         except ImportError as error:
-            text = f'{stream.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
-            raise audio_error("audio", text) from error
+            name = f"{kind.name} in a coding unknown to libsndfile, or damaged" if kind.shared else kind.name
+            text = f'Received: {stream.name}, which is {name}; pip install "keras_tagger[av]" to read it.'
+            raise PyavMissingError(f"Expected audio. {text}") from error
         self._name = stream.name
         self._damage = _Damage(stream.name, warn)
         self._position = 0

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.av_reader import AvFile
+from keras_tagger.audio.av_reader import AvFile, PyavMissingError
 from keras_tagger.audio.containers import UnknownFormatError, find_layout
 from keras_tagger.audio.kinds import Kind, recognise
 from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
@@ -147,8 +147,10 @@ def _open_file(stream: Stream, warnings: list[AudioWarning] | None) -> _FileRead
             raise
         try:
             return _AvReader(stream, kind, warnings)
+        except PyavMissingError:
+            raise
         except AudioError:
-            pass
+            pass  # the first error says more
         raise
 
 
