@@ -31,7 +31,7 @@ lint: $(VENV)/$(DONE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/import_rule.py
 
-# Build the site, and run every command of the guides and every notebook.
+# Build the site, and run every command of the README and the guides, and every notebook.
 docs: $(VENV)/$(DONE)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	$(VENV)/bin/python $(TEST) -m guides

@@ -1,7 +1,7 @@
 """Decode with FFmpeg, through PyAV, what libsndfile cannot read.
 
-PyAV is optional (`pip install "keras_tagger[av]"`). FFmpeg reads the bytes of the file and nothing else: it opens no
-other file and no address that a file names.
+PyAV is optional (`pip install "keras_tagger[av]"`). An `AvFile` has the interface of `soundfile.SoundFile`. FFmpeg
+reads the bytes of the file and nothing else: it opens no other file and no address that a file names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.kinds import Kind, find, next_start, padding_start, recognise
+from keras_tagger.audio.kinds import Kind, find, next_start, padding_start, recognise, unknown_format
 from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
 
@@ -23,6 +23,7 @@ from keras_tagger.errors import AudioError
 _MISSING_SECONDS = 0.2
 _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
+_UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _MAX_PADDING = 4096  # samples
@@ -34,20 +35,35 @@ Warn = Callable[[str, str], None]
 Planar = npt.NDArray[np.float32]
 
 
-class PyavMissingError(AudioError):
-    """A file that needs PyAV, which is not installed."""
+def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
+    """Open a file that libsndfile refused.
+
+    Args:
+        stream: The bytes of the file.
+        warn: Is called with the kind and the message of a warning.
+        error: The error of libsndfile.
+
+    Raises:
+        AudioError: If FFmpeg cannot read the file either, or PyAV is not installed.
+    """
+    kind = recognise(stream)
+    if kind is not None and kind.demuxers:
+        try:
+            return AvFile(stream, kind, warn)
+        except ImportError:
+            name = f"{kind.name} in a coding unknown to libsndfile, or damaged" if kind.shared else kind.name
+            text = f'{stream.name}, which is {name}; pip install "keras_tagger[av]" to read it'
+            raise audio_error("audio", text) from error
+        except AudioError:
+            if not kind.shared:
+                raise
+    raise unknown_format(stream, kind) from error
 
 
 class AvFile:
-    """A file that FFmpeg decodes.
+    """A file that FFmpeg decodes, with the attributes and methods of `soundfile.SoundFile` that a reader needs.
 
     Files of one kind that were joined end to end are read one after the other.
-
-    Attributes:
-        samplerate: The rate in Hz.
-        channels: The number of channels.
-        frames: The length that the header states, or None.
-        format: Container and coding, such as "MP4 AAC".
 
     Args:
         stream: The bytes of the file.
@@ -55,17 +71,10 @@ class AvFile:
         warn: Is called with the kind and the message of a warning.
 
     Raises:
-        PyavMissingError: If PyAV is not installed.
         AudioError: If FFmpeg cannot read the file, or it has no sound.
     """
 
     def __init__(self, stream: Stream, kind: Kind, warn: Warn):
-        try:
-            import av  # noqa: F401
-        except ImportError as error:
-            name = f"{kind.name} in a coding unknown to libsndfile, or damaged" if kind.shared else kind.name
-            text = f'Received: {stream.name}, which is {name}; pip install "keras_tagger[av]" to read it.'
-            raise PyavMissingError(f"Expected audio. {text}") from error
         self._name = stream.name
         self._damage = _Damage(stream.name, warn)
         self._position = 0
@@ -74,12 +83,12 @@ class AvFile:
         self._part = _Part(stream, kind, 0, self._damage)
         self.samplerate = self._part.rate
         self.channels = self._part.channels
-        self.format = f"{self._part.format} {self._part.coding}"
+        self.format, self.subtype = self._part.format, self._part.coding
         promised = None if self._part.may_continue else self._part.promised
-        self.frames = None if promised is None else round(promised * self.samplerate)
+        self.frames = _UNKNOWN_FRAMES if promised is None else round(promised * self.samplerate)
         self._pieces = self._decode()
 
-    def read(self, frames: int) -> npt.NDArray[np.float32]:
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> npt.NDArray[np.float32]:
         """Decode `frames` frames, or fewer at the end, to float32 `[frames, channels]`."""
         while self._held_frames < frames:
             piece = next(self._pieces, None)
@@ -99,7 +108,7 @@ class AvFile:
         self._position += count
         return np.concatenate(taken, axis=1).T if taken else np.zeros((0, self.channels), np.float32)
 
-    def skip(self, frames: int) -> int:
+    def seek(self, frames: int) -> int:
         """Go forward to frame `frames` by decoding: seeking in compressed sound does not give the same samples."""
         while self._position < frames and len(self.read(min(frames - self._position, _PIECE_FRAMES))):
             pass

@@ -11,29 +11,17 @@ from __future__ import annotations
 import re
 
 from keras_tagger.audio.flac import flac_layout
-from keras_tagger.audio.kinds import other_kind
+from keras_tagger.audio.kinds import recognise, unknown_format
 from keras_tagger.audio.layout import Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
-from keras_tagger.audio.riff import is_riff, riff_layout
+from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
 from keras_tagger.audio.streams import Stream
-from keras_tagger.errors import AudioError
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
 _BEGINNING = re.compile(
     rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
 )
-
-
-class UnknownFormatError(AudioError):
-    """A file that libsndfile does not decode."""
-
-    def __init__(self, stream: Stream):
-        found = other_kind(stream) or "none of these or has a damaged header"
-        super().__init__(
-            "Expected audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile). "
-            f"Received: {stream.name}, which is {found}."
-        )
 
 
 def find_layout(stream: Stream) -> Layout:
@@ -45,8 +33,9 @@ def find_layout(stream: Stream) -> Layout:
     start, stop = 0, stream.size
     while (end := id3_end(stream, start)) is not None and end < stop:
         start = end
-    known = other_kind(stream)
-    found = _BEGINNING.search(stream.at(start, _JUNK_BYTES)) if known is None else None
+    kind = recognise(stream)
+    known = kind is not None and not kind.shared
+    found = None if known else _BEGINNING.search(stream.at(start, _JUNK_BYTES))
     layout: Layout | None = None
     if found is not None and (found.start() == 0 or not begins_mp3(stream, start, start + found.start())):
         start += found.start()
@@ -57,8 +46,8 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-    elif known is None:
+    elif not known and (layout := sized_layout(stream)) is None:
         layout = mp3_layout(stream, 0, stop)
         if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
-            raise UnknownFormatError(stream)  # libsndfile would take it for an mp3
+            raise unknown_format(stream, kind)  # libsndfile would take it for an mp3
     return layout or Layout([Segment([range(start, stop)])])

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from keras_tagger.audio.streams import READ_BYTES, Stream
+from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
+from keras_tagger.errors import AudioError
 
 Ending = Callable[[Stream, int], "int | None"]
 
@@ -225,18 +226,21 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
     return None
 
 
-def other_kind(stream: Stream) -> str | None:
-    """Name the kind of a file that libsndfile does not read; return None if it may read it."""
-    kind = recognise(stream)
-    return None if kind is None or kind.shared else kind.name
-
-
 def skip_id3(stream: Stream, start: int) -> int:
     """Return where the ID3v2 tags that begin at a byte end (id3.org, ID3v2.4, 3.1)."""
     while (head := stream.at(start, 10))[:3] == b"ID3" and len(head) == 10:
         a, b, c, d = head[6:]
         start += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 16 else 0)
     return start
+
+
+def unknown_format(stream: Stream, kind: Kind | None) -> AudioError:
+    """Make the error for a file of a kind that cannot be decoded, or of none."""
+    name = "none of these or has a damaged header" if kind is None or kind.shared else kind.name
+    return audio_error(
+        "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
+        f"{stream.name}, which is {name}",
+    )
 
 
 def next_start(stream: Stream, offset: int) -> int | None:

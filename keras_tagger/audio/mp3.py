@@ -17,6 +17,7 @@ from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
 _SYNC_OR_TAG = re.compile(rb"\xff(?=[\xe2-\xff])|(?=" + TAG_STARTS + rb"|TAG)")
 _MAX_FREE_BYTES = 5000
 _WARM_UP_FRAMES = 12  # decoded before the frame that is wanted
+_GAP_SECONDS = 0.1  # bytes that are neither frames nor tags are reported from this length on, as it is an estimate
 _INFO = (b"Xing", b"Info")
 _LEAD_BYTES = 1 << 20  # searched for the first frame of a file that begins with something else
 
@@ -204,7 +205,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     while offset < stop:
         song = songs[-1] if songs else None
         form = song.form if song else None
-        frame = _confirmed(stream, offset, stop, form, 1 if song and not gap else 2, 3 if song and not gap else 4)
+        frame = _confirmed(stream, offset, stop, form, 1 if song and not gap else 2, 3)
         if frame is None and not song and offset == start:
             frame = _confirmed(stream, offset, stop, None, 2, 2)
         if frame is None:
@@ -223,7 +224,8 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         if gap:
             if song is not None or not frame.info:
                 place = song.start_seconds + song.seconds if song else 0.0
-                gaps.append((place, gap, not begins))
+                first = None if song else _frame_at(stream, offset - gap)
+                gaps.append((place, gap, not begins or (first is not None and first.form == frame.form)))
             if song is not None and not begins:
                 song.gap_bytes += gap
         if begins:
@@ -239,7 +241,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         offset = _add_run(stream, song, offset, stop, bool(gap) or begins)
         gap = 0
         after_tag = False
-    if not songs:
+    if not any(song.count for song in songs):
         return None
     if gap:
         gaps.append((songs[-1].start_seconds + songs[-1].seconds, gap, False))
@@ -249,7 +251,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
 def begins_mp3(stream: Stream, start: int, stop: int) -> bool:
     """Return whether there are frames of an mp3 that begin between two offsets."""
     found = (offset for offset, match in stream.find(_SYNC_OR_TAG, start, stop) if match.group())
-    return any(_confirmed(stream, offset, stream.size, None, 4, 4) for offset in found)
+    return any(_confirmed(stream, offset, stream.size, None, 3, 3) for offset in found)
 
 
 def _after_tag(stream: Stream, offset: int, stop: int, zeros: bool) -> int | None:
@@ -270,7 +272,7 @@ def _resync(stream: Stream, offset: int, stop: int, form: _Format | None) -> int
     """Find the next frame or tag behind `offset`."""
     for found, match in stream.find(_SYNC_OR_TAG, offset + 1, stop):
         if match.group():
-            if _confirmed(stream, found, stop, form, 2, 4) is not None:
+            if _confirmed(stream, found, stop, form, 2, 3) is not None:
                 return found
         elif _after_tag(stream, found, stop, False) is not None:
             return found
@@ -351,8 +353,12 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
     """Give every song the right count, and tell damage from harmless gaps."""
     seconds = sum(song.seconds for song in songs)
     rate = sum(song.bytes for song in songs) / max(seconds, 1e-9)
-    large = sum(size for _, size, _ in gaps) / rate >= LOSS_SECONDS
-    damage = [Damage(place, size / rate, f"{size} bytes are not mp3 frames") for place, size, inside in gaps if large or inside]
+    large = sum(size for _, size, _ in gaps) / rate >= _GAP_SECONDS
+    damage = [
+        Damage(place, size / rate, f"{size} bytes are not mp3 frames")
+        for place, size, inside in gaps
+        if large or inside
+    ]
     segments = []
     for song in songs:
         if not song.count:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ from keras_tagger.audio.streams import Part, Stream, audio_error
 _MAX_CHANNELS = 1024  # libsndfile's limit
 _EXCESS_SECONDS = 0.05  # a header that states this much too much is wrong, not the file truncated
 _CHUNK_NAME = re.compile(rb"(?!data|SSND|RIFF|RIFX|FORM)[A-Za-z0-9_()\xa9][A-Za-z0-9_() .]{3}")
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by coding
+_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _MPEG = (0x50, 0x55)  # formats of mp2 and mp3 in wav
 
 
@@ -118,7 +121,9 @@ def _read_format(stream: Stream, form: _Form, aiff: bool, layout: bytes) -> None
     else:
         return
     if not 1 <= channels <= _MAX_CHANNELS:
-        raise audio_error(f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels")
+        raise audio_error(
+            f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels"
+        )
     if rate == 0:
         raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
 
@@ -132,14 +137,18 @@ def _held_bytes(stream: Stream, form: _Form, stop: int) -> int | None:
         return None  # written by programs that write to a pipe
     if form.size <= present:
         return form.size
-    # Some programs count their header, or a few bytes too many.
-    excess = form.size - present
-    if excess > present or excess > max(form.data - form.start, _EXCESS_SECONDS * form.bytes_per_second):
-        raise audio_error(
-            f"{form.size} bytes of samples, as stated in the header",
-            f"{stream.name}, which is truncated and has {max(0, present)} bytes of them",
-        )
+    _check_truncated(stream.name, form.size, present, form.bytes_per_second, form.data - form.start)
     return present
+
+
+def _check_truncated(name: str, stated: int, present: int, bytes_per_second: float, header: int) -> None:
+    # Some programs count their header, or a few bytes too many.
+    excess = stated - present
+    if excess > present or excess > max(header, _EXCESS_SECONDS * bytes_per_second):
+        raise audio_error(
+            f"{stated} bytes of samples, as stated in the header",
+            f"{name}, which is truncated and has {max(0, present)} bytes of them",
+        )
 
 
 def _chunks_end(stream: Stream, form: _Form, offset: int, stop: int) -> int:
@@ -176,3 +185,59 @@ def _parts(stream: Stream, form: _Form, size: int, stop: int) -> list[Part]:
         min(size, 0xFFFFFFFF).to_bytes(4, order),
         range(form.data, form.data + size),
     ]
+
+
+def sized_layout(stream: Stream) -> Layout | None:
+    """Check the stated size of an au, w64 or caf of uncompressed samples; return None if this is no such file.
+
+    Raises:
+        AudioError: If the file is truncated.
+    """
+    head = stream.at(0, 40)
+    found = None
+    if head[:4] in (b".snd", b"dns.") and len(head) >= 24:
+        order: Literal["big", "little"] = "big" if head[:1] == b"." else "little"
+        data, size, coding, rate, channels = (int.from_bytes(head[i : i + 4], order) for i in range(4, 24, 4))
+        found = (data, size, _AU_BYTES.get(coding, 0) * rate * channels) if size != 0xFFFFFFFF else None
+    elif head[:16] == _W64_RIFF and len(head) == 40:
+        found = _find_samples(stream, 40, 16, "little", 8)
+    elif head[:4] == b"caff":
+        found = _find_samples(stream, 8, 4, "big", 1)
+    if found is None or not found[2]:
+        return None
+    data, size, bytes_per_second = found
+    present = stream.size - data
+    damage = []
+    if size > present:
+        _check_truncated(stream.name, size, present, bytes_per_second, data)
+    elif head[3:4] in b"d." and (present - size) / bytes_per_second >= LOSS_SECONDS:
+        place = size / bytes_per_second
+        rest = explained_end(stream, data + size, stream.size)
+        damage.append(Damage(place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"))
+    return Layout([Segment([range(stream.size)])], damage)
+
+
+def _find_samples(
+    stream: Stream, offset: int, name_bytes: int, order: Literal["big", "little"], align: int
+) -> tuple[int, int, float] | None:
+    """Find the samples in the chunks of a w64 or caf; return their offset, size and bytes per second."""
+    head = name_bytes + 8
+    rate = 0.0
+    for _ in range(1000):
+        chunk = stream.at(offset, head + 32)
+        size = int.from_bytes(chunk[name_bytes:head], order)
+        layout = chunk[head:]
+        if order == "little":
+            size -= head
+        if size < 0 or len(chunk) < head or (chunk[:4] == b"data" and size >= 1 << 62):
+            return None
+        if chunk[:4] == b"data":
+            return (offset + head, size, rate)
+        if chunk[:4] == b"fmt " and len(layout) >= 14:
+            rate = float(int.from_bytes(layout[4:8], order) * int.from_bytes(layout[12:14], order))
+        elif chunk[:4] == b"desc" and len(layout) >= 24:
+            (hertz,) = struct.unpack(">d", layout[:8])
+            rate = hertz * int.from_bytes(layout[16:20], order) / max(1, int.from_bytes(layout[20:24], order))
+        offset += head + size
+        offset += -offset % align
+    return None

@@ -24,6 +24,7 @@ from sound_files import (
     aiff,
     ape,
     archive,
+    checked,
     chunk,
     converted,
     cut,
@@ -45,14 +46,17 @@ from sound_files import (
     rf64,
     riff,
     silence,
+    ssnd_first,
     synchsafe,
     vorbis,
     wav,
     wav_of,
+    with_flac_block,
     with_frame_count,
     with_granules,
     with_serial,
     with_total,
+    with_vbri,
     without_flac_frames,
 )
 
@@ -204,6 +208,14 @@ _add("ogg_setup_hole.ogg", "Vorbis with a hole in its setup header: nothing can 
 _add("ogg_long_pages.ogg", "Vorbis of libsndfile, whose pages are long, with 200 zeros in the middle",
      lambda: overwrite(encoded(range(12), "OGG", "VORBIS"), 0.6, bytes(200)), "told", lost=(0.0, 3.0))
 
+_add("ogg_empty_link.ogg", "a Vorbis file without sound, then one with sound",
+     lambda: b"".join(ogg_pages(vorbis(A))[:2]) + vorbis(serial=2))
+_add("ogg_two_streams.ogg", "an Ogg with two Vorbis streams side by side: the first is read, as by ffmpeg",
+     lambda: converted("-map 0:a -map 0:a -c:a libvorbis -page_duration 200000", ".ogg"), av="may", slack=0.15)
+_add("ogg_last_granule_half.ogg", "Vorbis whose last page says that the stream ends at half its length",
+     lambda: b"".join([*ogg_pages(vorbis())[:-1], checked(put(ogg_pages(vorbis())[-1], 6, struct.pack("<q", 24000)))]),
+     "told", lost=(1.4, 3.0))
+
 # Joined mp3s, as `cat` makes them.
 _add("join_mp3.mp3", "two mp3s joined, an Info frame in each", lambda: mp3(A) + mp3(B), steps=AB, slack=0.25)
 _add("join_mp3_3.mp3", "three mp3s joined", lambda: mp3(A) + mp3(B) + mp3(C), steps=ABC, slack=0.35)
@@ -249,6 +261,17 @@ _add("join_mp3_channels.mp3", "a mono mp3, then a stereo one", lambda: mp3(A) + 
      slack=0.25)
 _add("join_mp3_channels_down.mp3", "a stereo mp3, then a mono one without Info frame",
      lambda: mp3(A, channels=2) + mp3(B, info=False), steps=AB, slack=0.25)
+
+_add("join_mp2_mp3.mp3", "MPEG audio layer II, then layer III",
+     lambda: converted("-c:a mp2 -b:a 64k", ".mp2", A) + mp3(B, 44100), "told", steps=AB, lost=(0.0, 4.0))
+_add("join_mp3_flac.mp3", "an mp3, then a flac", lambda: mp3(A) + flac(B), "told", steps=AB, lost=(2.0, 4.0))
+_add("join_mp3_wav.mp3", "an mp3, then a wav", lambda: mp3(A) + wav(steps=B), "told", steps=AB, lost=(2.0, 4.0))
+_add("join_ogg_mp3.ogg", "Vorbis, then an mp3", lambda: vorbis(A) + mp3(B), "told", steps=AB, lost=(2.0, 4.0))
+_add("join_wav_mp3.wav", "a wav, then an mp3", lambda: wav(steps=A) + mp3(B), "told", steps=AB, lost=(2.0, 4.0))
+_add("join_flac_mp3.flac", "a flac, then an mp3", lambda: flac(A) + mp3(B), "told", steps=AB, lost=(2.0, 4.0))
+_add("join_mp3_8.mp3", "eight mp3s of half a second, alternating in rate and channels",
+     lambda: b"".join(mp3(range(2 * i, 2 * i + 2), (22050, 44100)[i % 2], 1 + i // 2 % 2) for i in range(8)), steps=AB,
+     slack=0.8)
 
 # Holes in mp3s.
 for _at in (0.2, 0.5, 0.9):
@@ -317,6 +340,18 @@ _add("id3_picture.mp3", "an mp3 behind a picture of 100,000 bytes full of false 
      lambda: id3v2(100_000, picture=True) + mp3(), slack=0.15)
 _add("id3_spaces.mp3", "an mp3 with 3,000 spaces between its tag and its first frame",
      lambda: id3v2() + b" " * 3000 + mp3(), slack=0.15, may_warn=True)
+
+_add("id3_extended.mp3", "an mp3 behind an ID3v2.3 tag with an extended header",
+     lambda: id3v2(flags=0x40)[:10] + struct.pack(">IHI", 6, 0, 0) + id3v2()[20:] + mp3(), slack=0.15)
+_add("icy_metadata.mp3", "recorded radio with the titles left in every 8,000 bytes, in the middle of frames",
+     lambda: (b"\2" + b"StreamTitle='a';".ljust(32, b"\0")).join(
+         mp3()[i : i + 8000] for i in range(0, len(mp3()), 8000)), "minor", slack=0.3)
+_add("xing_no_count.mp3", "an mp3 whose Info header has no number of frames",
+     lambda: put(mp3(), mp3().index(b"Info") + 4, bytes(4)), slack=0.2, may_warn=True)
+_add("info_twice.mp3", "an mp3 with two Info frames", lambda: mp3()[: mp3_frames(mp3())[0][1]] + mp3(), slack=0.2,
+     may_warn=True)
+_add("vbri.mp3", "an mp3 with the VBRI header of Fraunhofer's encoder",
+     lambda: with_vbri(mp3(info=False)), slack=0.2, may_warn=True)
 
 # What stands behind an mp3's last frame, and what its first frame says.
 for _label, _tail in (("id3v1", ID3V1), ("ape", ape() + ID3V1), ("ape_footer_only", ape(header=False)),
@@ -408,6 +443,15 @@ _add("flac_cut_unknown.flac", "a flac of unknown length cut within a frame: less
 _add("flac_rates.flac", "a flac at 11,025 Hz in 24 bits with eight channels",
      lambda: encoded(range(12), "FLAC", "PCM_24", 11025, 8))
 
+_add("flac_seek_table.flac", "a flac with a false seek table, which excerpts must not follow",
+     lambda: with_flac_block(flac(), 3, b"".join(struct.pack(">QQH", i * 4096, i * 777, 4096) for i in range(11))))
+_add("flac_application.flac", "a flac with an APPLICATION block full of false frames",
+     lambda: with_flac_block(flac(), 2, b"\xff\xf8\xc9\x08" * 20_000))
+_add("flac_joined_id3v2.flac", "two flacs joined, an ID3v2 tag before each",
+     lambda: id3v2() + flac(A) + id3v2() + flac(B), "told", steps=AB, lost=(2.0, 4.0))
+_add("flac_first_frame.flac", "a flac with 40 zeros in its first frame",
+     lambda: put(flac(), flac().index(b"\xff\xf8", 42) + 100, bytes(40)), "told", lost=(0.0, 0.6))
+
 # wav: kinds of samples.
 for _kind in ("u8", "s16", "s24", "s32", "f32", "f64"):
     _add(f"wav_{_kind}.wav", f"a wav of {_kind} samples", functools.partial(wav, _kind))
@@ -493,6 +537,20 @@ _add("wav_fmt_behind.wav", "a wav whose fmt chunk stands behind its data",
 _add("wav_block_align_zero.wav", "a wav whose block size and byte rate are 0",
      lambda: put(wav(), 28, bytes(6)), may_warn=True, av="may")
 
+_add("wav_fllr.wav", "a wav with a FLLR chunk of 4,000 bytes before its data, as Apple writes it",
+     lambda: riff(chunk(b"fmt ", fmt()), chunk(b"FLLR", bytes(4000)),
+                  chunk(b"data", pcm(scale(range(12), 16000), "s16"))))
+_add("wav_chunks_1500.wav", "a wav with 1,500 chunks before its data", lambda: wav(before=chunk(b"JUNK", b"") * 1500))
+_add("wav_24_in_32.wav", "a wav of 24 valid bits in 32",
+     lambda: put(wav("s32", 2, extensible=True), 38, struct.pack("<H", 24)))
+_add("wav_64_channels.wav", "a wav of 64 channels", lambda: wav(channels=64, rate=8000, steps=range(4)), steps=range(4))
+_add("wav_s24_odd_end.wav", "a wav of 24 bits cut within a sample: nothing to speak of is missing",
+     lambda: wav("s24")[:-2], may_warn=True)
+_add("wav_list_inside.wav", "a wav whose data chunk's size counts the LIST chunk behind it",
+     lambda: wav(data_size=_SIZE + len(INFO_CHUNK), behind=INFO_CHUNK), may_warn=True)
+_add("wav_pad_behind.wav", "a wav with a chunk behind its data that says it is longer than the file",
+     lambda: wav(behind=chunk(b"LIST", b"INFO", 5000)), may_warn=True)
+
 # aiff and others of libsndfile.
 _add("aiff.aiff", "an aiff", aiff)
 _add("aiff_sowt.aifc", "an aifc of little-endian samples", lambda: aiff(compression=b"sowt"))
@@ -517,6 +575,7 @@ _add("aiff_cut.aiff", "an aiff cut in the middle", lambda: aiff()[: len(aiff()) 
 _add("aiff_junk_behind.aiff", "an aiff with 300 bytes of junk behind it", lambda: aiff() + noise(300), may_warn=True)
 _add("aiff_twice.aiff", "two aiffs joined", lambda: aiff() + aiff(), "told", steps=(*range(12), *range(12)),
      lost=(3.0, 6.0))
+_add("aiff_ssnd_first.aiff", "an aiff whose SSND chunk stands before COMM", lambda: ssnd_first(aiff()))
 _add("au.au", "a Sun au", lambda: encoded(range(12), "AU", "PCM_16"))
 _add("au_unknown.au", "a Sun au of unknown length", lambda: put(encoded(range(12), "AU", "PCM_16"), 8, b"\xff" * 4),
      may_warn=True)
@@ -597,6 +656,43 @@ _add("hole.mka", "FLAC in Matroska with 3,000 zeros in the middle",
 _add("cut_short.wv", "WavPack cut in the middle", lambda: cut(converted("-c:a wavpack", ".wv"), 0.5, 1_000_000),
      "told", av="needs", lost=(1.0, 3.0))
 
+_add("live.webm", "Opus in WebM of unknown length, as it is streamed",
+     lambda: converted("-c:a libopus -live 1", ".webm"), av="needs", slack=0.15)
+_add("two_tracks.mka", "Matroska with two tracks of Vorbis: the first is read",
+     lambda: converted("-map 0:a -map 0:a -c:a libvorbis", ".mka"), av="needs", slack=0.15)
+_add("opus.mp4", "Opus in MP4", lambda: converted("-c:a libopus", ".mp4"), av="needs", slack=0.15)
+_add("mp2.mpg", "layer II in an MPEG program stream", lambda: converted("-c:a mp2 -f mpeg", ".mpg"), av="needs",
+     slack=0.15)
+_add("joined.m4a", "two MP4 files joined: only the first is known to its index",
+     lambda: converted("-c:a aac", ".m4a", A) + converted("-c:a aac", ".m4a", B), "told", av="needs", steps=AB,
+     lost=(2.0, 4.0))
+_add("joined.webm", "two WebM files joined",
+     lambda: converted("-c:a libopus", ".webm", A) + converted("-c:a libopus", ".webm", B), "told", av="needs",
+     steps=AB, lost=(2.0, 4.0))
+_add("joined.ac3", "two AC3 files joined",
+     lambda: converted("-c:a ac3 -b:a 96k", ".ac3", A) + converted("-c:a ac3 -b:a 96k", ".ac3", B), av="needs",
+     steps=AB, slack=0.25)
+_add("joined.wma", "two Windows Media files joined",
+     lambda: converted("-c:a wmav2", ".wma", A) + converted("-c:a wmav2", ".wma", B), "told", av="needs",
+     steps=AB, lost=(2.0, 4.0))
+_add("joined.wv", "two WavPack files joined",
+     lambda: converted("-c:a wavpack", ".wv", A) + converted("-c:a wavpack", ".wv", B), "told", av="needs",
+     steps=AB, lost=(2.0, 4.0))
+_add("hole.ac3", "AC3 with 3,000 zeros in the middle",
+     lambda: overwrite(converted("-c:a ac3 -b:a 96k", ".ac3"), 0.5, bytes(3000)), "told", av="needs", lost=(1.1, 2.1))
+_add("hole.tta", "True Audio with 3,000 zeros in the middle: one frame is over a second long",
+     lambda: overwrite(converted("-c:a tta", ".tta"), 0.5, bytes(3000)), "told", av="needs", lost=(0.0, 3.0))
+_add("hole.wma", "Windows Media Audio with 4,000 zeros in the middle",
+     lambda: overwrite(converted("-c:a wmav2 -b:a 64k", ".wma"), 0.5, bytes(4000)), "told", av="needs",
+     lost=(0.8, 2.4))
+_add("hole.webm", "Opus in WebM with 3,000 zeros in the middle",
+     lambda: overwrite(converted("-c:a libopus -b:a 64k", ".webm"), 0.5, bytes(3000)), "told", av="needs",
+     lost=(0.9, 3.0))
+_add("hole.alac.m4a", "ALAC with 3,000 zeros in the middle",
+     lambda: overwrite(converted("-c:a alac", ".m4a"), 0.5, bytes(3000)), "told", av="needs", lost=(1.0, 2.0))
+_add("removed.aac", "AAC in ADTS of which 4,000 bytes are missing: nothing says so but the broken frame at the gap",
+     lambda: cut(converted("-c:a aac -b:a 64k -f adts", ".aac"), 0.5, 4000), "told", av="needs", lost=(1.0, 2.4))
+
 # No audio.
 _add("empty.wav", "an empty file", lambda: b"", "refused", words="empty")
 _add("one_byte.mp3", "a file of one byte", lambda: b"\xff", "refused", words="Expected audio")
@@ -613,6 +709,8 @@ _add("ff.mp3", "bytes of all ones", lambda: b"\xff" * 60_000, "refused", words="
 _add("list.m3u", "a playlist", lambda: b"#EXTM3U\n#EXTINF:3,a\nsong.mp3\n", "refused", words="Expected audio")
 _add("folder.mp3", "a directory", lambda path: path.mkdir(), "refused", words="directory", regular=False)
 _add("pipe.wav", "a named pipe", lambda path: os.mkfifo(path), "refused", words="not a regular file", regular=False)
+_add("null.wav", "a symbolic link to a device", lambda path: path.symlink_to("/dev/null"), "refused",
+     words="not a regular file", regular=False)
 _add("loop.wav", "a symbolic link to itself", lambda path: path.symlink_to(path.name), "refused", words="Expected",
      regular=False)
 _add("no_samples.wav", "a wav without samples", lambda: wav(steps=()), "refused", words="no samples")

@@ -153,6 +153,15 @@ def with_frame_count(data: bytes, factor: float) -> bytes:
     return put(data, at + 8, struct.pack(">I", int(count * factor)))
 
 
+def with_vbri(data: bytes) -> bytes:
+    """Put a frame with a VBRI header, as Fraunhofer's encoder writes it, before an mp3 without Info frame."""
+    frames = mp3_frames(data)
+    size = max(length for _, length in frames[:50])
+    header = next(data[offset : offset + 4] for offset, length in frames if length == size)
+    body = b"VBRI" + struct.pack(">HHHIIHHHH", 1, 0, 75, len(data), len(frames), 0, 1, 2, 1)
+    return (header + bytes(32) + body).ljust(size, b"\0") + data
+
+
 def ogg_pages(data: bytes) -> list[bytes]:
     """Split a clean ogg file."""
     pages, offset = [], 0
@@ -324,6 +333,11 @@ def aiff(
     return b"FORM" + struct.pack(">I", len(body) if form_size is None else form_size) + body
 
 
+def ssnd_first(data: bytes) -> bytes:
+    """Move an aiff's COMM chunk behind its SSND chunk."""
+    return data[:12] + data[38:] + data[12:38]
+
+
 def with_total(data: bytes, factor: float) -> bytes:
     """Multiply the number of samples in a flac's STREAMINFO."""
     high, low = data[21], data[22:26]
@@ -357,6 +371,11 @@ PNG = (
     b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0) + bytes(4)
     + struct.pack(">I", 0) + b"IEND\xae\x42\x60\x82"
 )  # fmt: skip
+
+
+def with_flac_block(data: bytes, kind: int, body: bytes) -> bytes:
+    """Put a metadata block behind a flac's STREAMINFO."""
+    return put(data, 4, b"\0")[:42] + bytes([kind | data[4] & 128]) + len(body).to_bytes(3, "big") + body + data[42:]
 
 
 def without_flac_frames(data: bytes, first: int, last: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 import warnings as pywarnings
@@ -16,6 +17,8 @@ import scale
 from faults import BY_NAME, ENTRIES, Strange
 from keras_tagger import audio
 from keras_tagger.errors import AudioError, AudioWarning
+
+pytestmark = pytest.mark.timeout(60)  # reading a file of some seconds takes a few milliseconds
 
 RATE = 16000
 HAS_AV = importlib.util.find_spec("av") is not None
@@ -171,6 +174,25 @@ def test_bytes_are_read_as_the_file_is(name: str, strange: Callable[[Strange], P
     waveform = audio.load(path, RATE, warnings=from_path)
     np.testing.assert_array_equal(audio.load(path.read_bytes(), RATE, warnings=from_bytes), waveform)
     assert [warning.kind for warning in from_bytes] == [warning.kind for warning in from_path]
+
+
+@pytest.mark.parametrize("name", [b"two\nlines.mp3", b"caf\xe9.mp3", "\u96ea | <b>.mp3".encode()])
+def test_messages_of_odd_names_are_one_line_that_can_be_shown(name: bytes, tmp_path: Path):
+    path = os.path.join(os.fsencode(tmp_path), name)
+    warnings: list[AudioWarning] = []
+    Path(os.fsdecode(path)).write_bytes(BY_NAME["hole_zeros_50.mp3"].make())  # type: ignore[call-arg]
+    try:
+        audio.load(os.fsdecode(path), RATE, warnings=warnings)
+        messages = [str(warning) for warning in warnings]
+    except AudioError as error:
+        messages = [str(error)]
+    Path(os.fsdecode(path)).write_bytes(BY_NAME["shopping_list.mp3"].make())  # type: ignore[call-arg]
+    with pytest.raises(AudioError) as raised:
+        audio.load(os.fsdecode(path), RATE)
+    for message in [*messages, str(raised.value)]:
+        assert "\n" not in message
+        message.encode("utf-8")
+    assert messages
 
 
 def test_a_scale_tells_which_part_is_missing():
