@@ -222,7 +222,9 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
             return kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return Kind("a web page")
-    # Such a sequence may have been cut anywhere.
+    if len(head) > 1 and head[0] == 0xFF and head[1] >> 5 == 7 and head[1] & 6:
+        return None  # an mp3
+    # A sequence of frames may have been cut anywhere.
     data = stream.at(start, _SEARCHED_BYTES)
     for kind, sync, size in (
         (_ADTS, b"\xff[\xf0-\xf9]", _adts_size),
