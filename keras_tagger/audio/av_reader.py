@@ -51,9 +51,9 @@ def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
         try:
             return AvFile(stream, kind, warn)
         except ImportError:
-            if not kind.shared:
-                text = f'{stream.name}, which is {kind.name}; pip install "keras_tagger[av]" to read it'
-                raise audio_error("audio", text) from error
+            name = f"{kind.name} in a coding unknown to libsndfile, or damaged" if kind.shared else kind.name
+            text = f'{stream.name}, which is {name}; pip install "keras_tagger[av]" to read it'
+            raise audio_error("audio", text) from error
         except AudioError:
             if not kind.shared:
                 raise
