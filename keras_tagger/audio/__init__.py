@@ -8,6 +8,7 @@ not grow with the length of a file. The format is recognised by a file's content
     readers.py     arrays and files, decoded piece by piece
     read_ahead.py  decode in a thread while a model runs
     containers.py  repair or refuse mp3, wav, aiff and ogg files that libsndfile misreads
+    paths.py       the audio files in folders and playlists
     streams.py     the bytes of a file: in memory, local, or of any `tf.io.gfile` scheme
 
 A visibly truncated or damaged wav, aiff or ogg (vorbis, opus) is refused when it is opened. A damaged or truncated

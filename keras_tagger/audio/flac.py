@@ -130,7 +130,7 @@ def _frame_at(stream: Stream, offset: int, song: _Song) -> _Frame | None:
     channels = channel_code + 1 if channel_code < 8 else 2
     if channel_code > 10 or channels != song.channels or head[3] & 1 or rate_code == 15 or size_code == 0:
         return None
-    if bits_code and _BITS.get(bits_code) != song.bits or 0 < rate_code < 12 and _RATES[rate_code] != song.rate:
+    if (bits_code and _BITS.get(bits_code) != song.bits) or (0 < rate_code < 12 and _RATES[rate_code] != song.rate):
         return None
     # The number is coded like UTF-8.
     ones = 8 - (head[4] ^ 255).bit_length()
@@ -217,7 +217,9 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     if not song.total:
         parts = [song.restated(held), range(song.audio, parts[0].stop)]
     damage = [] if end is None else _behind(stream, song, held, end, stop)
-    return Layout([Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair)
+    return Layout(
+        [Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair
+    )
 
 
 def _behind(stream: Stream, song: _Song, held: int, end: int, stop: int) -> list[Damage]:
@@ -281,7 +283,9 @@ def _scanned(stream: Stream, start: int, stop: int, check: bool) -> Layout:
                 continue
             if frame.first > position:
                 lost = (frame.first - position) / song.rate
-                damage.append(Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing"))
+                damage.append(
+                    Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing")
+                )
                 parts += _silence(song, frame, position)
             parts.append(range(frame.offset, behind))
             position = frame.end

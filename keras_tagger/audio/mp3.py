@@ -354,7 +354,11 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
     seconds = sum(song.seconds for song in songs)
     rate = sum(song.bytes for song in songs) / max(seconds, 1e-9)
     large = sum(size for _, size, _ in gaps) / rate >= _GAP_SECONDS
-    damage = [Damage(place, size / rate, f"{size} bytes are not mp3 frames") for place, size, inside in gaps if large or inside]
+    damage = [
+        Damage(place, size / rate, f"{size} bytes are not mp3 frames")
+        for place, size, inside in gaps
+        if large or inside
+    ]
     segments = []
     for song in songs:
         if not song.count:

@@ -97,7 +97,9 @@ class _Link:
 
     def rest(self) -> _Link:
         """Return a stream with the same headers and without audio."""
-        return _Link(self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False, flac=self.flac)
+        return _Link(
+            self.serial, self.codec, self.rate, self.headers_left, list(self.headers), begins=False, flac=self.flac
+        )
 
     def add(self, offset: int, page: bytes, lengths: bytes) -> None:
         """Add the next page of this stream."""
@@ -277,7 +279,9 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
         inside = gap.before is not None and not gap.before.ended
         if lost >= LOSS_SECONDS or (inside and gap.size):
             place = 0.0 if gap.before is None else ends[id(gap.before)]
-            reason = f"{gap.size} bytes from byte {gap.offset} on are not ogg pages" if gap.size else "pages are missing"
+            reason = (
+                f"{gap.size} bytes from byte {gap.offset} on are not ogg pages" if gap.size else "pages are missing"
+            )
             damage.append(Damage(place, lost, reason))
     if not usable:
         return None
@@ -288,7 +292,9 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
         return _flac_layout(stream, usable, damage)
     # libsndfile finds wrong places in an opus stream that does not begin at 0.
     segments = [
-        Segment(link.headers + link.audio, seekable=link.codec != "opus" or (link.begins and link.bytes_before_first == 0))
+        Segment(
+            link.headers + link.audio, seekable=link.codec != "opus" or (link.begins and link.bytes_before_first == 0)
+        )
         for link in usable
     ]
     return Layout(segments, damage)

@@ -121,7 +121,9 @@ def _read_format(stream: Stream, form: _Form, aiff: bool, layout: bytes) -> None
     else:
         return
     if not 1 <= channels <= _MAX_CHANNELS:
-        raise audio_error(f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels")
+        raise audio_error(
+            f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels"
+        )
     if rate == 0:
         raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
 
