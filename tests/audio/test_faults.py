@@ -133,6 +133,8 @@ def test_strange_file(
         assert "\n" not in message
         assert states_place(message, entry.lost), f"no place: {message}"
 
+    assert {warning.kind for warning in warnings} - {"damaged"} == ({entry.warns} if entry.warns else set())
+
     # The header's length is what is decoded, unless the header is what is false.
     with pywarnings.catch_warnings():
         pywarnings.simplefilter("ignore")
