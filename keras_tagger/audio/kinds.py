@@ -6,7 +6,8 @@ subtitles, pictures and text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
@@ -209,6 +210,7 @@ _LATM = Kind("AAC (LATM)", "loas", stated=False, dense=True)
 _MPEG_TS = Kind("an MPEG transport stream", "mpegts", stated=False)
 
 _FRAMES_IN_A_ROW = 4
+_SEARCHED_BYTES = 8192
 
 
 def recognise(stream: Stream, start: int = 0) -> Kind | None:
@@ -220,8 +222,16 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
             return kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return Kind("a web page")
-    for kind, size in ((_ADTS, _adts_size), (_LATM, _latm_size), (_MPEG_TS, _ts_size)):
-        if any(_frames_follow(stream, at, size) for at in _candidates(stream, start)):
+    if len(head) > 1 and head[0] == 0xFF and head[1] >> 5 == 7 and head[1] & 6:
+        return None  # an mp3
+    # A sequence of frames may have been cut anywhere.
+    data = stream.at(start, _SEARCHED_BYTES)
+    for kind, sync, size in (
+        (_ADTS, b"\xff[\xf0-\xf9]", _adts_size),
+        (_LATM, b"V[\xe0-\xff]", _latm_size),
+        (_MPEG_TS, b"G", _ts_size),
+    ):
+        if any(_frames_follow(stream, start + match.start(), size) for match in re.finditer(sync, data)):
             return kind
     return None
 
@@ -282,12 +292,6 @@ def find(stream: Stream, magic: bytes, offset: int) -> int | None:
             return offset + index
         offset += max(1, len(data) - len(magic) + 1)
     return None
-
-
-def _candidates(stream: Stream, start: int) -> Iterator[int]:
-    """Find places within the first bytes where a sequence of frames may begin, as it may have been cut anywhere."""
-    data = stream.at(start, 8192)
-    return (start + i for i, byte in enumerate(data) if byte in (0xFF, 0x56, 0x47))
 
 
 def _frames_follow(stream: Stream, offset: int, frame_size: Callable[[bytes], int]) -> bool:

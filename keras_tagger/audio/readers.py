@@ -167,6 +167,8 @@ class _FileReader(Reader):
         self._starts = [0]
         damage = list(layout.damage)
         self._current = first = _SegmentReader(self._stream, self._segments[0], self)
+        if first.whole:
+            self._segments, damage = self._segments[:1], []
         self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
         self.frames = first.frames
         for segment in self._segments[1:]:
@@ -274,7 +276,11 @@ class DamagedError(AudioError):
 
 
 class _SegmentReader(Reader):
-    """Reads one segment of a file with libsndfile."""
+    """Reads one segment of a file with libsndfile, or the whole file with FFmpeg.
+
+    Attributes:
+        whole: Whether it reads the whole file.
+    """
 
     def __init__(self, stream: Stream, segment: Segment, whole: Reader, start_seconds: float = 0.0):
         import soundfile
@@ -290,20 +296,20 @@ class _SegmentReader(Reader):
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
         self.mixer = Mixer(self.sample_rate, whole.cancelled, start_seconds)
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
-        self._held = self.frames if segment.held is None and not self._other else segment.held
+        self._held = self.frames if segment.held is None and not self.whole else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def _open(self, segment: Segment) -> None:
         self._view = View(segment.stream or self._stream, segment.parts)
         descriptor = in_memory(self._view) if segment.piecemeal else None
-        self._other = False
+        self.whole = False
         try:
             self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
-            # PyAV reads to the end of a file, and checks its length itself.
+            # FFmpeg reads the whole file, and checks its length itself.
             self._file = open_other(self._stream, self.warn, error)
-            self._other = True
+            self.whole = True
         self._check_stream()
 
     def close(self) -> None:
@@ -366,7 +372,7 @@ class _SegmentReader(Reader):
         mono = self.mixer.mix(piece, self.position)
         self._check_zeros(mono)
         self.position += len(mono)
-        stated = self.frames if self._segment.stated and not self._other else None
+        stated = self.frames if self._segment.stated and not self.whole else None
         if len(mono) < frames and stated is not None:
             if stated - self.position > _SHORTFALL_SECONDS * self.sample_rate:
                 raise self._corrupt(self.position)
