@@ -6,6 +6,7 @@ not grow with the length of a file. The format is recognised by a file's content
     decode.py      `info`, `blocks` and `load`
     windows.py     windows of a model: cut, batched, averaged, stitched
     readers.py     arrays and files, decoded piece by piece
+    levels.py      mixing to mono; silence, channels that cancel each other, samples out of range
     read_ahead.py  decode in a thread while a model runs
     containers.py  repair or refuse mp3, wav, aiff and ogg files that libsndfile misreads
     paths.py       the audio files in folders and playlists

@@ -12,8 +12,8 @@
 All inputs and outputs are dense and batch-major, and only stock TensorFlow ops are used. Waveforms have the model's
 sample rate and values in about -1..1; `times` are the centres of the tokens in seconds. Clips may have any length of at
 least one sample; a clip longer than the model's window is processed window by window
-(`keras_tagger.export.windowed`), as `Tagger` does. A waveform without clips or samples, or with a sample that is not
-finite, is refused (INVALID_ARGUMENT).
+(`keras_tagger.export.windowed`), as `Tagger` does. The tags and contributions of a silent window are 0. A waveform
+without clips or samples, or with a sample that is not finite, is refused (INVALID_ARGUMENT).
 
 `tag_info` returns what `TagInfo` holds for a tag: the score from which it counts as present, and whether the training
 data contained it. For a name that the model does not have, `threshold` is NaN and `heard` is false.
