@@ -247,6 +247,11 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
     whole_head = np.array_equal(damaged.origin[start : start + head], np.arange(head) + index * _FILE)
     if index and not whole_head and container.states_length:
         return steps  # what stands behind the first file is not recognised as a file
+    for other, its_name in enumerate(damaged.names):
+        if other != index and CONTAINERS[its_name].kind == "pcm":
+            before = int(np.argmax(damaged.origin == other * _FILE))
+            if before < start < before + len(clean(its_name, bool(other))):
+                return steps  # the header of the file in front counts it as samples
     if container.kind == "pcm":  # what was overwritten is sound too, if not that of the scale
         step_bytes = (len(data) - head) // STEPS
         counts = np.bincount((own[own >= head] - head) // step_bytes, minlength=STEPS)[:STEPS]
