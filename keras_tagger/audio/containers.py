@@ -19,7 +19,9 @@ from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
-_BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL)
+_BEGINNING = re.compile(
+    rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
+)
 
 _OTHER_KINDS = (
     (4, b"ftyp", "MP4 or M4A"),

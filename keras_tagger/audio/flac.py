@@ -130,7 +130,7 @@ def _frame_at(stream: Stream, offset: int, song: _Song) -> _Frame | None:
     channels = channel_code + 1 if channel_code < 8 else 2
     if channel_code > 10 or channels != song.channels or head[3] & 1 or rate_code == 15 or size_code == 0:
         return None
-    if bits_code and _BITS.get(bits_code) != song.bits or 0 < rate_code < 12 and _RATES[rate_code] != song.rate:
+    if (bits_code and _BITS.get(bits_code) != song.bits) or (0 < rate_code < 12 and _RATES[rate_code] != song.rate):
         return None
     # The number is coded like UTF-8.
     ones = 8 - (head[4] ^ 255).bit_length()
@@ -213,11 +213,12 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     more = end is not None and any(True for _ in stream.find(_MARK, end, stop))
     if more or not _rising(stream, song, frame) or (song.total and end is not None and held != song.total):
         return replace(_scanned(stream, start, stop, check=False), repair=repair)
-    parts: list[Part] = [range(start, frame.offset if end is None else end)]
-    if not song.total:
-        parts = [song.restated(held), range(song.audio, parts[0].stop)]
+    stop_at = frame.offset if end is None else end
+    parts: list[Part] = [range(start, stop_at)] if song.total else [song.restated(held), range(song.audio, stop_at)]
     damage = [] if end is None else _behind(stream, song, held, end, stop)
-    return Layout([Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair)
+    return Layout(
+        [Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair
+    )
 
 
 def _behind(stream: Stream, song: _Song, held: int, end: int, stop: int) -> list[Damage]:
@@ -281,7 +282,9 @@ def _scanned(stream: Stream, start: int, stop: int, check: bool) -> Layout:
                 continue
             if frame.first > position:
                 lost = (frame.first - position) / song.rate
-                damage.append(Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing"))
+                damage.append(
+                    Damage(seconds + (position - base) / song.rate, lost, "flac frames are damaged or missing")
+                )
                 parts += _silence(song, frame, position)
             parts.append(range(frame.offset, behind))
             position = frame.end

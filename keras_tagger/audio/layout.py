@@ -132,7 +132,9 @@ def explained_end(stream: Stream, offset: int, stop: int) -> int:
         end = tag_end(stream, offset)
         if end is None or end > stop:
             # An APE tag without a header, which its footer describes.
-            footer = re.search(rb"APETAGEX.{4}(.{4}).{7}[\x00-\x1f\x80-\x9f].{8}", stream.at(offset, 1 << 20), re.DOTALL)
+            footer = re.search(
+                rb"APETAGEX.{4}(.{4}).{7}[\x00-\x1f\x80-\x9f].{8}", stream.at(offset, 1 << 20), re.DOTALL
+            )
             if footer and offset + footer.end() - int.from_bytes(footer[1], "little") <= offset:
                 end = offset + footer.end()
         if end is None or end > stop:

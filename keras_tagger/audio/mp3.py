@@ -134,8 +134,10 @@ def _run(stream: Stream, offset: int, stop: int, form: _Format, most: int | None
     while True:
         data = stream.at(offset, min(READ_BYTES if most is None or most > 8 else 1 << 14, stop - offset))
         end = 0
-        starts = []
-        for match in iter(pattern.scanner(data).match, None):
+        starts: list[int] = []
+        for match in pattern.finditer(data) if pattern.match(data) else ():
+            if match.start() != end:
+                break
             starts.append(match.start())
             end = match.end()
             if most is not None and count + len(starts) >= most:
@@ -354,7 +356,11 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
     seconds = sum(song.seconds for song in songs)
     rate = sum(song.bytes for song in songs) / max(seconds, 1e-9)
     large = sum(size for _, size, _ in gaps) / rate >= _GAP_SECONDS
-    damage = [Damage(place, size / rate, f"{size} bytes are not mp3 frames") for place, size, inside in gaps if large or inside]
+    damage = [
+        Damage(place, size / rate, f"{size} bytes are not mp3 frames")
+        for place, size, inside in gaps
+        if large or inside
+    ]
     segments = []
     for song in songs:
         if not song.count:

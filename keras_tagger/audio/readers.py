@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio.containers import find_layout, unknown_format
-from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
+from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
+from keras_tagger.audio.resample import Waveform as Waveform
 from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
@@ -25,8 +26,6 @@ AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
 int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
-
-Waveform: TypeAlias = npt.NDArray[np.float32]
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_ARRAY_CHANNELS = 64
@@ -347,8 +346,9 @@ class _SegmentReader(Reader):
         mono = _to_mono(piece, self)
         self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self._segment.stated and self.frames is not None:
-            if self.frames - self.position > _SHORTFALL_SECONDS * self.sample_rate:
+        if len(mono) < frames and self.frames is not None:
+            missing = (self.frames - self.position) / self.sample_rate
+            if missing > (_SHORTFALL_SECONDS if self._segment.stated else LOSS_SECONDS):
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")

@@ -121,7 +121,9 @@ def _read_format(stream: Stream, form: _Form, aiff: bool, layout: bytes) -> None
     else:
         return
     if not 1 <= channels <= _MAX_CHANNELS:
-        raise audio_error(f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels")
+        raise audio_error(
+            f"from 1 to {_MAX_CHANNELS} channels", f"{stream.name}, whose header says {channels} channels"
+        )
     if rate == 0:
         raise audio_error("a sample rate above 0 Hz", f"{stream.name}, whose header says 0 Hz")
 
@@ -192,7 +194,7 @@ def sized_layout(stream: Stream) -> Layout | None:
         AudioError: If the file is truncated.
     """
     head = stream.at(0, 40)
-    found = None
+    found: tuple[int, int, float] | None = None
     if head[:4] in (b".snd", b"dns.") and len(head) >= 24:
         order: Literal["big", "little"] = "big" if head[:1] == b"." else "little"
         data, size, coding, rate, channels = (int.from_bytes(head[i : i + 4], order) for i in range(4, 24, 4))
@@ -211,7 +213,11 @@ def sized_layout(stream: Stream) -> Layout | None:
     elif head[3:4] in b"d." and (present - size) / bytes_per_second >= LOSS_SECONDS:
         place = size / bytes_per_second
         rest = explained_end(stream, data + size, stream.size)
-        damage.append(Damage(place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"))
+        damage.append(
+            Damage(
+                place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"
+            )
+        )
     return Layout([Segment([range(stream.size)])], damage)
 
 
