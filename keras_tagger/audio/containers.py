@@ -9,9 +9,10 @@ decoder reads nothing but sound with a correct header.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from keras_tagger.audio.flac import flac_layout
-from keras_tagger.audio.layout import Layout, Segment, id3_end
+from keras_tagger.audio.layout import Damage, Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
 from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
@@ -19,6 +20,7 @@ from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
+_REPORTED_BYTES = 1500  # in front of a wav, flac or ogg; 0.1 s of sound or more
 _BEGINNING = re.compile(
     rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
 )
@@ -71,8 +73,10 @@ def find_layout(stream: Stream) -> Layout:
     known = other_kind(stream)
     found = _BEGINNING.search(stream.at(start, _JUNK_BYTES)) if known is None else None
     layout: Layout | None = None
+    ahead = 0  # bytes before the beginning
     if found is not None and (found.start() == 0 or not begins_mp3(stream, start, start + found.start())):
         start += found.start()
+        ahead = found.start()
         magic = found.group()
         if magic[:4] == b"OggS":
             layout = ogg_layout(stream, start, stop)
@@ -84,4 +88,7 @@ def find_layout(stream: Stream) -> Layout:
         layout = mp3_layout(stream, 0, stop)
         if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
             raise unknown_format(stream)  # libsndfile would take it for an mp3
+    if layout is not None and ahead >= _REPORTED_BYTES:
+        lost = Damage(0.0, 0.0, f"its first {ahead} bytes do not belong to it")
+        layout = replace(layout, damage=[lost, *layout.damage])
     return layout or Layout([Segment([range(start, stop)])])

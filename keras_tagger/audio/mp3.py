@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, Damage, Layout, Segment, skip_zeros, tag_end
 from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
@@ -191,6 +191,7 @@ class _Song:
     count: int = 0
     bytes: int = 0
     gap_bytes: int = 0
+    gap_seconds: float | None = None  # where the first gap is
 
     @property
     def seconds(self) -> float:
@@ -230,6 +231,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 gaps.append((place, gap, not begins or (first is not None and first.form == frame.form)))
             if song is not None and not begins:
                 song.gap_bytes += gap
+                song.gap_seconds = place if song.gap_seconds is None else song.gap_seconds
         if begins:
             stated = int.from_bytes(frame.info[8:12], "big") if frame.info and frame.info[7] & 1 else None
             before = song.start_seconds + song.seconds if song else 0.0
@@ -363,23 +365,28 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
     ]
     segments = []
     for song in songs:
-        if not song.count:
-            continue
         stated = song.stated is not None
         if song.stated is None:
             if song.form.layer == 3:
                 song.parts.insert(0, _count_frame(song))
         elif song.stated != song.count:
-            missing = (song.stated - song.count) * song.form.samples / song.form.rate
-            lost = missing - song.gap_bytes / rate
-            if lost >= LOSS_SECONDS and song is not songs[-1]:
-                place = song.start_seconds + song.seconds
-                damage.append(Damage(place, lost, f"{song.stated - song.count} mp3 frames are missing"))
-            if lost < LOSS_SECONDS or song is not songs[-1]:
+            missing = (song.stated - song.count) * song.form.samples / song.form.rate - song.gap_bytes / rate
+            # Frames that are missing without a gap are missing at the end, so the last song is cut off.
+            place = song.start_seconds + song.seconds
+            cut_off = missing >= LOSS_SECONDS and song is songs[-1] and song.gap_seconds is None and song.count
+            if missing > 0 and song.gap_seconds is not None:
+                damage = [
+                    replace(item, lost=item.lost + missing) if item.seconds == song.gap_seconds else item
+                    for item in damage
+                ]
+            elif missing >= LOSS_SECONDS and not cut_off:
+                damage.append(Damage(place, missing, f"{song.stated - song.count} mp3 frames are missing"))
+            if not cut_off:
                 song.stated = song.count
-        if stated:
-            _correct_info(song)
-        segments.append(_segment(stream, song, stated))
+        if song.count:
+            if stated:
+                _correct_info(song)
+            segments.append(_segment(stream, song, stated))
     damage.sort(key=lambda place: place.seconds)
     return Layout(segments, damage)
 

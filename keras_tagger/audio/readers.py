@@ -145,22 +145,38 @@ class _FileReader(Reader):
 
     def _arrange(self, layout: Layout) -> None:
         """Measure the segments, and open the first."""
-        if not layout.segments:
-            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         self.close()
         self._repair = layout.repair
-        self._segments = layout.segments
-        self._starts = [0]
+        self._segments: list[Segment] = []
+        self._starts: list[int] = []
         damage = list(layout.damage)
-        self._current = first = _SegmentReader(self._stream, self._segments[0])
-        self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
-        self.frames = first.frames
-        for segment in self._segments[1:]:
-            assert self.frames is not None
-            self._starts.append(self.frames)
-            with contextlib.closing(_SegmentReader(self._stream, segment)) as reader:
-                if reader.frames is not None:
-                    self.frames += self._scaled(reader.frames, reader.sample_rate)
+        frames: int | None = 0
+        for segment in layout.segments:
+            try:
+                reader = _SegmentReader(self._stream, segment)
+            except AudioError:
+                if len(layout.segments) == 1:
+                    raise
+                damage.append(
+                    Damage(
+                        (frames or 0) / self.sample_rate if self._segments else 0.0,
+                        0.0,
+                        "a part of it cannot be decoded",
+                    )
+                )
+                continue
+            if not self._segments:
+                self.channels, self.sample_rate, self.format = reader.channels, reader.sample_rate, reader.format
+                self._current = reader
+            self._segments.append(segment)
+            assert frames is not None
+            self._starts.append(frames)
+            frames = None if reader.frames is None else frames + self._scaled(reader.frames, reader.sample_rate)
+            if reader is not self._current:
+                reader.close()
+        if not self._segments:
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
+        self.frames = frames
         self._index = 0
         self._pieces: Iterator[Waveform] | None = None
         self._held: Waveform = np.zeros(0, np.float32)
