@@ -31,7 +31,7 @@ lint: $(VENV)/$(DONE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/import_rule.py
 
-# Build the site, and run every command of the guides and every notebook.
+# Build the site, and run every command of the README and the guides, and every notebook.
 docs: $(VENV)/$(DONE)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	$(VENV)/bin/python $(TEST) -m guides
@@ -54,8 +54,8 @@ clean:
 .venv: $(VENV)/$(DONE)
 
 # [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
-$(VENV)/$(DONE): EXTRAS := [dev,docs,io]
-$(NEWEST)/$(DONE): EXTRAS := [dev,docs]
+$(VENV)/$(DONE): EXTRAS := [dev,docs,av,io]
+$(NEWEST)/$(DONE): EXTRAS := [dev,docs,av]
 
 # pip: errors only, no warnings.
 PIP := -m pip --disable-pip-version-check -qq install

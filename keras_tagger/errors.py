@@ -42,7 +42,8 @@ class AudioWarning(UserWarning):
 
     Attributes:
         kind: "damaged" (some of the sound could not be read), "silent" (there is nothing to hear), "cancelled" (the
-            channels cancel each other, so the louder one was used) or "level" (samples far outside -1..1).
+            channels cancel each other, so the louder one was used) or "level" (samples far outside
+            -1..1, or so low that a model hears silence).
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.files import replacing
 from keras_tagger.views.drawing import column_edges as column_edges
 from keras_tagger.views.drawing import draw_map, shorten
@@ -37,6 +37,7 @@ class Heatmap:
         frequencies: float64 `[F]`, centres of the bands in Hz, increasing; None for maps over time only.
         scores: float32 `[n_rows]`, one score per row such as the tag's probability, or None. The constructor also takes
             a mapping from every row's name to its score.
+        warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
 
     Raises:
         ModelError: If shapes disagree, names repeat, or times or frequencies do not increase.
@@ -52,6 +53,7 @@ class Heatmap:
     method: str
     frequencies: npt.NDArray[Any] | None = None
     scores: npt.NDArray[Any] | Mapping[str, float] | None = None
+    warnings: tuple[AudioWarning, ...] = ()
 
     def __post_init__(self) -> None:
         tags = tuple(str(tag) for tag in self.tags)
@@ -156,6 +158,7 @@ class Heatmap:
             "frequencies": None if self.frequencies is None else self.frequencies.tolist(),
             "scores": None if self.scores is None else _json_list(np.asarray(self.scores)),
             "values": _json_list(self.values),
+            "warnings": [{"kind": warning.kind, "message": str(warning)} for warning in self.warnings],
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -276,6 +279,7 @@ class Attention:
         windows: The windows in order of time; a clip of up to one window has exactly one.
         hop_seconds: Time from one token to the next.
         offset_seconds: Centre of a window's first token, counted from the window's start; None for half a hop.
+        warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
 
     Raises:
         ModelError: If there are no windows, if their numbers of layers or heads differ, or if their new tokens are not
@@ -288,6 +292,7 @@ class Attention:
     windows: tuple[AttentionWindow, ...]
     hop_seconds: float
     offset_seconds: float | None = None
+    warnings: tuple[AudioWarning, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(self.windows))
@@ -353,6 +358,7 @@ class Attention:
             tags=tuple(f"layer {number + 1}, {head_name}" for number in layers),
             times=self.times,
             method="attention",
+            warnings=self.warnings,
         )
 
     def __repr__(self) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource, Window, Windowing
+from keras_tagger.audio.streams import is_file_object
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, WindowMean, accumulate, accumulate_clips
-from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning, ModelError
 from keras_tagger.explain import DEFAULT_METHOD, explain, taggram
 from keras_tagger.explain.methods import TAGGRAM_SECONDS
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
@@ -23,11 +24,11 @@ from keras_tagger.tags import Tags, make_tags
 class Tagger(TrainedModel):
     """A trained model that tags audio and explains its tags.
 
-    Audio is a path (local, or of any scheme that `tf.io.gfile` knows), the bytes of an encoded file, or a tuple
-    `(array, sample_rate)`. It is mixed to mono and resampled to `config.audio.sample_rate`. Audio longer than one
-    window of the model (`config.audio.window_seconds`) is read and processed window by window, in constant memory.
-    Methods that take audio raise `AudioError` if it cannot be decoded and `AudioNotFoundError` if the file does not
-    exist.
+    Audio is a path (local, or of any scheme that `tf.io.gfile` knows), the bytes of an encoded file, a binary file
+    object, or a tuple `(array, sample_rate)`. It is mixed to mono and resampled to `config.audio.sample_rate`. Audio
+    longer than one window of the model (`config.audio.window_seconds`) is read and processed window by window, in
+    constant memory. Methods that take audio raise `AudioError` if it cannot be decoded and `AudioNotFoundError` if the
+    file does not exist.
 
     Args:
         model: The `MusicTagger`.
@@ -52,7 +53,8 @@ class Tagger(TrainedModel):
     def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False) -> Tags:
         """Return the most probable tags of a whole clip.
 
-        The probabilities are means over the clip's windows in which every second counts once.
+        The probabilities are means over the clip's windows in which every second counts once. Those of a silent window
+        are 0. `Tags.warnings` says what a listener must know about the audio.
 
         Args:
             audio: The audio, as described for `Tagger`.
@@ -67,7 +69,8 @@ class Tagger(TrainedModel):
             >>> tagger.tag("song.mp3", top=5)
         """
         _check_top(top)
-        return make_tags(self.tags, self.scores(audio), self.info, top, merge_synonyms)
+        warnings: list[AudioWarning] = []
+        return make_tags(self.tags, self._mean(audio, "tags", warnings), self.info, top, merge_synonyms, warnings)
 
     def tag_files(
         self, sources: Iterable[AudioSource], top: int | None = 10, merge_synonyms: bool = False
@@ -90,16 +93,21 @@ class Tagger(TrainedModel):
             ...     print(path, tags)
         """
         _check_top(top)
-        if isinstance(sources, str | bytes | os.PathLike):
-            received = "the bytes of one" if isinstance(sources, bytes) else repr(os.fspath(sources))
+        if isinstance(sources, str | bytes | os.PathLike) or is_file_object(sources):
+            received = repr(os.fspath(sources)) if isinstance(sources, str | os.PathLike) else "the bytes of one"
             raise ModelError(f"sources: expected several files, such as a list of paths. Received: {received}.")
-        clips = ((source, self.model.windowing.cut(source)) for source in sources)
-        found = accumulate_clips(clips, self._run("tags"), WindowMean, batch_size=1)
+
+        def clips() -> Iterator[tuple[tuple[AudioSource, list[AudioWarning]], Iterator[Window]]]:
+            for source in sources:
+                warnings: list[AudioWarning] = []
+                yield (source, warnings), self.model.windowing.cut(source, warnings=warnings)
+
+        found = accumulate_clips(clips(), self._run("tags"), WindowMean, batch_size=1)
         return (
-            (source, make_tags(self.tags, result.value.astype(np.float32), self.info, top, merge_synonyms))
+            (source, make_tags(self.tags, result.value, self.info, top, merge_synonyms, warnings))
             if isinstance(result, WindowMean)
             else (source, result)
-            for source, result in found
+            for (source, warnings), result in found
         )
 
     def scores(self, audio: AudioSource) -> npt.NDArray[Any]:
@@ -161,9 +169,10 @@ class Tagger(TrainedModel):
         Example:
             >>> tagger.attention("song.mp3").heatmap().plot()
         """
-        windowing = self.model.windowing
-        windows = accumulate(audio, windowing, self._run("attention"), _AttentionWindows(windowing)).windows
-        return Attention(tuple(windows), self.model.hop_seconds)
+        windowing, warnings = self.model.windowing, list[AudioWarning]()
+        run, into = self._run("attention"), _AttentionWindows(windowing)
+        windows = accumulate(audio, windowing, run, into, warnings=warnings).windows
+        return Attention(tuple(windows), self.model.hop_seconds, warnings=tuple(warnings))
 
     def contributions(self, audio: AudioSource, tags: Sequence[str] | str | None = None) -> Heatmap:
         """Return each tag's probability if the last layer attended to one moment only (Won, Chun, Serra 2019, 3.2).
@@ -303,8 +312,9 @@ class Tagger(TrainedModel):
     def _run(self, output: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
         return lambda waveforms: self.model.analyze(waveforms, (output,))[output].numpy()
 
-    def _mean(self, audio: AudioSource, output: str) -> npt.NDArray[Any]:
-        return accumulate(audio, self.model.windowing, self._run(output), WindowMean()).value.astype(np.float32)
+    def _mean(self, audio: AudioSource, output: str, warnings: list[AudioWarning] | None = None) -> npt.NDArray[Any]:
+        mean = accumulate(audio, self.model.windowing, self._run(output), WindowMean(), warnings=warnings)
+        return mean.value.astype(np.float32)
 
 
 class _AttentionWindows:

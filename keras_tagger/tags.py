@@ -13,7 +13,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import AudioWarning, ModelError
+from keras_tagger.files import json_text, printable
 from keras_tagger.tables import dataframe
 
 # Groups of names with one meaning in the public vocabularies: seven in MagnaTagATune's 50 tags, three in those of the
@@ -105,6 +106,7 @@ class Tags(Sequence[TagScore]):
         present: bool `[n]`, whether each score reaches the tag's threshold; None if the thresholds are unknown, as with
             a served model that does not report them.
         heard: bool `[n]`, False if training had no example of the tag; None if unknown.
+        warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
 
     Example:
         >>> tags = tagger.tag("song.mp3")
@@ -116,6 +118,7 @@ class Tags(Sequence[TagScore]):
     scores: npt.NDArray[Any]
     present: npt.NDArray[Any] | None = None
     heard: npt.NDArray[Any] | None = None
+    warnings: tuple[AudioWarning, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -128,14 +131,14 @@ class Tags(Sequence[TagScore]):
 
     def __getitem__(self, key: int | str | slice) -> TagScore | Tags:
         if isinstance(key, slice):
-            parts = (None if values is None else values[key] for values in (self.present, self.heard))
-            return Tags(self.names[key], self.scores[key], *parts)
+            present, heard = (None if values is None else values[key] for values in (self.present, self.heard))
+            return Tags(self.names[key], self.scores[key], present, heard, self.warnings)
         if isinstance(key, str):
             if key not in self.names:
                 raise UnknownTagError(f"expected one of the tags {', '.join(self.names)}. Received: {key!r}.")
             key = self.names.index(key)
-        present, heard = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
-        return TagScore(self.names[key], float(self.scores[key]), present, heard)
+        flags = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
+        return TagScore(self.names[key], float(self.scores[key]), *flags)
 
     def __contains__(self, item: object) -> bool:
         return item in self.names if isinstance(item, str) else any(item == entry for entry in self)
@@ -181,20 +184,27 @@ class Tags(Sequence[TagScore]):
         return self.to_dict()
 
     def __str__(self) -> str:
-        return ", ".join(f"{entry.name} {entry.score:.2f}" for entry in self)
+        return self._text(len(self))
 
     def __repr__(self) -> str:
-        more = f", ... {len(self)} in all" if len(self) > _SHOWN else ""
-        return f"Tags({self[:_SHOWN]!s}{more})"
+        return f"Tags({self._text(_SHOWN)})"
+
+    def _text(self, shown: int) -> str:
+        parts = [f"{printable(name)} {score:.2f}" for name, score in zip(self.names[:shown], self.scores, strict=False)]
+        if shown < len(self):
+            parts.append(f"... {len(self)} in all")
+        kinds = ", ".join(warning.kind for warning in self.warnings)
+        return ", ".join(parts) + (f" ({kinds})" if kinds else "")
 
     def _repr_html_(self) -> str:
         # No colours of its own, so that it can be read on light and dark pages.
         rows = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(entry.name)}</td><td>{entry.score:.3f}</td>"
+            f"<tr><td style='text-align:left'>{html.escape(printable(entry.name))}</td><td>{entry.score:.3f}</td>"
             f"<td style='text-align:left'>{_note(entry)}</td></tr>"
             for entry in self
         )
-        return f"<table><thead><tr><th>tag</th><th>score</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
+        table = f"<table><thead><tr><th>tag</th><th>score</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
+        return table + "".join(f"<p>{html.escape(str(warning))}</p>" for warning in self.warnings)
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(TagScore))
@@ -213,8 +223,9 @@ def make_tags(
     info: Mapping[str, TagInfo] | None,
     top: int | None,
     merge_synonyms: bool,
+    warnings: Sequence[AudioWarning] = (),
 ) -> Tags:
-    """Sort a model's outputs into `Tags`.
+    """Sort a model's outputs into `Tags`. In a silent clip nothing is present, whatever the model says.
 
     Args:
         names: The outputs' tags.
@@ -222,17 +233,20 @@ def make_tags(
         info: `TagInfo` by tag; None if unknown.
         top: How many of the best tags to keep; None for all.
         merge_synonyms: Whether to merge tags that mean the same; see `merged`.
+        warnings: What was found when the audio was read.
     """
-    scores = np.asarray(scores, np.float32)
+    silent = any(warning.kind == "silent" for warning in warnings)
+    scores = np.asarray(scores, np.float32) * np.float32(not silent)
     present = heard = None
     if info is not None:
-        present = np.array([score >= info[name].threshold for name, score in zip(names, scores, strict=True)], bool)
+        reached = [score >= info[name].threshold for name, score in zip(names, scores, strict=True)]
+        present = np.array(reached, bool) & (not silent)
         heard = np.array([info[name].has_evidence for name in names], bool)
     columns = (tuple(names), scores, present, heard)
     names, scores, present, heard = merged(*columns) if merge_synonyms else columns
     order = np.argsort(-scores, kind="stable")
-    kept = (None if values is None else values[order] for values in (present, heard))
-    return Tags(tuple(names[i] for i in order), scores[order], *kept)[:top]
+    present, heard = (None if values is None else values[order] for values in (present, heard))
+    return Tags(tuple(names[i] for i in order), scores[order], present, heard, tuple(warnings))[:top]
 
 
 def merged(
@@ -298,7 +312,7 @@ def info_from_values(values: Any, tags: Sequence[str]) -> dict[str, TagInfo]:
 
 def info_to_json(tags: Sequence[str], info: Mapping[str, TagInfo]) -> str:
     """Return the text of a `tags.json` file, one tag per line."""
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in info_to_values(tags, info))
+    rows = ",\n".join(json_text(row).rstrip() for row in info_to_values(tags, info))
     return f"[\n{rows}\n]\n"
 
 

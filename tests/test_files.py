@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from keras_tagger.files import hidden_folder, replacing, version_number, write_json, write_text
+from keras_tagger.files import (
+    hidden_folder,
+    printable,
+    replacing,
+    to_bytes,
+    to_text,
+    utf8_path,
+    version_number,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_at_the_end_of_the_block(tmp_path: Path) -> None:
@@ -41,6 +53,51 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "naïve 音\n")
     assert (tmp_path / "a.txt").read_bytes() == "naïve 音\n".encode()
+
+
+def test_bytes_that_are_not_utf8_survive_a_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", os.fsdecode(b"caf\xe9\r\n"))
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9\r\n"
+    assert to_bytes(to_text(b"caf\xe9 \xc3\xa9")) == b"caf\xe9 \xc3\xa9"
+
+
+@pytest.mark.parametrize("cell", ["a\rb", "a\nb", "\r\n", 'a"b', "a,b", " a", "", os.fsdecode(b"\xe9")], ids=ascii)
+def test_a_cell_survives_a_table(tmp_path: Path, cell: str) -> None:
+    write_csv(tmp_path / "a.csv", ("one", "two"), [{"one": cell, "two": 3}, {"one": "plain"}])
+    with open(tmp_path / "a.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert list(csv.reader(file)) == [["one", "two"], [cell, "3"], ["plain", ""]]
+
+
+def test_a_table_is_plain_where_it_can_be(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ("one", "two"), [{"one": "a b", "two": 0.5}])
+    assert (tmp_path / "a.csv").read_bytes() == b"one,two\na b,0.5\n"
+
+
+def test_a_long_name_has_a_hidden_sibling_that_fits(tmp_path: Path) -> None:
+    name = "n" * 250 + ".json"
+    write_json(tmp_path / name, 1)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_people_see_escapes() -> None:
+    assert printable(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
+    assert printable("a\nb\t\x1b[31m\x7f") == r"a\nb\t\x1b[31m\x7f"
+    assert printable("\u202egpj.\u2028\ud800") == r"\u202egpj.\u2028\ud800"
+    # Letters of any script, combining accents and joined emoji are text.
+    for text in ("naïve 音", "cafe\u0301", "\u05e9\u05d9\u05e8", "\U0001f468\u200d\U0001f469", "<b> & '\"\\"):
+        assert printable(text) == text
+
+
+def test_a_folder_that_is_not_utf8_has_a_path_that_is(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    folder.mkdir()
+    with utf8_path(folder) as path:
+        str(path).encode("utf-8")
+        (path / "a").touch()
+    assert os.listdir(folder) == ["a"]
+    assert not path.exists()
+    with utf8_path(tmp_path) as path:
+        assert path == tmp_path
 
 
 def test_json_is_readable_and_keeps_names_that_are_not_utf8(tmp_path: Path) -> None:

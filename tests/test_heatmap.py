@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 
 
@@ -118,6 +118,7 @@ def test_to_dict_survives_json_with_non_finite_numbers_as_null():
         "frequencies": None,
         "scores": [0.5, 0.125],
         "values": [[0.25, None], [None, 0.5]],
+        "warnings": [],
     }
 
 
@@ -275,3 +276,12 @@ def test_windows_that_do_not_fit_together_are_refused():
         Attention((window(0.0, 4, seed=1), window(0.1, 4, seed=2)), hop_seconds=0.1)
     with pytest.raises(ModelError, match=r"Received: \[\]"):
         Attention((), hop_seconds=0.1)
+
+
+def test_warnings_stay_with_the_map():
+    warning = AudioWarning("silent", "'a.wav' is silent.")
+    heatmap = Heatmap([[0.25, 0.5]], ("a",), [0.5, 1.5], "taggram", warnings=(warning,))
+    assert heatmap.top(1).crop(0, 1).relative().warnings == (warning,)
+    assert heatmap.to_dict()["warnings"] == [{"kind": "silent", "message": "'a.wav' is silent."}]
+    attention = Attention((AttentionWindow(0.0, np.ones((1, 1, 3, 3)), 2),), 1.0, warnings=(warning,))
+    assert attention.heatmap().warnings == (warning,)

@@ -22,7 +22,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(bash|python)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.e2e
+@pytest.mark.guides
 @pytest.mark.timeout(600)
 def test_the_readme_works(tmp_path):
     ran = run_page("README.md", tmp_path)

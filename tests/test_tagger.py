@@ -16,7 +16,9 @@ import soundfile
 
 import tiny
 from keras_tagger.audio.windows import Window, Windowing
-from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError, ModelNotFoundError
+from keras_tagger.config import config_from_dict
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning, ModelError, ModelNotFoundError
+from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise
@@ -502,3 +504,63 @@ def test_tagger_of_wav_bytes_at_another_rate(tagger: Any) -> None:
 def test_model_attribute_is_a_keras_model(tagger: Any) -> None:
     assert isinstance(tagger, Tagger)
     assert isinstance(tagger.model, keras.Model)
+
+
+# --- what a listener must know
+
+INVERTED = np.stack([SHORT, -SHORT], axis=1)
+HEARD = {
+    "fine": (SHORT, []),
+    "silent": (np.zeros(2 * WINDOW), ["silent"]),
+    "inverted": (INVERTED, ["cancelled"]),
+    "scaled": (CLIP * 2**15, ["level"]),
+    "inverted and scaled": (INVERTED * 2**15, ["cancelled", "level"]),
+}
+
+
+@pytest.mark.parametrize("case", HEARD)
+def test_tags_and_maps_say_what_a_listener_must_know(tagger: Any, case: str) -> None:
+    wave, kinds = HEARD[case]
+    source = (wave.astype(np.float32), RATE)
+    found = {
+        "tag": tagger.tag(source),
+        "tag_files": next(tagger.tag_files([source]))[1],
+        "contributions": tagger.contributions(source),
+        "explain": tagger.explain(source, "random"),
+        "taggram": tagger.taggram(source, 0.5),
+        "attention": tagger.attention(source),
+    }
+    assert {name: [warning.kind for warning in value.warnings] for name, value in found.items()} == dict.fromkeys(
+        found, kinds
+    )
+
+
+def test_nothing_is_present_in_silence(tagger: Any) -> None:
+    low = Tagger(tagger.model, tagger.config, {tag: TagInfo(threshold=0.0) for tag in TAGS})
+    for wave in (np.zeros(SHORT.shape), np.zeros(3 * WINDOW), np.full(9000, 0.2)):
+        for rate in (RATE, 44100):
+            tags = low.tag((wave, rate))
+            assert [(entry.score, entry.present) for entry in tags] == [(0.0, False)] * 3
+    with pytest.warns(AudioWarning, match="silent"):
+        assert not low.scores((np.zeros(9000), RATE)).any()
+    assert not low.contributions((np.zeros(9000), RATE)).scores.any()
+
+
+def test_nothing_is_present_in_silence_among_exclusive_tags(tagger: Any) -> None:
+    values = tiny.merged(tagger.config.to_dict(), {"model": {"head": {"activation": "softmax"}}})
+    config = config_from_dict(values)
+    exclusive = Tagger(MusicTagger(TAGS, config.audio, config.model), config)
+    exclusive.model.build()
+    assert not exclusive.tag((np.zeros(9000), RATE)).scores.any()
+    np.testing.assert_allclose(exclusive.tag((SHORT, RATE)).scores.sum(), 1.0, atol=1e-5)
+
+
+def test_cancelled_channels_are_tagged_like_one(tagger: Any) -> None:
+    np.testing.assert_array_equal(tagger.tag((INVERTED, RATE)).scores, tagger.tag((SHORT, RATE)).scores)
+
+
+def test_each_of_several_files_has_its_own_warnings(tagger: Any) -> None:
+    waves = [SHORT, np.zeros(9000), CLIP, CLIP[:0], INVERTED, np.zeros(3 * WINDOW)]
+    found = [tags for _, tags in tagger.tag_files([(wave, RATE) for wave in waves])]
+    kinds = [None if isinstance(tags, AudioError) else [one.kind for one in tags.warnings] for tags in found]
+    assert kinds == [[], ["silent"], [], None, ["cancelled"], ["silent"]]

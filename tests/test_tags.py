@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.tags import (
     SYNONYMS,
     TagInfo,
@@ -216,3 +216,34 @@ def test_text_that_is_no_info(text: str, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
         info_from_json(text, ["a"])
     assert "\n" not in str(caught.value)
+
+
+SILENT = AudioWarning("silent", "'a.wav' is silent: there is <nothing> to hear.")
+LEVEL = AudioWarning("level", "'a.wav': the samples reach 20000.")
+
+
+def test_warnings_stay_with_the_tags() -> None:
+    tags = make_tags(NAMES, SCORES, INFO, 4, True, [LEVEL])
+    assert tags.warnings == tags[:2].warnings == (LEVEL,)
+    assert str(tags[:2]) == "harp 0.90, guitar 0.70 (level)"
+    assert repr(tags) == "Tags(harp 0.90, guitar 0.70, vocals 0.60, ... 4 in all (level))"
+    assert make_tags(NAMES, SCORES, INFO, 4, True).warnings == ()
+
+
+def test_a_page_shows_the_warnings_escaped() -> None:
+    shown = make_tags(NAMES, SCORES, INFO, None, False, [SILENT, LEVEL])._repr_html_()
+    assert shown.endswith(
+        "</table><p>&#x27;a.wav&#x27; is silent: there is &lt;nothing&gt; to hear.</p>"
+        "<p>&#x27;a.wav&#x27;: the samples reach 20000.</p>"
+    )
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_nothing_is_present_in_silence(merge: bool) -> None:
+    info = {**INFO, "harp": TagInfo(threshold=0.0)}
+    tags = make_tags(NAMES, SCORES, info, None, merge, [SILENT])
+    assert not tags.scores.any()
+    assert tags.present is not None
+    assert not tags.present.any()
+    assert str(tags[:1]) == "guitar 0.00 (silent)"
+    assert make_tags(NAMES, SCORES, None, None, merge, [SILENT]).present is None

@@ -12,6 +12,7 @@ not grow with the length of a file. The format is recognised by a file's content
     layout.py      segments, damage and tags
     mp3.py, ogg.py, flac.py, riff.py
                    find the sound in these formats
+    paths.py       the audio files in folders and playlists
     streams.py     the bytes of a file: in memory, local, or of any `tf.io.gfile` scheme
 
 A file is read whole, or its user learns what is missing:

@@ -12,53 +12,18 @@ import re
 from dataclasses import replace
 
 from keras_tagger.audio.flac import flac_layout
+from keras_tagger.audio.kinds import recognise, unknown_format
 from keras_tagger.audio.layout import Damage, Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
 from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
-from keras_tagger.audio.streams import Stream, audio_error
-from keras_tagger.errors import AudioError
+from keras_tagger.audio.streams import Stream
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
 _REPORTED_BYTES = 1500  # in front of a wav, flac or ogg; 0.1 s of sound or more
 _BEGINNING = re.compile(
     rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
 )
-
-_OTHER_KINDS = (
-    (4, b"ftyp", "MP4 or M4A"),
-    (0, bytes.fromhex("3026b2758e66cf11"), "WMA or ASF"),
-    (0, bytes.fromhex("1a45dfa3"), "Matroska or WebM"),
-    (8, b"AVI ", "AVI video"),
-    (0, b"MThd", "MIDI (notes, no sound)"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"GIF8", "a GIF image"),
-    (8, b"WEBP", "a WebP image"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"\x1f\x8b", "gzip-compressed data"),
-    (0, b"version https://git-lfs", "a Git LFS pointer instead of the file itself"),
-)
-
-
-def other_kind(stream: Stream) -> str | None:
-    """Name the kind of a file that is not audio, or return None if its first bytes do not identify it."""
-    start = stream.at(0, 64)
-    for offset, magic, kind in _OTHER_KINDS:
-        if start[offset : offset + len(magic)] == magic:
-            return kind
-    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "a web page"
-    return None
-
-
-def unknown_format(stream: Stream) -> AudioError:
-    """Make the error for a file that libsndfile does not decode."""
-    return audio_error(
-        "audio (wav, flac, ogg vorbis, opus, mp3, aiff or another format of libsndfile)",
-        f"{stream.name}, which is {other_kind(stream) or 'none of these or has a damaged header'}",
-    )
 
 
 def find_layout(stream: Stream) -> Layout:
@@ -70,8 +35,9 @@ def find_layout(stream: Stream) -> Layout:
     start, stop = 0, stream.size
     while (end := id3_end(stream, start)) is not None and end < stop:
         start = end
-    known = other_kind(stream)
-    found = _BEGINNING.search(stream.at(start, _JUNK_BYTES)) if known is None else None
+    kind = recognise(stream)
+    known = kind is not None and not kind.shared
+    found = None if known else _BEGINNING.search(stream.at(start, _JUNK_BYTES))
     layout: Layout | None = None
     ahead = 0  # bytes before the beginning
     if found is not None and (found.start() == 0 or not begins_mp3(stream, start, start + found.start())):
@@ -84,10 +50,10 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-    elif known is None and (layout := sized_layout(stream)) is None:
+    elif not known and (layout := sized_layout(stream)) is None:
         layout = mp3_layout(stream, 0, stop)
         if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
-            raise unknown_format(stream)  # libsndfile would take it for an mp3
+            raise unknown_format(stream, kind)  # libsndfile would take it for an mp3
     if layout is not None and ahead >= _REPORTED_BYTES:
         lost = Damage(0.0, 0.0, f"its first {ahead} bytes do not belong to it")
         layout = replace(layout, damage=[lost, *layout.damage])

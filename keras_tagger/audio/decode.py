@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_tagger.audio.levels import Meter
 from keras_tagger.audio.readers import AudioSource, Waveform, check_rate, open_reader
 from keras_tagger.audio.resample import resampled
 from keras_tagger.audio.streams import audio_error
@@ -62,7 +63,7 @@ def blocks(
     end_seconds: float | None = None,
     warnings: list[AudioWarning] | None = None,
 ) -> Iterator[Waveform]:
-    """Decode audio, average its channels and resample it, block by block, in constant memory.
+    """Decode audio, mix its channels and resample it, block by block, in constant memory.
 
     `n` samples at rate `r` become `ceil(n * sample_rate / r)` samples. Up to float32 rounding, an excerpt equals the
     slice of the whole from `round(start_seconds * sample_rate)` to `round(end_seconds * sample_rate)`. Values outside
@@ -155,4 +156,7 @@ def _excerpt(
     source: AudioSource, sample_rate: int, first: int, last: int | None, warnings: list[AudioWarning] | None
 ) -> Iterator[Waveform]:
     with open_reader(source, warnings) as reader:
-        yield from resampled(reader, sample_rate, first, last)
+        times = reader.sample_rate / sample_rate
+        end = math.inf if last is None else last * times
+        meter = Meter(reader.name, reader.sample_rate, first * times, end)
+        yield from resampled(reader, sample_rate, first, last, meter)

@@ -93,8 +93,8 @@ class _Frame:
         return self.first + self.samples
 
 
-def _song_at(stream: Stream, start: int, stop: int) -> _Song | None:
-    """Read the metadata at `start`."""
+def _song_at(stream: Stream, start: int, stop: int, search: bool) -> _Song | None:
+    """Read the metadata at `start`; if `search`, find the first frame also if a metadata block has a wrong size."""
     header = stream.at(start, _HEADER_BYTES)
     if len(header) < _HEADER_BYTES or header[:4] != b"fLaC":
         return None
@@ -117,7 +117,8 @@ def _song_at(stream: Stream, start: int, stop: int) -> _Song | None:
         offset += 4 + int.from_bytes(head[1:], "big")
     if _frame_at(stream, offset, song) is not None:
         return replace(song, audio=offset)
-    # A wrong size of a metadata block.
+    if not search:
+        return None
     return next((replace(song, audio=frame.offset) for frame in _frames(stream, song, song.audio, stop)), None)
 
 
@@ -198,7 +199,7 @@ def _decodes(song: _Song, frame: _Frame, data: bytes) -> bool:
 
 def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     """Find the segments of a flac; return None if its header is damaged or it has no frame."""
-    song = _song_at(stream, start, stop)
+    song = _song_at(stream, start, stop, search=True)
     if song is None:
         return None
     frame = _last_frame(stream, song, stop)
@@ -211,7 +212,7 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     end = _frame_end(stream, song, frame, stop)
     held = frame.first if end is None else frame.end
     more = end is not None and any(True for _ in stream.find(_MARK, end, stop))
-    if more or not _rising(stream, song, frame) or (song.total and end is not None and held != song.total):
+    if more or not _rising(stream, song, frame) or (song.total and held != song.total):
         return replace(_scanned(stream, start, stop, check=False), repair=repair)
     stop_at = frame.offset if end is None else end
     parts: list[Part] = [range(start, stop_at)] if song.total else [song.restated(held), range(song.audio, stop_at)]
@@ -252,14 +253,13 @@ def _complete(stream: Stream, song: _Song, last: _Frame, start: int, stop: int) 
 
 def _rising(stream: Stream, song: _Song, last: _Frame) -> bool:
     """Return whether frames at some places of the file have rising numbers, as those of a single song."""
-    numbers = []
+    numbers = {last.offset: last.first}
     for index in range(_PROBES):
         place = song.audio + (last.offset - song.audio) * index // _PROBES
         data = stream.at(place, _TAIL_BYTES)
         found = (_frame_at(stream, place + match.start(), song) for match in _SYNC.finditer(data))
-        numbers += [frame.first for frame in found if frame is not None][:1]
-    numbers.append(last.first)
-    return numbers == sorted(numbers)
+        numbers |= {frame.offset: frame.first for frame in found if frame is not None}
+    return all(a < b for a, b in itertools.pairwise(numbers[offset] for offset in sorted(numbers)))
 
 
 def _scanned(stream: Stream, start: int, stop: int, check: bool) -> Layout:
@@ -310,7 +310,7 @@ def _songs(stream: Stream, start: int, stop: int) -> Iterator[tuple[_Song, list[
     frames: list[_Frame] = []
     for offset, match in stream.find(_MARK_OR_SYNC, start, stop):
         if not match.group():
-            found = _song_at(stream, offset, stop)
+            found = _song_at(stream, offset, stop, search=offset == start)
             if found is not None:
                 if song is not None and frames:
                     yield song, frames

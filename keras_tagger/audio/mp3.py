@@ -240,6 +240,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
             songs.append(song)
             if stated is not None:
                 song.parts.append(range(offset, offset + frame.size))
+            if frame.info:
                 offset += frame.size
         assert song is not None
         offset = _add_run(stream, song, offset, stop, bool(gap) or begins)

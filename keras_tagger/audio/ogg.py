@@ -87,6 +87,7 @@ class _Link:
     last: int = 0
     sequence: int = 0  # the number of the next page
     ended: bool = False
+    falls: bool = False  # whether a granule position is below the one before
     counter: _OpusCounter = field(default_factory=_OpusCounter)
     flac: bytes = b""  # "fLaC" and STREAMINFO
 
@@ -111,6 +112,8 @@ class _Link:
             return
         said = int.from_bytes(page[6:14], "little", signed=True)
         granule = self.counter.granule(page, lengths) if self.codec == "opus" else said
+        if 0 <= granule < self.last and self.codec == "vorbis":
+            granule, self.falls = self.last, True  # libsndfile would believe that the stream ends there
         if self.flac:
             _extend(self.audio, range(offset + 27 + len(lengths), offset + len(page)))
         elif granule == said:
@@ -269,6 +272,8 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
             damage.append(Damage(seconds, link.audio_bytes / rate, "the headers of a stream are damaged"))
         else:
             seconds += link.known_seconds + link.bytes_before_first / rate
+        if link.falls:
+            damage.append(Damage(seconds, 0.0, "the positions of its pages are wrong"))
         ends[id(link)] = seconds
     if cut is not None:
         raise audio_error(

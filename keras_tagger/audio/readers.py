@@ -8,21 +8,24 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.containers import find_layout, unknown_format
+from keras_tagger.audio.av_reader import open_other
+from keras_tagger.audio.containers import find_layout
 from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, beyond_repair, describe
+from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
 from keras_tagger.audio.resample import Waveform as Waveform
-from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, open_stream
+from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | tuple[npt.NDArray[Any], int]"
-"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or `(array, sample_rate)`.
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | tuple[npt.NDArray[Any], int]"
+"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes or a file object, or `(array, sample_rate)`.
 
+A binary file object is read from its position to its end and stays open. If it can seek, it returns to that position.
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
 int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
@@ -55,12 +58,12 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
         array_reader = _ArrayReader(*source)
         array_reader.warnings = warnings
         yield array_reader
-    elif isinstance(source, str | os.PathLike | bytes):
+    elif isinstance(source, str | os.PathLike | bytes) or is_file_object(source):
         with open_stream(source) as stream, contextlib.closing(_FileReader(stream, warnings)) as reader:
             yield reader
     else:
         received = f"an object of type {type(source).__name__}"
-        raise audio_error("audio as a path, an encoded file's bytes or a tuple (array, sample_rate)", received)
+        raise audio_error("audio as a path, bytes, a binary file or a tuple (array, sample_rate)", received)
 
 
 class Reader:
@@ -81,6 +84,16 @@ class Reader:
             warnings.warn(warning, stacklevel=2)
         else:
             self.warnings.append(warning)
+
+    @functools.cached_property
+    def cancelled(self) -> list[tuple[float, float]]:
+        """The times, in seconds, at which channels that cancel each other were decoded."""
+        return []
+
+    @functools.cached_property
+    def mixer(self) -> Mixer:
+        """What makes the decoded channels mono."""
+        return Mixer(self.sample_rate, self.cancelled)
 
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
@@ -126,7 +139,7 @@ class _ArrayReader(Reader):
         if piece.dtype.kind != "f":
             offset, scale = _PCM_SCALES[piece.dtype.newbyteorder("=").name]
             scaled = (scaled - np.float32(offset)) / np.float32(scale)
-        mono = _to_mono(scaled, self)
+        mono = self.mixer.mix(scaled, self.position)
         self.position += len(mono)
         return mono
 
@@ -153,17 +166,12 @@ class _FileReader(Reader):
         frames: int | None = 0
         for segment in layout.segments:
             try:
-                reader = _SegmentReader(self._stream, segment)
+                reader = _SegmentReader(self._stream, segment, self)
             except AudioError:
                 if len(layout.segments) == 1:
                     raise
-                damage.append(
-                    Damage(
-                        (frames or 0) / self.sample_rate if self._segments else 0.0,
-                        0.0,
-                        "a part of it cannot be decoded",
-                    )
-                )
+                place = (frames or 0) / self.sample_rate if self._segments else 0.0
+                damage.append(Damage(place, 0.0, "a part of it cannot be decoded"))
                 continue
             if not self._segments:
                 self.channels, self.sample_rate, self.format = reader.channels, reader.sample_rate, reader.format
@@ -174,6 +182,9 @@ class _FileReader(Reader):
             frames = None if reader.frames is None else frames + self._scaled(reader.frames, reader.sample_rate)
             if reader is not self._current:
                 reader.close()
+            elif reader.whole:
+                damage = []
+                break
         if not self._segments:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         self.frames = frames
@@ -203,7 +214,8 @@ class _FileReader(Reader):
         """Go to a frame of a segment, counted at the rate of the file."""
         if index != self._index:
             self.close()
-            self._current = _SegmentReader(self._stream, self._segments[index], self._starts[index] / self.sample_rate)
+            start_seconds = self._starts[index] / self.sample_rate
+            self._current = _SegmentReader(self._stream, self._segments[index], self, start_seconds)
             self._index = index
         assert self._current is not None
         last = self._starts[index + 1] - self._starts[index] if index + 1 < len(self._segments) else None
@@ -275,12 +287,17 @@ class DamagedError(AudioError):
 
 
 class _SegmentReader(Reader):
-    """Reads one segment of a file with libsndfile."""
+    """Reads one segment of a file with libsndfile, or the whole file with FFmpeg.
 
-    def __init__(self, stream: Stream, segment: Segment, start_seconds: float = 0.0):
+    Attributes:
+        whole: Whether it reads the whole file.
+    """
+
+    def __init__(self, stream: Stream, segment: Segment, whole: Reader, start_seconds: float = 0.0):
         import soundfile
 
         self.name = stream.name
+        self.warnings = whole.warnings
         self._stream = stream
         self._segment = segment
         self._start_seconds = start_seconds
@@ -288,18 +305,22 @@ class _SegmentReader(Reader):
         self._open(segment)
         self.channels = self._file.channels
         self.sample_rate = check_rate(self._file.samplerate, f"the sample rate of {self.name}")
+        self.mixer = Mixer(self.sample_rate, whole.cancelled, start_seconds)
         self.frames = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
-        self._held = self.frames if segment.held is None else segment.held
+        self._held = self.frames if segment.held is None and not self.whole else segment.held
         self.format = f"{self._file.format} {self._file.subtype}"
 
     def _open(self, segment: Segment) -> None:
         self._view = View(segment.stream or self._stream, segment.parts)
         descriptor = in_memory(self._view) if segment.piecemeal else None
+        self.whole = False
         try:
             self._file = _sequential_sound_file()(self._view if descriptor is None else descriptor, "r")
         except self._errors as error:
             self._check_stream()
-            raise unknown_format(self._stream) from error
+            # FFmpeg reads the whole file, and checks its length itself.
+            self._file = open_other(self._stream, self.warn, error)
+            self.whole = True
         self._check_stream()
 
     def close(self) -> None:
@@ -359,10 +380,10 @@ class _SegmentReader(Reader):
             self._check_stream()
             raise self._corrupt(self.position) from error
         self._check_stream()
-        mono = _to_mono(piece, self)
+        mono = self.mixer.mix(piece, self.position)
         self._check_zeros(mono)
         self.position += len(mono)
-        if len(mono) < frames and self.frames is not None:
+        if len(mono) < frames and self.frames is not None and not self.whole:
             missing = (self.frames - self.position) / self.sample_rate
             if missing > (_SHORTFALL_SECONDS if self._segment.stated else LOSS_SECONDS):
                 raise self._corrupt(self.position)
@@ -405,23 +426,6 @@ def _sequential_sound_file() -> type[Any]:
             return False
 
     return SequentialSoundFile
-
-
-def _to_mono(samples: Waveform, reader: Reader) -> Waveform:
-    """Average `[samples, channels]` over the channels; raise an error if a value is not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono = samples[:, 0]
-        if reader.channels > 1:
-            # Adding columns is several times faster than mean(axis=1) over so short an axis.
-            mono = mono.copy()
-            for channel in range(1, reader.channels):
-                mono += samples[:, channel]
-            mono /= np.float32(reader.channels)
-    finite = np.isfinite(mono)
-    if not finite.all():
-        seconds = (reader.position + int(np.argmin(finite))) / reader.sample_rate
-        raise audio_error("finite samples", f"{reader.name}, with NaN or infinity at {seconds:.3f} s")
-    return np.ascontiguousarray(mono)
 
 
 def check_rate(rate: Any, what: str) -> int:

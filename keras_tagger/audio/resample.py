@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.audio.levels import Meter
 from keras_tagger.audio.streams import audio_error
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
@@ -28,6 +29,13 @@ class Source(Protocol):
     frames: int | None
     position: int
 
+    @property
+    def cancelled(self) -> list[tuple[float, float]]:
+        """The times, in seconds, at which channels that cancel each other were decoded."""
+
+    def warn(self, kind: str, message: str) -> None:
+        """Report what a listener must know."""
+
     def skip(self, frames: int) -> None:
         """Skip from the beginning to frame `frames`, or to the end if that comes first."""
 
@@ -35,7 +43,9 @@ class Source(Protocol):
         """Decode `frames` samples of mono float32, or fewer at the end."""
 
 
-def resampled(reader: Source, sample_rate: int, first: int = 0, last: int | None = None) -> Iterator[Waveform]:
+def resampled(
+    reader: Source, sample_rate: int, first: int = 0, last: int | None = None, meter: Meter | None = None
+) -> Iterator[Waveform]:
     """Decode and resample an excerpt in pieces.
 
     Input and output samples coincide every 1/gcd(rates) seconds. Decoding begins at such a place before the excerpt and
@@ -46,6 +56,7 @@ def resampled(reader: Source, sample_rate: int, first: int = 0, last: int | None
         sample_rate: The rate of the pieces in Hz.
         first: The first sample at that rate.
         last: The sample behind the last one; None for the end.
+        meter: Measures what is decoded, and reports to the reader before the last piece.
 
     Raises:
         AudioError: If the audio ends before `first`.
@@ -66,10 +77,14 @@ def resampled(reader: Source, sample_rate: int, first: int = 0, last: int | None
         check_start(reader.frames)
     common = math.gcd(reader.sample_rate, sample_rate)
     steps = max(0, first * common // sample_rate - math.ceil(_MARGIN_SECONDS * common))
+    # Channels are mixed by whole seconds, so that an excerpt is mixed like the whole.
+    grid = reader.sample_rate if reader.channels > 1 else 1
+    steps -= steps % common if grid > 1 else 0
     reader.skip(steps * (reader.sample_rate // common))
     stop: float = math.inf
     if last is not None:
         stop = -(-last * reader.sample_rate // sample_rate) + math.ceil(_MARGIN_SECONDS * reader.sample_rate)
+        stop = -(-stop // grid) * grid
     resampler = None
     if reader.sample_rate != sample_rate:
         resampler = soxr.ResampleStream(reader.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
@@ -77,8 +92,10 @@ def resampled(reader: Source, sample_rate: int, first: int = 0, last: int | None
     position = steps * (sample_rate // common)
     ended = False
     while not ended and position < limit:
-        wanted = int(min(max(1, PIECE_SAMPLES // reader.channels), stop - reader.position))
+        wanted = int(min(max(1, PIECE_SAMPLES // reader.channels // grid) * grid, stop - reader.position))
         piece = reader.read(wanted)
+        if meter is not None:
+            meter.add(piece, reader.position - len(piece))
         ended = len(piece) < wanted or reader.position >= stop
         if len(piece) < wanted:
             check_start(reader.position)
@@ -90,6 +107,8 @@ def resampled(reader: Source, sample_rate: int, first: int = 0, last: int | None
                 piece = np.pad(piece, (0, silence))
             piece = resampler.resample_chunk(piece, last=ended)
         start, position = position, position + len(piece)
+        if meter is not None and (ended or position >= limit):
+            meter.report(reader.warn, reader.cancelled)
         piece = piece[max(0, first - start) : max(0, int(min(limit, position)) - start)]
         if len(piece):
             yield piece

@@ -9,8 +9,9 @@ import itertools
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 from keras_tagger.errors import AudioError, AudioNotFoundError
 
@@ -18,6 +19,8 @@ READ_BYTES = 1 << 20  # read from a file at a time
 _MEMORY_BYTES = 1 << 24  # 14 minutes of an mp3 of 160 kb/s
 
 # TensorFlow itself supports file://, ram:// and gs://.
+Source = TypeVar("Source")
+
 _TENSORFLOW_IO_SCHEMES = frozenset({"s3", "az", "hdfs", "har", "viewfs", "oss", "http", "https"})
 
 
@@ -175,23 +178,95 @@ def in_memory(view: View) -> int | None:
 
 
 @contextlib.contextmanager
-def open_stream(source: str | os.PathLike[str] | bytes) -> Iterator[Stream]:
-    """Open a path (local or of any `tf.io.gfile` scheme) or an encoded file's bytes.
+def open_stream(source: str | os.PathLike[str] | bytes | IO[bytes]) -> Iterator[Stream]:
+    """Open a path (local or of any `tf.io.gfile` scheme), an encoded file's bytes, or a binary file object.
+
+    A file object is read from its position to its end and stays open. If it can seek, it returns to that position.
 
     Raises:
         AudioNotFoundError: If the file does not exist.
-        AudioError: If it is not a file, cannot be read, or is empty.
+        AudioError: If it is not a file, cannot be read, is a text file, or is empty.
     """
     if isinstance(source, bytes):
         name, raw, size = f"{len(source)} bytes", io.BytesIO(source), len(source)
-    else:
+    elif isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         name = repr(path)
         raw, size = _open_local(path) if _scheme(path) is None else _open_remote(path)
+    else:
+        name = _object_name(source)
+        raw, size = _open_object(source, name)
     with contextlib.closing(raw):
         if size == 0:
             raise audio_error("audio", f"{name}, which is empty")
         yield Stream(name, raw, size)
+
+
+def is_file_object(source: object) -> bool:
+    """Return whether a source is a file object."""
+    return hasattr(source, "read")
+
+
+def seekable(source: Source) -> Source:
+    """Return a source that can be read more than once: a copy if it is a file object that cannot seek."""
+    if not is_file_object(source):
+        return source
+    raw: Any = _open_object(source, _object_name(source))[0]
+    return source if isinstance(raw, _Rest) else raw
+
+
+class _Rest:
+    """The rest of a file object that can seek, from its position on; closing it returns to that position."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._start = file.tell()
+        self.size = file.seek(0, os.SEEK_END) - self._start
+        file.seek(self._start)
+
+    def seek(self, offset: int) -> None:
+        self._file.seek(self._start + offset)
+
+    def read(self, count: int) -> bytes:
+        parts = []
+        # An unbuffered file may return less than it is asked for.
+        while count > 0 and (part := self._file.read(count)):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        # The user may have closed the file meanwhile.
+        with contextlib.suppress(OSError, ValueError):
+            self._file.seek(self._start)
+
+
+def _open_object(file: Any, name: str) -> tuple[Any, int]:
+    """Return a file object that can seek, and its size; a temporary copy if the given one cannot."""
+    try:
+        if not isinstance(file.read(0), bytes):
+            raise audio_error("a file opened in binary mode", f"{name}, a text file")
+        # Python 3.10's SpooledTemporaryFile has no `seekable`.
+        if file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek"):
+            rest = _Rest(file)
+            return rest, rest.size
+        copy = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115
+        while part := file.read(READ_BYTES):
+            copy.write(part)
+        size = copy.tell()
+        copy.seek(0)
+        return copy, size
+    except AudioError:
+        raise
+    except Exception as error:  # a closed file, one opened for writing, or anything that an object of a user raises
+        raise _unreadable(name, error) from error
+
+
+def _object_name(file: Any) -> str:
+    name = getattr(file, "name", None)
+    if name == "<stdin>":
+        return "standard input"
+    return repr(os.fsdecode(name)) if isinstance(name, str | bytes) else f"a {type(file).__name__}"
 
 
 def _open_local(path: str) -> tuple[Any, int]:
@@ -226,10 +301,10 @@ def _open_remote(path: str) -> tuple[Any, int]:
                 f"{path!r} on TensorFlow {tf.__version__}",
             ) from error
     try:
-        status = tf.io.gfile.stat(path)
+        status = tf.io.gfile.stat(os.fsencode(path))
         if status.is_directory:
             raise audio_error("an audio file", f"{path!r}, which is a directory")
-        return tf.io.gfile.GFile(path, "rb"), status.length
+        return tf.io.gfile.GFile(os.fsencode(path), "rb"), status.length
     except tf.errors.NotFoundError as error:
         # tensorflow-io also reports this for s3:// if there is no network or no access.
         doubt = " or cannot be reached" if scheme in _TENSORFLOW_IO_SCHEMES else ""

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from keras_tagger.audio.decode import blocks
 from keras_tagger.audio.read_ahead import read_ahead
 from keras_tagger.audio.readers import AudioSource, Waveform, check_rate
-from keras_tagger.errors import AudioError, AudioNotFoundError
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning
 
 WINDOWS_PER_BATCH = 8
 
@@ -89,7 +89,11 @@ class Windowing:
         return dataclasses.replace(self, window_samples=tokens * self.token_samples)
 
     def cut(
-        self, source: AudioSource, start_seconds: float = 0.0, end_seconds: float | None = None
+        self,
+        source: AudioSource,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        warnings: list[AudioWarning] | None = None,
     ) -> Iterator[Window]:
         """Cut audio of any length, or an excerpt of it, into windows, in constant memory.
 
@@ -102,6 +106,7 @@ class Windowing:
             source: A path, the bytes of an encoded file, or `(array, sample_rate)`.
             start_seconds: Where the excerpt begins. An excerpt is a signal of its own: samples count from its start.
             end_seconds: Where the excerpt ends; None for the end of the audio.
+            warnings: A list for what a listener must know, complete after the last window; see `audio.blocks`.
 
         Raises:
             AudioError: If the audio cannot be decoded or the excerpt is impossible.
@@ -112,7 +117,7 @@ class Windowing:
             ...     print(window.start_sample, window.new_samples)
         """
         seconds = self.window_samples / self.sample_rate
-        return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds))
+        return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds, warnings))
 
     def _cut(self, parts: Iterator[Waveform]) -> Iterator[Window]:
         size, token = self.window_samples, self.token_samples
@@ -164,10 +169,14 @@ def evenly_spaced(waveform: npt.NDArray[Any], window_samples: int, n_windows: in
         yield Window(start, waveform[start : start + window_samples], 1)
 
 
-def batches(windows: Iterable[Window], size: int = WINDOWS_PER_BATCH) -> Iterator[list[Window]]:
-    """Group consecutive windows of equal length, up to `size` at a time."""
+def batches(windows: Iterable[Window | None], size: int = WINDOWS_PER_BATCH) -> Iterator[list[Window]]:
+    """Group consecutive windows of equal length, up to `size` at a time; None between them may give an empty batch."""
     batch: list[Window] = []
     for window in windows:
+        if window is None:
+            if not batch:
+                yield []
+            continue
         if batch and len(batch[0].waveform) != len(window.waveform):
             yield batch
             batch = []
@@ -254,6 +263,7 @@ class _Clip(Generic[Key, Result]):
     key: Key
     into: Result
     error: AudioError | AudioNotFoundError | None = None
+    ended: bool = False
 
 
 def accumulate_clips(
@@ -275,7 +285,8 @@ def accumulate_clips(
         read_ahead_windows: Number of windows that a background thread decodes in advance; 0 for no thread.
 
     Yields:
-        The key of each clip, in order, with its accumulator, or with the error that its windows raised.
+        The key of each clip, in order, with its accumulator, or with the error that its windows raised. With a
+        `batch_size` of 1 this does not wait for the next clip to be decoded.
 
     Example:
         >>> clips = ((path, windowing.cut(path)) for path in paths)
@@ -285,7 +296,7 @@ def accumulate_clips(
     begun: deque[_Clip[Key, Result]] = deque()
     owners: deque[_Clip[Key, Result]] = deque()  # of the windows that the model has not seen yet
 
-    def windows() -> Iterator[Window]:
+    def windows() -> Iterator[Window | None]:
         for key, clip in clips:
             owner = _Clip(key, make())
             begun.append(owner)
@@ -295,22 +306,27 @@ def accumulate_clips(
                     yield window
             except (AudioError, AudioNotFoundError) as error:
                 owner.error = error
+            owner.ended = True
+            # The clip's result must not wait for the next clip, whose decoding may take long.
+            yield None
 
     found = read_ahead(windows(), read_ahead_windows) if read_ahead_windows else windows()
     for batch in batches(found, batch_size):
-        for window, value in zip(batch, run(stacked(batch)), strict=True):
-            owner = owners.popleft()
-            # Once a later clip has a window, the clips before it are complete.
-            while begun[0] is not owner:
-                done = begun.popleft()
-                yield done.key, done.error or done.into
-            owner.into.add(window, value)
-    for done in begun:
-        yield done.key, done.error or done.into
+        if batch:
+            for window, value in zip(batch, run(stacked(batch)), strict=True):
+                owners.popleft().into.add(window, value)
+        while begun and begun[0].ended and not (owners and owners[0] is begun[0]):
+            done = begun.popleft()
+            yield done.key, done.error or done.into
 
 
 def accumulate(
-    source: AudioSource, windowing: Windowing, run: Run, into: Result, windows_per_file_batch: int = 1
+    source: AudioSource,
+    windowing: Windowing,
+    run: Run,
+    into: Result,
+    windows_per_file_batch: int = 1,
+    warnings: list[AudioWarning] | None = None,
 ) -> Result:
     """Run a model on the windows of one clip, accumulate its outputs, and return the accumulator.
 
@@ -321,12 +337,13 @@ def accumulate(
         into: The accumulator, e.g. `WindowMean()`.
         windows_per_file_batch: Largest batch while a file is decoded. Decoding usually takes longer than the model, so
             small batches, which follow it closely, are fastest.
+        warnings: A list for what a listener must know; see `audio.blocks`.
 
     Raises:
         AudioError: If the audio cannot be decoded.
         AudioNotFoundError: If the file does not exist.
     """
-    clips = [(None, windowing.cut(source))]
+    clips = [(None, windowing.cut(source, warnings=warnings))]
     is_array = isinstance(source, tuple)
     size, ahead = (WINDOWS_PER_BATCH, 0) if is_array else (windows_per_file_batch, 4)
     for _, result in accumulate_clips(clips, run, lambda: into, size, ahead):

@@ -6,26 +6,45 @@ Results go to stdout; messages and progress go to stderr. Nothing heavy is impor
 from __future__ import annotations
 
 import argparse
+import atexit
 import codecs
+import contextlib
+import functools
 import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app
 from absl.flags import argparse_flags
 
-from keras_tagger.cli import compare, data, evaluate, explain, export, fit, import_checkpoint, request, serve, tag
+from keras_tagger.cli import (
+    compare,
+    data,
+    evaluate,
+    explain,
+    export,
+    fit,
+    import_checkpoint,
+    models,
+    request,
+    serve,
+    tag,
+)
 from keras_tagger.cli.flags import Commands, underscored
-from keras_tagger.cli.output import fail
-from keras_tagger.errors import KerasTaggerError
+from keras_tagger.cli.output import fail, warn
+from keras_tagger.errors import AudioWarning, KerasTaggerError
 
-_COMMANDS = (tag, explain, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
+_COMMANDS = (tag, explain, models, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
 
 _EPILOG = """examples:
   keras-tagger tag song.mp3                               print the best tags of a file
   keras-tagger explain song.mp3 --tags guitar --out guitar.html   show where in the song the guitar is
+  keras-tagger tag my_music/ --output tags.csv            tag a folder; also playlists, and - for standard input
+  keras-tagger models runs/                               list the models that can be loaded
   keras-tagger data check my_music/                       count clips, find unreadable files
   keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
   keras-tagger tag song.mp3 --model runs/demo             tag with your own model
@@ -100,8 +119,11 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_ANY_NAME)
     try:
-        status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", AudioWarning)
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+            status: int = arguments.run(arguments)
+        print(end="", flush=True)  # sys.stdout is None if it was closed before the start
     except KerasTaggerError as error:
         return fail(str(error))
     except KeyboardInterrupt:
@@ -117,14 +139,34 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    """Print what a listener must know as one line, and any other warning as Python does."""
+    if isinstance(message, AudioWarning):
+        warn(message)
+    else:
+        otherwise(message, *args, **kwargs)
+
+
 def _run_process(arguments: argparse.Namespace) -> int:
-    status = run(arguments)
-    if "tensorflow_io" in sys.modules:
-        # tensorflow-io 0.37 aborts in its destructors, which would turn success into a failure.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    ended: list[int] = []
+    # Handlers run in reverse order, so this one comes after those of everything that the command imports.
+    atexit.register(_leave, ended)
+    ended.append(run(arguments))
+    return ended[0]
+
+
+def _leave(ended: list[int]) -> None:
+    """End the process with the status of the command, if it has ended and TensorFlow was used.
+
+    TensorFlow takes seconds to dismantle itself, and tensorflow-io 0.37 aborts in its destructors, which would turn
+    success into a failure. All threads and the handlers of `atexit` have finished.
+    """
+    if ended and "tensorflow" in sys.modules:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be None or closed
+                stream.flush()
+        os._exit(ended[0])
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:

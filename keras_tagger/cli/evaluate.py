@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from keras_tagger.cli.dataset import add_dataset_flags, open_data
 from keras_tagger.cli.flags import MODEL_HELP, Commands
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out:
         check_directory(arguments.out)
+        _check_inputs(arguments)
     report = evaluate(
         load(arguments.model),
         open_data(arguments, arguments.data),
@@ -76,3 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
         report.save(arguments.out)
     print_result(report, arguments.json)
     return 0
+
+
+def _check_inputs(arguments: argparse.Namespace) -> None:
+    """Check that the report replaces neither the data nor the report of the run that is evaluated."""
+    from keras_tagger.cli.inputs import check_not_input
+    from keras_tagger.evaluation.report import FILES
+
+    for name in FILES:
+        check_not_input("--out", os.path.join(arguments.out, name), [arguments.data], [])
+    if os.path.exists(os.path.join(arguments.out, FILES[0])) and os.path.isdir(arguments.model):
+        check_not_input("--out", arguments.out, [arguments.model], [])

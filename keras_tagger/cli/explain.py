@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
-from keras_tagger.errors import ModelError
+from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, find_inputs
+from keras_tagger.cli.output import fail, warn
+from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
 
 if TYPE_CHECKING:
+    from keras_tagger.audio import AudioSource
     from keras_tagger.heatmap import Heatmap
 
 _BEST = 3
+_NOT_IN_NAMES = r'[\s/\\:*?"<>|\x00-\x1f]'
 _STRETCHES = 5
 _EXAMPLES = """\
   keras-tagger explain song.mp3 --tags guitar --out guitar.html
   keras-tagger explain song.mp3 --method integrated_gradients --tags guitar --out guitar.png --listen guitar.wav
+  keras-tagger explain my_music/ --tags guitar --out maps/guitar.png     (writes maps/NAME/guitar.png for each file)
   keras-tagger explain --methods
 """
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add("explain", run, "show where and why a tag is heard in an audio file", _EXAMPLES)
-    command.add_argument("file", nargs="?", metavar="FILE", help="an audio file of any length")
+    command = commands.add("explain", run, "show where and why a tag is heard in audio", _EXAMPLES)
+    add_inputs(command, "*")
     command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
     command.add_argument("--method", help="contributions, integrated_gradients, ...; by default, the most faithful one")
     command.add_argument("--methods", action="store_true", help="list the methods and their options, then exit")
@@ -34,11 +43,16 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set an option of the method, e.g. steps=64"
     )
-    command.add_argument("--out", metavar="FILE", help="a .png, .json, .npz, or .html, a page with audio players")
+    command.add_argument(
+        "--out",
+        metavar="PATH",
+        help="a .png, .json, .npz, or .html, a page with audio players; for a folder, a playlist or several files, "
+        "each file's is in a folder of its name: DIR/map.png becomes DIR/NAME/map.png",
+    )
     command.add_argument(
         "--listen",
-        metavar="FILE.wav",
-        help="write the part of the clip that the map keeps, and the rest as FILE_removed.wav",
+        metavar="PATH.wav",
+        help="write the part of the clip that the map keeps, and the rest as PATH_removed.wav; folders as for --out",
     )
     command.add_argument(
         "--share", type=float, default=0.25, metavar="SHARE", help="share of the map that --listen keeps, 0..1 (0.25)"
@@ -46,37 +60,128 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Explain tags of a file: write a picture, a page or audio, or else print the times."""
+    """Explain tags of audio: write a picture, a page or audio, or else print the times."""
     from keras_tagger.config import parse_override
     from keras_tagger.explain.methods import DEFAULT_METHOD, find_method
 
     if arguments.methods:
         return _print_methods()
-    if not arguments.file:
+    if not arguments.files:
         raise ModelError("expected an audio file to explain. Received: none.")
     # Mistakes are reported before TensorFlow is loaded.
     method = arguments.method or DEFAULT_METHOD
     options = dict(parse_override(text) for text in arguments.set)
     find_method(method, options)
     _check_targets(arguments)
-    from keras_tagger.tagger import load
-    from keras_tagger.views.explanation import write
+    inputs = find_inputs(arguments.files)
+    # A folder with one file has the same outputs as a folder with many.
+    several = [entry.name for entry in inputs] != arguments.files or len(inputs) > 1
+    folders = _folders(inputs) if several else [Path()]
+    for flag in ("out", "listen"):
+        for folder in folders if getattr(arguments, flag) else ():
+            _target(f"--{flag}", Path(getattr(arguments, flag)), folder, inputs)
+    status = 0
+    explained: _Explained | None = None
+    for entry, folder in zip(inputs, folders, strict=True):
+        try:
+            if entry.error is not None:
+                raise entry.error
+            explained = explained or _Explained(arguments, method, options, inputs)
+            explained.write(entry, folder, several)
+        except (AudioError, AudioNotFoundError) as error:
+            status = fail(str(error))
+    return status
 
-    tagger = load(arguments.model)
-    if arguments.tags is None:
-        tags = list(tagger.tag(arguments.file, top=_BEST).names)
-    else:
-        tags = list(dict.fromkeys(tag.strip() for tag in arguments.tags.split(",")))
-    heat = tagger.explain(arguments.file, method, tags, **options)
-    if arguments.out:
-        write(heat, arguments.out, arguments.file, Path(arguments.file).name)
-        print(arguments.out)
-    if arguments.listen:
-        _write_audio(arguments, heat, tagger.model.audio_config.sample_rate)
-    if not (arguments.out or arguments.listen):
-        for tag in heat.tags:
-            print(_line(heat, tag))
-    return 0
+
+def _folders(inputs: Sequence[Input]) -> list[Path]:
+    """Return a folder name for each input: its name without extension, and a number if that is not the first one."""
+    taken: set[str] = set()
+    names = []
+    for entry in inputs:
+        stem = "stdin" if entry.name == STANDARD_INPUT else Path(entry.name).stem.lstrip(".") or "audio"
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
+        name = next(name for name in numbered if name.lower() not in taken)
+        taken.add(name.lower())
+        names.append(Path(name))
+    return names
+
+
+def _target(flag: str, path: Path, folder: Path, inputs: Sequence[Input]) -> Path:
+    """Return where to write an input's output, which must not be the file of any input."""
+    target = path.parent / folder / path.name
+    check_not_input(flag, target, (), inputs)
+    return target
+
+
+class _Explained:
+    """Explains one input after the other with the same model."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, method: str, options: Mapping[str, Any], inputs: Sequence[Input]
+    ) -> None:
+        from keras_tagger.tagger import load
+
+        self._arguments = arguments
+        self._method = method
+        self._options = options
+        self._inputs = inputs
+        self._tagger = load(arguments.model)
+
+    def write(self, entry: Input, folder: Path, several: bool) -> None:
+        """Write the outputs for an input, in a folder below that of `--out` and `--listen`; or print the times."""
+        from keras_tagger.audio.streams import seekable
+        from keras_tagger.views.explanation import write
+
+        arguments = self._arguments
+        # The audio is read several times.
+        source = seekable(entry.source)
+        if arguments.tags is None:
+            tags = list(self._tagger.tag(source, top=_BEST).names)
+        else:
+            tags = list(dict.fromkeys(tag.strip() for tag in arguments.tags.split(",")))
+        heat = self._tagger.explain(source, self._method, tags, **self._options)
+        for warning in getattr(heat, "warnings", ()):
+            warn(warning)
+        if arguments.out:
+            title = "standard input" if entry.name == STANDARD_INPUT else Path(entry.name).name
+            print(write(heat, _target("--out", Path(arguments.out), folder, self._inputs), source, title), flush=True)
+        if arguments.listen:
+            self._write_audio(heat, source, folder)
+        if not (arguments.out or arguments.listen):
+            indent = "  " if several else ""
+            print(
+                "\n".join([*([entry.name] if several else []), *(f"{indent}{_line(heat, tag)}" for tag in heat.tags)])
+            )
+            sys.stdout.flush()
+
+    def _write_audio(self, heat: Heatmap, source: AudioSource, folder: Path) -> None:
+        from keras_tagger.explain.listen import listen
+
+        arguments = self._arguments
+        for tag, kept in zip(heat.tags, _kept_paths(Path(arguments.listen), heat.tags), strict=True):
+            # Both are checked before one of them is written.
+            targets = {
+                part: _target("--listen", path, folder, self._inputs)
+                for part, path in {"kept": kept, "removed": kept.with_stem(f"{kept.stem}_removed")}.items()
+            }
+            heard = listen(heat, source, tag, arguments.share, self._tagger.model.audio_config.sample_rate)
+            for part, target in targets.items():
+                print(heard.save(target, part), flush=True)
+
+
+def _kept_paths(path: Path, tags: Sequence[str]) -> list[Path]:
+    """Return a file for each tag, none of which is another one or the `_removed` file of another one."""
+    if len(tags) == 1:
+        return [path]
+    taken: set[str] = set()
+    paths = []
+    for tag in tags:
+        stem = f"{path.stem}_{re.sub(_NOT_IN_NAMES, '_', tag)}"
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
+        name = next(name for name in numbered if not {name.lower(), f"{name.lower()}_removed"} & taken)
+        taken |= {name.lower(), f"{name.lower()}_removed"}
+        paths.append(path.with_stem(name))
+    return paths
 
 
 def _print_methods() -> int:
@@ -95,26 +200,10 @@ def _check_targets(arguments: argparse.Namespace) -> None:
 
     if arguments.out:
         check_suffix(arguments.out)
-    if arguments.listen:
-        target = Path(arguments.listen)
-        if target.suffix.lower() != ".wav":
-            raise ModelError(f"--listen: expected a path that ends in .wav. Received: {arguments.listen!r}.")
-        if target.resolve() == Path(arguments.file).resolve():
-            raise ModelError(f"--listen: expected a path other than the clip's own. Received: {arguments.listen!r}.")
+    if arguments.listen and Path(arguments.listen).suffix.lower() != ".wav":
+        raise ModelError(f"--listen: expected a path that ends in .wav. Received: {arguments.listen!r}.")
     if not 0 < arguments.share <= 1:
         raise ModelError(f"--share: expected a number above 0 and up to 1. Received: {arguments.share!r}.")
-
-
-def _write_audio(arguments: argparse.Namespace, heat: Heatmap, sample_rate: int) -> None:
-    from keras_tagger.explain.listen import listen
-
-    for tag in heat.tags:
-        heard = listen(heat, arguments.file, tag, arguments.share, sample_rate)
-        target = Path(arguments.listen)
-        if len(heat.tags) > 1:
-            target = target.with_stem(f"{target.stem}_{tag.replace(' ', '_')}")
-        print(heard.save(target))
-        print(heard.save(target.with_stem(f"{target.stem}_removed"), "removed"))
 
 
 def _line(heat: Heatmap, tag: str) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import Commands
-from keras_tagger.cli.output import add_tag_flags, print_each, print_json_line, print_tags
+from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
+from keras_tagger.cli.output import add_tag_flags, check_output, chosen_format, json_form, tags_form, write_results
 from keras_tagger.errors import KerasTaggerError, ServingError
 
 if TYPE_CHECKING:
+    from keras_tagger.audio import AudioSource
     from keras_tagger.client.client import Client
-
-Answer = TypeVar("Answer")
 
 _EXAMPLES = """\
   keras-tagger request song.mp3 --server localhost:8500
-  keras-tagger request *.mp3 --top 3 --csv > tags.csv
-  keras-tagger request song.mp3 --signature attention
+  keras-tagger request my_music/ mix.m3u8 --top 3 --output tags.csv
+  keras-tagger request song.mp3 --signature attention --output attention.jsonl
   keras-tagger request song.mp3 --server music.example.com:443 --tls
 """
 
@@ -26,7 +26,7 @@ _EXAMPLES = """\
 def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("request", run, "ask a server about audio files", _EXAMPLES)
-    command.add_argument("files", nargs="+", metavar="FILE", help="audio files of any length")
+    add_inputs(command)
     command.add_argument(
         "--server", default="localhost:8500", metavar="HOST:PORT", help="address of the server (localhost:8500)"
     )
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         "--signature",
         choices=("tags", "attention", "contributions", "embedding"),
         default="tags",
-        help="what to request; all but tags are printed as one line of JSON per file (tags)",
+        help="what to request; all but tags are written as json or jsonl, which is then the default (tags)",
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--model_version", type=int, metavar="N", help="use version N instead of the newest")
@@ -55,8 +55,11 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask a server about every file."""
     signature = arguments.signature
-    if arguments.csv and signature != "tags":
-        raise ServingError(f"--csv: expected --signature tags. Received: {signature}, which is printed as JSON.")
+    form = chosen_format(arguments, "table" if signature == "tags" else "jsonl")
+    if signature != "tags" and form not in ("json", "jsonl"):
+        raise ServingError(f"--format: expected json or jsonl for --signature {signature}. Received: {form}.")
+    inputs = find_inputs(arguments.files)
+    check_output(arguments, inputs)
     from keras_tagger.client.channel import Tls
     from keras_tagger.client.client import Client
 
@@ -72,39 +75,40 @@ def run(arguments: argparse.Namespace) -> int:
     ) as client:
         if signature == "tags":
             top, merge = arguments.top, arguments.merge_synonyms
-            tags = _answers(arguments.files, lambda file: client.tag(file, top=top, merge_synonyms=merge))
-            return print_tags(arguments, tags)
-
-        def show(file: str, values: Any) -> None:
-            print_json_line({"file": file, signature: values})
-
-        ask = _VALUES[signature]
-        return print_each(arguments.files, _answers(arguments.files, lambda file: ask(client, file)), show)
+            found = _answers(lambda source: client.tag(source, top=top, merge_synonyms=merge))
+            return write_results(arguments, inputs, answers(inputs, found), tags_form(form))
+        found = _answers(lambda source: {signature: _VALUES[signature](client, source)})
+        return write_results(arguments, inputs, answers(inputs, found), json_form(form, dict))
 
 
-def _answers(files: Sequence[str], ask: Callable[[str], Answer]) -> Iterator[Answer | KerasTaggerError]:
-    for file in files:
-        try:
-            yield ask(file)
-        except KerasTaggerError as error:
-            yield error
+def _answers(ask: Callable[[AudioSource], Any]) -> Callable[[Iterator[AudioSource]], Iterator[Any]]:
+    """Return a function that asks about one source after the other, and yields answers and errors."""
+
+    def ask_all(sources: Iterator[AudioSource]) -> Iterator[Any]:
+        for source in sources:
+            try:
+                yield ask(source)
+            except KerasTaggerError as error:
+                yield error
+
+    return ask_all
 
 
-def _attention(client: Client, file: str) -> dict[str, Any]:
-    heat = client.heatmap(file, "attention")
+def _attention(client: Client, source: AudioSource) -> dict[str, Any]:
+    heat = client.heatmap(source, "attention")
     return {"times": _rounded(heat.times), "heatmap": _rounded(heat.values[0])}
 
 
-def _contributions(client: Client, file: str) -> dict[str, Any]:
-    heat = client.heatmap(file)
+def _contributions(client: Client, source: AudioSource) -> dict[str, Any]:
+    heat = client.heatmap(source)
     return {"tags": heat.tags, "times": _rounded(heat.times), "contributions": _rounded(heat.values)}
 
 
-def _embedding(client: Client, file: str) -> list[Any]:
-    return _rounded(client.embed(file))
+def _embedding(client: Client, source: AudioSource) -> list[Any]:
+    return _rounded(client.embed(source))
 
 
-_VALUES: dict[str, Callable[[Client, str], Any]] = {
+_VALUES: dict[str, Callable[[Client, AudioSource], Any]] = {
     "attention": _attention,
     "contributions": _contributions,
     "embedding": _embedding,

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
-from keras_tagger.cli.output import add_tag_flags, print_tags
+from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
+from keras_tagger.cli.output import add_tag_flags, check_output, chosen_format, tags_form, write_results
+
+if TYPE_CHECKING:
+    from keras_tagger.audio import AudioSource
 
 _EXAMPLES = """\
   keras-tagger tag song.mp3
+  keras-tagger tag my_music/ mix.m3u8 --top 3 --output tags.csv
+  ffmpeg -v error -i film.mkv -f wav - | keras-tagger tag -
   keras-tagger tag *.mp3 --merge_synonyms --csv > tags.csv
-  keras-tagger tag song.mp3 --model runs/demo --top 3 --json
+  keras-tagger tag song.mp3 --model runs/demo --format json
 """
 
 
@@ -19,17 +27,23 @@ def add(commands: Commands) -> None:
     command = commands.add(
         "tag",
         run,
-        "print the best tags of audio files, with * if the score reaches the tag's threshold",
+        "print the best tags of audio, with * if the score reaches the tag's threshold",
         _EXAMPLES,
     )
-    command.add_argument("files", nargs="+", metavar="FILE", help="audio files of any length")
+    add_inputs(command)
     command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
     add_tag_flags(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tag files with a local model."""
-    from keras_tagger.tagger import load
+    """Tag audio with a local model."""
+    inputs = find_inputs(arguments.files)
+    check_output(arguments, inputs)
 
-    found = load(arguments.model).tag_files(arguments.files, arguments.top, arguments.merge_synonyms)
-    return print_tags(arguments, (tags for _, tags in found))
+    def tag(sources: Iterator[AudioSource]) -> Iterator[Any]:
+        from keras_tagger.tagger import load
+
+        tagger = load(arguments.model)
+        yield from (tags for _, tags in tagger.tag_files(sources, arguments.top, arguments.merge_synonyms))
+
+    return write_results(arguments, inputs, answers(inputs, tag), tags_form(chosen_format(arguments)))

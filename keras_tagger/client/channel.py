@@ -6,6 +6,7 @@ gRPC is imported when a channel is made, not before.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,32 @@ if TYPE_CHECKING:
 
 # gRPC never makes more than five attempts, the first one included (gRFC A6).
 MAX_RETRIES = 4
+
+
+# Other names that gRPC resolves (https://github.com/grpc/grpc/blob/master/doc/naming.md); it checks what follows.
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s:/?#@\[\],]+):(?P<port>\d{1,5})")
+
+
+def check_address(address: str) -> None:
+    """Check that gRPC can resolve an address, because its own errors are traces or come only with the first request.
+
+    Raises:
+        ServingError: If the address is neither HOST:PORT nor one of gRPC's URIs, such as `unix:/run/tagger.sock`.
+    """
+    match = _HOST_PORT.fullmatch(address)
+    named = (
+        address.startswith(_SCHEMES) and address[address.index(":") + 1 :].strip("/") and not re.search(r"\s", address)
+    )
+    if match and not 0 < int(match["port"]) < 2**16:
+        problem = ", whose port is not in 1..65535"
+    elif match or named:
+        return
+    elif "://" in address:
+        problem = f", which has the scheme {address.partition('://')[0]}"
+    else:
+        problem = ""
+    raise ServingError(f"address: expected HOST:PORT, such as localhost:8500. Received: {address!r}{problem}.")
 
 
 def channel_options(retries: int, wait_for_ready: bool = False) -> tuple[tuple[str, Any], ...]:

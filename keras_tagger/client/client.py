@@ -21,8 +21,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource
+from keras_tagger.audio.streams import seekable
 from keras_tagger.client import messages
-from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options
+from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error, channel_options, check_address
 from keras_tagger.client.messages import Signature
 from keras_tagger.client.plans import PlanRun, ServedModel
 from keras_tagger.client.probe import Plan, Request
@@ -53,6 +54,7 @@ class _Connection:
         wait_for_ready: bool = False,
         tls: ClientTls | None = None,
     ) -> None:
+        check_address(address)
         if window_seconds is not None and not window_seconds * sample_rate >= 1:
             raise ServingError(f"window_seconds: expected a time above 0. Received: {window_seconds}.")
         if not timeout_seconds > 0:
@@ -104,11 +106,11 @@ class _Connection:
 class Client(_Connection):
     """A connection to a served model; also a context manager. Threads may share one.
 
-    Audio is a path, encoded bytes or `(array, sample_rate)`; it is decoded, made mono and resampled by the client. A
-    clip of up to five minutes (or `window_seconds`) is one request, which the model cuts into its windows. A longer
-    clip is cut by the client, which reads and sends it in constant memory, a few windows per request. The results equal
-    those of `Tagger`. One version of the model answers all requests about a clip: if the server switches versions
-    meanwhile, the client starts the clip again.
+    Audio is a path, encoded bytes, a binary file object or `(array, sample_rate)`; it is decoded, made mono and
+    resampled by the client. A clip of up to five minutes (or `window_seconds`) is one request, which the model cuts
+    into its windows. A longer clip is cut by the client, which reads and sends it in constant memory, a few windows per
+    request. The results equal those of `Tagger`. One version of the model answers all requests about a clip: if the
+    server switches versions meanwhile, the client starts the clip again.
 
     Args:
         address: HOST:PORT of the server's gRPC endpoint.
@@ -161,14 +163,14 @@ class Client(_Connection):
         self,
         inputs: Mapping[str, npt.NDArray[Any]],
         signature: str = "serving_default",
-        outputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | str | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Run one signature on arrays.
 
         Args:
             inputs: The signature's inputs by name.
             signature: Name of the signature.
-            outputs: Names of the outputs wanted; None for all.
+            outputs: One name, or the names of the outputs wanted; None for all.
 
         Returns:
             The outputs by name.
@@ -176,6 +178,7 @@ class Client(_Connection):
         Example:
             >>> client.predict({"waveform": waveform[np.newaxis]}, "attention")["heatmap"]
         """
+        outputs = (outputs,) if isinstance(outputs, str) else outputs
         request = Request(signature, dict(inputs), None if outputs is None else tuple(outputs))
         return self._call("Predict", self._message(request), messages.predict_reply)
 
@@ -212,6 +215,7 @@ class Client(_Connection):
             >>> print(client.tag("song.mp3", top=3))
             guitar 0.91, rock 0.74, drums 0.55
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.tag(audio, top, tags, merge_synonyms))
 
     def classify(self, audio: AudioSource) -> Tags:
@@ -220,6 +224,7 @@ class Client(_Connection):
         Example:
             >>> client.classify("song.mp3")["guitar"].score
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.classify(audio))
 
     def attention(self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = None) -> Attention:
@@ -235,12 +240,13 @@ class Client(_Connection):
         Example:
             >>> client.attention("song.mp3", seconds=30).heatmap("all").save("attention.png")
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.attention(audio, start_seconds, seconds))
 
     def contributions(
         self,
         audio: AudioSource,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
@@ -248,7 +254,7 @@ class Client(_Connection):
 
         Args:
             audio: See `Client`.
-            tags: Rows wanted, in order; None for all.
+            tags: One tag, or the rows wanted, in order; None for all.
             start_seconds: Start of the excerpt. Times count from the start of the clip.
             seconds: Length of the excerpt; None for the rest of the clip.
 
@@ -261,7 +267,7 @@ class Client(_Connection):
         self,
         audio: AudioSource,
         kind: str = "contributions",
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         start_seconds: float = 0.0,
         seconds: float | None = None,
     ) -> Heatmap:
@@ -271,13 +277,14 @@ class Client(_Connection):
             audio: See `Client`.
             kind: "contributions", one row per tag, or "attention", one row: that of [CLS] in the last layer, summed
                 over heads.
-            tags: Rows wanted, in order; None for all. Must be None for attention.
+            tags: One tag, or the rows wanted, in order; None for all. Must be None for attention.
             start_seconds: Start of the excerpt. Times count from the start of the clip.
             seconds: Length of the excerpt; None for the rest of the clip.
 
         Example:
             >>> client.heatmap("song.mp3", "attention").save("attention.png")
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.heatmap(kind, audio, tags, start_seconds, seconds))
 
     def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
@@ -287,6 +294,7 @@ class Client(_Connection):
             >>> client.embed("song.mp3").shape
             (192,)
         """
+        audio = seekable(audio)
         return self._run(lambda model: model.embed(audio))
 
     def tag_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ TensorFlow Serving reports only the signatures of a model. Everything else that 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -21,7 +22,8 @@ from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, batches, stacked
 from keras_tagger.client import probe
 from keras_tagger.client.probe import Plan, Reply, Request
-from keras_tagger.errors import ServingError
+from keras_tagger.errors import AudioWarning, ServingError
+from keras_tagger.files import to_bytes, to_text
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.tags import TagInfo, Tags, make_tags
 
@@ -73,9 +75,12 @@ class ServedModel:
         """Return the best tags of a clip."""
         if top is not None and top < 1:
             raise ServingError(f"top: expected at least 1. Received: {top}.")
+        found: list[AudioWarning] = []
+        if isinstance(tags, str):
+            raise ServingError(f"tags: expected a list with the names of all outputs. Received: {tags!r}.")
         if tags is None:
             try:
-                names, scores = yield from self._classes(audio)
+                names, scores = yield from self._classes(audio, found)
             except ServingError as error:
                 if 'signature key "classify" not found' not in str(error):
                     raise
@@ -85,24 +90,30 @@ class ServedModel:
                     error.code,
                 ) from None
         else:
-            names, scores = tuple(tags), (yield from self._mean(audio, "serving_default", "tags"))
+            names, scores = tuple(tags), (yield from self._mean(audio, "serving_default", "tags", found))
             if len(names) != len(scores):
                 raise ServingError(f"tags: expected {len(scores)} names, one per output. Received: {len(names)}.")
-        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms)
+        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms, found)
 
     def classify(self, audio: AudioSource) -> Plan[Tags]:
         """Return all tags of a clip, by the signature `classify`."""
-        names, scores = yield from self._classes(audio)
-        return make_tags(names, scores, (yield from self._info(names)), None, False)
+        found: list[AudioWarning] = []
+        names, scores = yield from self._classes(audio, found)
+        return make_tags(names, scores, (yield from self._info(names)), None, False, found)
 
     def embed(self, audio: AudioSource) -> Plan[npt.NDArray[Any]]:
         """Return the embedding of a clip, float32 `[D]`."""
-        return (yield from self._mean(audio, "embedding", "embedding")).astype(np.float32)
+        found: list[AudioWarning] = []
+        mean = yield from self._mean(audio, "embedding", "embedding", found)
+        for warning in found:
+            warnings.warn(warning, stacklevel=2)
+        return mean.astype(np.float32)
 
     def attention(self, audio: AudioSource, start_seconds: float, seconds: float | None) -> Plan[Attention]:
         """Return the attention weights of a clip or an excerpt of it, window by window."""
         # One window per request: weights grow with the square of the length, and a server limits their number.
-        windowing, windows = yield from self._cut_as_model(audio, start_seconds, seconds)
+        found: list[AudioWarning] = []
+        windowing, windows = yield from self._cut_as_model(audio, found, start_seconds, seconds)
         parts = []
         hop_seconds = 0.0
         for window in windows:
@@ -113,12 +124,18 @@ class ServedModel:
             n_new = len(times) if all_new else int(windowing.is_new(window, times).sum())
             start = start_seconds + window.start_sample / self.sample_rate
             parts.append(AttentionWindow(start, reply["attention"][0], n_new))
-        return Attention(tuple(parts), hop_seconds)
+        return Attention(tuple(parts), hop_seconds, warnings=tuple(found))
 
     def heatmap(
-        self, kind: str, audio: AudioSource, tags: Sequence[str] | None, start_seconds: float, seconds: float | None
+        self,
+        kind: str,
+        audio: AudioSource,
+        tags: Sequence[str] | str | None,
+        start_seconds: float,
+        seconds: float | None,
     ) -> Plan[Heatmap]:
         """Return a map of a clip or an excerpt of it."""
+        tags = [tags] if isinstance(tags, str) else tags
         if kind not in _MAPS:
             raise ServingError(f"kind: expected one of {', '.join(_MAPS)}. Received: {kind!r}.")
         if kind == "attention" and tags is not None:
@@ -131,9 +148,11 @@ class ServedModel:
             if unknown:
                 raise ServingError(f"tags: expected some of {', '.join(names)}. Received: {unknown[0]!r}.")
             rows = [names.index(tag) for tag in (names if tags is None else tags)]
-        values, times, mean = yield from self._map(kind, audio, start_seconds, seconds)
+        found: list[AudioWarning] = []
+        values, times, mean = yield from self._map(kind, audio, found, start_seconds, seconds)
         scores = None if mean is None else mean[rows]
-        return Heatmap(np.atleast_2d(values)[rows], tuple(names[row] for row in rows), times, kind, scores=scores)
+        kept = tuple(names[row] for row in rows)
+        return Heatmap(np.atleast_2d(values)[rows], kept, times, kind, scores=scores, warnings=tuple(found))
 
     def tag_names(self) -> Plan[tuple[str, ...]]:
         """Return the names of the tags in the order of the outputs."""
@@ -142,12 +161,12 @@ class ServedModel:
         return self.facts.tags
 
     def _map(
-        self, kind: str, audio: AudioSource, start_seconds: float, seconds: float | None
+        self, kind: str, audio: AudioSource, found: list[AudioWarning], start_seconds: float, seconds: float | None
     ) -> Plan[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]]:
         """Return a map's values `[..., T]` and times `[T]`, and of contributions the scores `[n_tags]`."""
         has_scores = kind == "contributions"
         outputs = (_MAPS[kind], "times", *(["tags"] if has_scores else []))
-        windowing, groups = yield from self._windows(audio, start_seconds, seconds)
+        windowing, groups = yield from self._windows(audio, found, start_seconds, seconds)
         stitcher = None if windowing is None else Stitcher(windowing)
         mean = WindowMean()
         for windows in groups:
@@ -162,11 +181,11 @@ class ServedModel:
             values, times = stitcher.values, stitcher.times
         return values, start_seconds + times, mean.value if has_scores else None
 
-    def _classes(self, audio: AudioSource) -> Plan[tuple[tuple[str, ...], npt.NDArray[Any]]]:
+    def _classes(self, audio: AudioSource, found: list[AudioWarning]) -> Plan[tuple[tuple[str, ...], npt.NDArray[Any]]]:
         """Return names and mean scores by the signature `classify`."""
         mean = WindowMean()
         names: list[bytes] = []
-        for windows in (yield from self._windows(audio))[1]:
+        for windows in (yield from self._windows(audio, found))[1]:
             inputs = probe.examples([window.waveform for window in windows])
             reply = yield Request("classify", {"inputs": inputs}, ("classes", "scores"))
             for window, classes, scores in zip(windows, reply["classes"], reply["scores"], strict=True):
@@ -174,12 +193,14 @@ class ServedModel:
                 names = names or list(classes)
                 score = dict(zip(classes, scores, strict=True))
                 mean.add(window, np.array([score[name] for name in names]))
-        return tuple(name.decode() for name in names), mean.value
+        return tuple(to_text(name) for name in names), mean.value
 
-    def _mean(self, audio: AudioSource, signature: str, output: str) -> Plan[npt.NDArray[Any]]:
+    def _mean(
+        self, audio: AudioSource, signature: str, output: str, found: list[AudioWarning]
+    ) -> Plan[npt.NDArray[Any]]:
         """Return the mean of an output over the windows, float64 `[size]`."""
         mean = WindowMean()
-        for windows in (yield from self._windows(audio))[1]:
+        for windows in (yield from self._windows(audio, found))[1]:
             reply = yield Request(signature, {"waveform": stacked(windows)}, (output,))
             for window, values in zip(windows, reply[output], strict=True):
                 mean.add(window, values)
@@ -189,7 +210,7 @@ class ServedModel:
         """Return what the signature `tag_info` says about tags; None for a model without it or without these tags."""
         known, key = self.facts.info, frozenset(names)
         if key not in known:
-            inputs = {"tags": np.array([name.encode() for name in names], object)}
+            inputs = {"tags": np.array([to_bytes(name) for name in names], object)}
             try:
                 reply = yield Request("tag_info", inputs, ("threshold", "heard"))
             except ServingError as error:
@@ -210,19 +231,24 @@ class ServedModel:
         return max(1, round((self.window_seconds or MAX_REQUEST_SECONDS) * self.sample_rate))
 
     def _windows(
-        self, audio: AudioSource, start_seconds: float = 0.0, seconds: float | None = None
+        self, audio: AudioSource, found: list[AudioWarning], start_seconds: float = 0.0, seconds: float | None = None
     ) -> Plan[tuple[Windowing | None, Iterator[list[Window]]]]:
-        """Return audio as it is sent: whole and without a `Windowing` if one request may hold it, else in windows."""
-        parts = Windowing(self.sample_rate, self._limit).cut(audio, start_seconds, _end(start_seconds, seconds))
+        """Return audio as it is sent: whole and without a `Windowing` if one request may hold it, else in windows.
+
+        Once the windows are read, `found` has what a listener must know about the audio.
+        """
+        end, seen = _end(start_seconds, seconds), list[AudioWarning]()
+        parts = Windowing(self.sample_rate, self._limit).cut(audio, start_seconds, end, seen)
         first = next(parts)
         if next(parts, None) is None:
+            found += seen
             return None, iter([[first]])
-        windowing, windows = yield from self._cut_as_model(audio, start_seconds, seconds)
+        windowing, windows = yield from self._cut_as_model(audio, found, start_seconds, seconds)
         size = min(max(self._limit // windowing.window_samples, 1), WINDOWS_PER_BATCH)
         return windowing, batches(windows, size)
 
     def _cut_as_model(
-        self, audio: AudioSource, start_seconds: float, seconds: float | None
+        self, audio: AudioSource, found: list[AudioWarning], start_seconds: float, seconds: float | None
     ) -> Plan[tuple[Windowing, Iterator[Window]]]:
         """Return the model's own windows of a clip, as `Tagger` cuts them."""
         facts = self.facts
@@ -235,7 +261,7 @@ class ServedModel:
                 facts.window_samples = yield from probe.window_samples(self.sample_rate, token)
             size = facts.window_samples or size
         windowing = Windowing(self.sample_rate, size, token)
-        return windowing, windowing.cut(audio, start_seconds, _end(start_seconds, seconds))
+        return windowing, windowing.cut(audio, start_seconds, _end(start_seconds, seconds), found)
 
 
 def _end(start_seconds: float, seconds: float | None) -> float | None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ServingError
+from keras_tagger.files import to_text
 
 Result = TypeVar("Result")
 Reply = dict[str, npt.NDArray[Any]]
@@ -127,6 +128,6 @@ def tag_names(sample_rate: int) -> Plan[tuple[str, ...]]:
         if error == 0.0 or 3.0 * error < np.diff(-scores[order]).min():
             names = [""] * len(order)
             for index, name in zip(order, ranked["classes"][0], strict=True):
-                names[index] = name.decode()
+                names[index] = to_text(name)
             return tuple(names)
     raise ServingError("expected a model whose scores distinguish its tags. Received: a model that gives equal scores.")

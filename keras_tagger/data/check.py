@@ -5,23 +5,48 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from keras_tagger import audio
+from keras_tagger.audio import AudioSource
 from keras_tagger.data.manifest import SPLITS, Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import to_pcm
 from keras_tagger.data.prepared import PreparedClip
-from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.errors import AudioWarning, KerasTaggerError, ManifestError
+from keras_tagger.files import printable
 from keras_tagger.progress import progress_bar
 from keras_tagger.tables import text_table
 
 # The smallest soft label that counts as the tag.
 POSITIVE = 0.5
 NO_SPLIT = "(none)"
+
+# Kinds of `AudioWarning` and their titles in the table. Clips of the first two should not be trained on.
+_PROBLEMS = {"damaged": "damaged, partly read", "silent": "silent"}
+_NOTES = {"cancelled": "channels that cancel each other", "level": "samples far outside -1..1, or very quiet"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipCheck:
+    """What decoding a clip found.
+
+    Attributes:
+        clip: The clip.
+        seconds: Its length; None if it cannot be decoded.
+        digest: The SHA-256 of its 16-bit samples; "" if it cannot be decoded.
+        reason: Why it cannot be decoded; "" if it can.
+        warnings: What a listener must know about its audio.
+    """
+
+    clip: Clip
+    seconds: float | None = None
+    digest: str = ""
+    reason: str = ""
+    warnings: tuple[AudioWarning, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +63,7 @@ class DataCheck:
         rare_tags: The tags that fewer than `min_clips` clips have in all splits together.
         untagged: Ids of clips without tags.
         unreadable: `id`, `path` and `reason` of clips that cannot be decoded.
+        warnings: `id`, `path`, `kind` and `message` for each `AudioWarning`, such as that of a silent clip.
         duplicates: Ids of clips with exactly the same samples.
         leaks: Those of `duplicates` that are in different splits.
     """
@@ -51,13 +77,15 @@ class DataCheck:
     rare_tags: tuple[str, ...]
     untagged: tuple[str, ...]
     unreadable: tuple[Mapping[str, str], ...]
+    warnings: tuple[Mapping[str, str], ...]
     duplicates: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every clip can be decoded and no audio is in two splits."""
-        return not self.unreadable and not self.leaks
+        """Whether every clip can be decoded whole, none is silent, and no audio is in two splits."""
+        problems = [entry for entry in self.warnings if entry["kind"] in _PROBLEMS]
+        return not self.unreadable and not problems and not self.leaks
 
     def to_dict(self) -> dict[str, Any]:
         """Return all findings as JSON types; lengths as hours, and minimum, median and maximum in seconds."""
@@ -71,6 +99,7 @@ class DataCheck:
             "rare_tags": list(self.rare_tags),
             "untagged": list(self.untagged),
             "unreadable": [dict(entry) for entry in self.unreadable],
+            "warnings": [dict(entry) for entry in self.warnings],
             "duplicates": [list(ids) for ids in self.duplicates],
             "leaks": [list(ids) for ids in self.leaks],
         }
@@ -89,10 +118,17 @@ class DataCheck:
         for tag, counts in self.tag_counts.items():
             tag_rows.append([tag, *(str(counts[split]) for split in splits), str(sum(counts.values()))])
         parts = [
-            f"{self.name or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, {len(self.tag_counts)} tags",
+            f"{printable(self.name) or 'manifest'}: {self.n_clips} clips of {self.n_tracks} tracks, "
+            f"{len(self.tag_counts)} tags",
             text_table(rows),
-            text_table(tag_rows),
+            text_table(tag_rows) if self.tag_counts else "",
             _listing("unreadable", [f"{entry['id']}: {entry['reason']}" for entry in self.unreadable]),
+            *(
+                _listing(
+                    title, [f"{entry['id']}: {entry['message']}" for entry in self.warnings if entry["kind"] == kind]
+                )
+                for kind, title in (_PROBLEMS | _NOTES).items()
+            ),
             _listing(f"tags with fewer than {self.min_clips} clips", self.rare_tags),
             _listing("clips without tags", self.untagged),
             _listing("same audio in different splits", [" = ".join(ids) for ids in self.leaks]),
@@ -104,50 +140,59 @@ class DataCheck:
         return "\n\n".join(part for part in parts if part)
 
 
-def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate: int = 16000) -> DataCheck:
+def check(
+    manifest: Manifest,
+    workers: int = 0,
+    min_clips: int = 10,
+    sample_rate: int = 16000,
+    sources: Mapping[str, AudioSource] | None = None,
+    on_clip: Callable[[ClipCheck], None] | None = None,
+) -> DataCheck:
     """Decode every clip and report lengths, tag counts, unreadable files and duplicates.
 
     Clips are duplicates if their 16-bit samples are equal. A clip without audio between its start and end is
     unreadable. A bad file is reported, not raised.
 
     Args:
-        manifest: The clips to check.
+        manifest: The clips to check. If it has no tags, clips without tags are not reported.
         workers: The number of threads; 0 for one per CPU.
         min_clips: Tags that fewer clips have are listed as rare.
         sample_rate: The rate to decode at, in Hz.
+        sources: The audio of clips whose path is not a file, by path.
+        on_clip: Called with what was found for each clip, in order, as soon as it is known.
 
     Example:
         >>> print(check(read_manifest("music.csv")).table())
     """
     labels = manifest.labels() >= POSITIVE
-    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
-    try:
-        results = list(
-            progress_bar(
-                pool.map(lambda clip: _decode(clip, sample_rate), manifest.clips),
-                total=len(manifest),
-                desc="check",
-                unit="clip",
-            )
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)
-
     present = {clip.split or NO_SPLIT for clip in manifest.clips}
     splits = [split for split in (*SPLITS, NO_SPLIT) if split in present]
     seconds: dict[str, list[float]] = {split: [] for split in splits}
     tag_counts = {tag: dict.fromkeys(splits, 0) for tag in manifest.tags}
     unreadable = []
+    warnings = []
     same: dict[str, list[Clip]] = {}
-    for clip, positive, result in zip(manifest.clips, labels, results, strict=True):
-        if isinstance(result, str):
-            unreadable.append({"id": clip.clip_id, "path": clip.path, "reason": result})
-            continue
-        split = clip.split or NO_SPLIT
-        seconds[split].append(result[0])
-        same.setdefault(result[1], []).append(clip)
-        for tag in np.flatnonzero(positive):
-            tag_counts[manifest.tags[tag]][split] += 1
+    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1)
+    try:
+        decoded = pool.map(lambda clip: _decode(clip, sample_rate, (sources or {}).get(clip.path)), manifest.clips)
+        bar = progress_bar(decoded, total=len(manifest), desc="check", unit="clip")
+        for positive, found in zip(labels, bar, strict=True):
+            clip = found.clip
+            if on_clip is not None:
+                on_clip(found)
+            where = {"id": clip.clip_id, "path": clip.path}
+            warnings += [{**where, "kind": warning.kind, "message": str(warning)} for warning in found.warnings]
+            if found.seconds is None:
+                unreadable.append({**where, "reason": found.reason})
+                continue
+            split = clip.split or NO_SPLIT
+            seconds[split].append(found.seconds)
+            same.setdefault(found.digest, []).append(clip)
+            for tag in np.flatnonzero(positive):
+                tag_counts[manifest.tags[tag]][split] += 1
+    finally:
+        pool.shutdown(cancel_futures=True)
+
     repeated = [clips for clips in same.values() if len(clips) > 1]
     return DataCheck(
         name=manifest.name,
@@ -157,8 +202,9 @@ def check(manifest: Manifest, workers: int = 0, min_clips: int = 10, sample_rate
         tag_counts=tag_counts,
         min_clips=min_clips,
         rare_tags=tuple(tag for tag, counts in tag_counts.items() if sum(counts.values()) < min_clips),
-        untagged=tuple(clip.clip_id for clip in manifest.clips if not any(clip.tags.values())),
+        untagged=tuple(clip.clip_id for clip in manifest.clips if manifest.tags and not any(clip.tags.values())),
         unreadable=tuple(unreadable),
+        warnings=tuple(warnings),
         duplicates=tuple(_ids(clips) for clips in repeated),
         leaks=tuple(_ids(clips) for clips in repeated if len({clip.split for clip in clips}) > 1),
     )
@@ -186,23 +232,24 @@ def _ids(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(clip.clip_id for clip in clips)
 
 
-def _decode(clip: Clip, sample_rate: int) -> tuple[float, str] | str:
-    """Return the length and a digest of the samples, or the reason why the clip cannot be decoded."""
+def _decode(clip: Clip, sample_rate: int, source: AudioSource | None) -> ClipCheck:
     digest = hashlib.sha256()
     samples = 0
+    warnings: list[AudioWarning] = []
     try:
         for block in audio.blocks(
-            clip.path,
+            clip.path if source is None else source,
             sample_rate=sample_rate,
             block_seconds=30.0,
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
+            warnings=warnings,
         ):
             digest.update(to_pcm(block).tobytes())
             samples += len(block)
     except KerasTaggerError as error:
-        return str(error)
-    return samples / sample_rate, digest.hexdigest()
+        return ClipCheck(clip, reason=str(error), warnings=tuple(warnings))
+    return ClipCheck(clip, samples / sample_rate, digest.hexdigest(), warnings=tuple(warnings))
 
 
 def _durations(seconds: Sequence[float]) -> dict[str, float]:
@@ -218,4 +265,4 @@ def _durations(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _listing(title: str, lines: Sequence[str]) -> str:
-    return f"{title}: {len(lines)}\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+    return f"{title}: {len(lines)}\n" + "\n".join(f"  {printable(line)}" for line in lines) if lines else ""

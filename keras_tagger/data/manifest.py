@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import filecmp
 import math
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from absl import logging
 
+from keras_tagger.audio.paths import AUDIO_SUFFIXES, find_audio, is_hidden
 from keras_tagger.data.dense import UNKNOWN, read_dense
-from keras_tagger.data.manifest_rows import as_seconds, as_tags, as_text, read_rows, tags_cell
-from keras_tagger.errors import ManifestError, ManifestNotFoundError
-from keras_tagger.files import json_text, replacing
+from keras_tagger.data.manifest_rows import TagCells, as_seconds, as_text, read_rows, tags_cell
+from keras_tagger.errors import AudioError, ManifestError, ManifestNotFoundError
+from keras_tagger.files import write_csv, write_json_lines
+from keras_tagger.tables import listed
 
 SPLITS = ("train", "valid", "test")
 
-# Files that lie beside music and are not audio. All others are candidates, because audio may have no extension.
-NOT_AUDIO = frozenset(
-    {".txt", ".md", ".rst", ".pdf", ".doc", ".nfo", ".log", ".html", ".htm", ".xml", ".py", ".ipynb"}
-    | {".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".cfg", ".toml", ".npy", ".npz", ".db"}
-    | {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".svg", ".webp", ".ico", ".m3u", ".m3u8", ".pls", ".cue"}
-    | {".mid", ".midi", ".zip", ".gz", ".part", ".tmp"}
-)
+# Names of missing values, which pandas and spreadsheets write.
+_MISSING = frozenset({"nan", "none", "null", "n/a", "<na>", "#n/a"})
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -128,35 +126,24 @@ class Manifest:
 
         Paths below the manifest's folder become relative, so that the folder can be moved.
 
-        Raises:
-            ManifestError: If a tag contains ';', which a CSV cell cannot hold.
-
         Example:
             >>> assign_splits(read_folders("my_music/")).save("music.csv")
         """
         path = Path(path)
         folder = os.path.abspath(path.parent)
         rows = [_row(clip, folder) for clip in self.clips]
-        with (
-            replacing(path) as temporary,
-            # The name of a file may be any bytes.
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            if path.suffix in (".jsonl", ".json"):
-                file.writelines(json_text(_with_nulls(row)) for row in rows)
-            else:
-                columns = ("path", "tags", "start", "end", "split", "group", "labels")
-                used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
-                writer = csv.DictWriter(file, used, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows({**row, "tags": tags_cell(row["tags"])} for row in rows)
+        if path.suffix.lower() in (".jsonl", ".json"):
+            write_json_lines(path, map(_with_nulls, rows))
+        else:
+            columns = ("path", "tags", "start", "end", "split", "group", "labels")
+            used = [name for name in columns if name != "labels" or any("labels" in row for row in rows)]
+            write_csv(path, used, [{**row, "tags": tags_cell(row["tags"])} for row in rows])
 
 
 def label_matrix(tags_of_clips: Iterable[Mapping[str, float]], tags: Sequence[str]) -> npt.NDArray[Any]:
     """Build labels, float32 `[n_clips, n_tags]`, from a mapping of tags to labels per clip; NaN if unknown."""
-    return np.array([[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips], dtype=np.float32).reshape(
-        -1, len(tags)
-    )
+    rows = [[of_clip.get(tag, 0.0) for tag in tags] for of_clip in tags_of_clips]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), len(tags))
 
 
 def read_manifest(
@@ -165,10 +152,14 @@ def read_manifest(
     """Read a CSV file with a header, or JSON lines (`.jsonl`, `.json`; also a JSON array).
 
     Columns or keys are `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group` and `labels`; others
-    are ignored. A CSV cell of tags is `guitar;rock` or, with labels in 0..1, `guitar:0.8;rock:0.1`; `guitar:?` means an
-    unknown label. In JSON, tags are a list, or an object of labels and nulls. `labels` names a file of dense labels
-    (`keras_tagger.data.dense`), which replaces `tags`; tags that it does not name are unknown. Relative paths are
-    relative to the manifest's folder. The audio files are not opened.
+    are ignored. CSV may be separated by commas, semicolons or tabs. A CSV cell of tags is `guitar;rock` or, with labels
+    in 0..1, `guitar:0.8;rock:0.1`; `guitar:?` means an unknown label. In JSON, tags are a list, or an object of labels
+    and nulls. `labels` names a file of dense labels (`keras_tagger.data.dense`), which replaces `tags`; tags that it
+    does not name are unknown. Relative paths are relative to the manifest's folder. The audio files are not opened.
+
+    Cells that separate tags in other ways (`guitar|rock`, `guitar,rock`, `["guitar", "rock"]`) are read as several
+    tags, with a warning; a comma separates only if no cell of the file has `;` or `|`. Another warning names tags that
+    differ only in case, spaces or Unicode form.
 
     Args:
         path: The manifest file.
@@ -191,8 +182,10 @@ def read_manifest(
     root = os.path.abspath(path.parent)
     clips: list[Clip] = []
     first_seen: dict[tuple[str, float, float | None], str] = {}
-    for where, row in read_rows(path):
-        clip = _clip(row, root, f"{path}, {where}")
+    rows = list(read_rows(path))
+    cells = TagCells(row.get("tags") for _, row in rows)
+    for where, row in rows:
+        clip = _clip(row, root, f"{path}, {where}", cells)
         key = (clip.track, clip.start_seconds, clip.end_seconds)
         if key in first_seen:
             raise ManifestError(
@@ -203,18 +196,21 @@ def read_manifest(
         clips.append(clip)
     if not clips:
         raise ManifestError(f"{path}: expected at least one clip. Received: a manifest without rows.")
+    for sentence in cells.warnings():
+        logging.warning("%s, column tags: %s", path, sentence)
     return _manifest(clips, tags, min_clips_per_tag, name=path.stem, root=root, source=str(path))
 
 
 def read_folders(
     root: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
 ) -> Manifest:
-    """Read a folder per tag, `root/TAG/**/audio`: every file below TAG is a clip with that tag.
+    """Read a folder per tag, `root/TAG/**/audio`: every audio file below TAG is a clip with that tag.
 
-    Hidden files, files with an extension that is never audio (`NOT_AUDIO`) and files directly in `root` are skipped. A
-    broken link is a clip, which decoding will report like any other missing file. A file under several tags is one clip
-    with several tags; it may be the same file by links, or equal files of the same name below their tag folders. Clips
-    are sorted by path.
+    `keras_tagger.audio.paths.find_audio` decides what is audio; it ignores hidden files and the folders of storage
+    devices, such as `@eaDir`. A folder without audio gives no tag, and files directly in `root` have none; a warning
+    names both. A broken link is a clip, which decoding will report like any other missing file. A file under several
+    tags is one clip with several tags; it may be the same file by links, or equal files of the same name below their
+    tag folders. Clips are sorted by path.
 
     Args:
         root: The folder of tag folders.
@@ -223,7 +219,7 @@ def read_folders(
 
     Raises:
         ManifestNotFoundError: If the folder does not exist.
-        ManifestError: If it is a file, or no tag folder contains files.
+        ManifestError: If it is a file, a folder in it cannot be read, or no tag folder contains audio.
 
     Example:
         >>> read_folders("my_music/").tags  # my_music/guitar/, my_music/piano/
@@ -239,8 +235,19 @@ def read_folders(
     tags_of: list[dict[str, float]] = []
     by_file: dict[tuple[int, int], int] = {}
     by_name: dict[str, list[int]] = {}
-    for tag in sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith(".")):
-        for path in sorted(_files_below(os.path.join(base, tag))):
+    without: list[str] = []
+    try:
+        entries = [entry for entry in os.scandir(base) if not is_hidden(entry.name)]
+        found = {entry.name: find_audio(entry.path) for entry in entries if entry.is_dir()}
+        loose = [
+            entry.name for entry in entries if entry.is_file() and Path(entry.name).suffix.lower() in AUDIO_SUFFIXES
+        ]
+    except (OSError, AudioError) as error:
+        raise ManifestError(f"{root}: expected a folder of readable folders. Received: {error}.") from None
+    for tag, files in sorted(found.items()):
+        if not files:
+            without.append(tag)
+        for path in files:
             # A broken link has no target to ask.
             status = os.stat(path) if os.path.exists(path) else os.lstat(path)
             identity = (status.st_dev, status.st_ino)
@@ -260,6 +267,21 @@ def read_folders(
         raise ManifestError(
             f"{root}: expected audio in folders named after tags (TAG/track.ogg). Received: a folder without any."
         )
+    if without:
+        logging.warning("%s: folders without audio files give no tag: %s.", root, listed(without))
+    if loose:
+        logging.warning("%s: audio files outside the tag folders are ignored: %s.", root, listed(sorted(loose), 3))
+    tags_found = sorted(set(found) - set(without))
+    if len(tags_found) == 1:
+        logging.warning(
+            "%s: every clip has the tag %s, because tags are the folders directly below.", root, tags_found[0]
+        )
+    if set(tags_found) <= {*SPLITS, "val", "validation"}:
+        logging.warning(
+            "%s: the folders %s were read as tags. Folders cannot name splits; a manifest can (column split).",
+            root,
+            listed(tags_found),
+        )
     clips = [
         Clip(path, of_clip) for path, of_clip in sorted(zip(paths, tags_of, strict=True), key=lambda pair: pair[0])
     ]
@@ -274,6 +296,8 @@ def _manifest(
     root: str,
     source: str,
 ) -> Manifest:
+    if isinstance(tags, str):
+        raise ManifestError(f"tags: expected a list of names. Received: {tags!r}.")
     counts = Counter(tag for clip in clips for tag, label in clip.tags.items() if label > 0)
     if tags is None:
         vocabulary = tuple(sorted(tag for tag, count in counts.items() if count >= min_clips_per_tag))
@@ -290,6 +314,7 @@ def _manifest(
         if not counts.keys() & set(vocabulary):
             known = ", ".join(sorted(counts)[:10]) or "none"
             raise ManifestError(f"{source}: expected clips with a tag of {list(tags)[:10]}. Received: tags {known}.")
+    _warn_of_tags({tag: counts[tag] for tag in vocabulary}, source)
     known_tags = set(vocabulary)
     kept = tuple(
         dataclasses.replace(
@@ -304,6 +329,24 @@ def _manifest(
     return Manifest(kept, vocabulary, name=name, root=root)
 
 
+def _warn_of_tags(counts: Mapping[str, int], source: str) -> None:
+    """Warn of tags that are probably meant to be one, and of missing values that became tags."""
+    alike: dict[str, list[str]] = {}
+    for tag in counts:
+        key = " ".join(unicodedata.normalize("NFKC", tag).casefold().split())
+        alike.setdefault(key, []).append(tag)
+    pairs = [" and ".join(f"{tag!a} ({counts[tag]})" for tag in tags) for tags in alike.values() if tags[1:]]
+    if pairs:
+        logging.warning(
+            "%s: some tags (with numbers of clips) differ only in case, spaces or Unicode form: %s.",
+            source,
+            listed(pairs),
+        )
+    missing = sorted(tag for tag in counts if tag.casefold() in _MISSING)
+    if missing:
+        logging.warning("%s: missing values are probably not meant to be tags: %s.", source, listed(missing))
+
+
 def _problem(
     path: str,
     tags: Mapping[str, float],
@@ -315,6 +358,8 @@ def _problem(
     """Describe what is wrong with a value and name its column, or return None."""
     if not path or not path.strip():
         return f"column path: expected a path. Received: {path!r}"
+    if not isinstance(tags, Mapping):
+        return f"column tags: expected labels by tag, such as {{'guitar': 1.0}}. Received: {tags!r}"
     for tag, label in tags.items():
         if not tag:
             return "column tags: expected names of tags. Received: an empty name"
@@ -329,14 +374,14 @@ def _problem(
     return None
 
 
-def _clip(row: Mapping[str, Any], root: str, where: str) -> Clip:
+def _clip(row: Mapping[str, Any], root: str, where: str, cells: TagCells) -> Clip:
     """Make a clip of one row. Cells of a CSV are text; values of JSON have types."""
     path = row.get("path")
     if not isinstance(path, str) or not path.strip():
         raise ManifestError(f"{where}, column path: expected a path. Received: {path!r}.")
     values: dict[str, Any] = {
-        "path": path if _SCHEME.match(path) else os.path.normpath(os.path.join(root, path)),
-        "tags": as_tags(row.get("tags"), where),
+        "path": path if _SCHEME.match(path) else _located(path, root),
+        "tags": cells.parse(row.get("tags"), where),
         "start_seconds": as_seconds(row.get("start"), where, "start") or 0.0,
         "end_seconds": as_seconds(row.get("end"), where, "end"),
         "split": as_text(row.get("split")),
@@ -352,12 +397,22 @@ def _clip(row: Mapping[str, Any], root: str, where: str) -> Clip:
         raise ManifestError(
             f"{where}: expected either tags or labels. Received: both, {list(values['tags'])[:3]} and {labels!r}."
         )
-    labels = os.path.normpath(os.path.join(root, labels))
+    labels = _located(labels, root)
     try:
         values["tags"] = read_dense(labels).clip_tags()
     except (ManifestError, ManifestNotFoundError) as error:
         raise type(error)(f"{where}, column labels: {error}") from None
     return Clip(**values, labels=labels)
+
+
+def _located(path: str, root: str) -> str:
+    """Return a path relative to the manifest's folder; of `~` and backslashes, the spelling whose file exists."""
+    found = os.path.normpath(os.path.join(root, path))
+    if os.path.lexists(found):
+        return found
+    others = (os.path.expanduser(path), path.replace("\\", "/"))
+    spellings = (os.path.normpath(os.path.join(root, other)) for other in others if other != path)
+    return next((other for other in spellings if os.path.lexists(other)), found)
 
 
 def _row(clip: Clip, folder: str) -> dict[str, Any]:
@@ -383,23 +438,6 @@ def _stored_path(path: str, folder: str) -> str:
     path = os.path.abspath(path)
     relative = os.path.relpath(path, folder)
     return path if relative.startswith(os.pardir) else relative
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    """Find candidates for audio at any depth. Links to folders are followed once, and never upwards."""
-    seen = set(map(str, Path(os.path.realpath(folder)).parents))
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = os.path.join(parent, name)
-            candidate = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
-            if candidate and not name.startswith(".") and os.path.splitext(name)[1].lower() not in NOT_AUDIO:
-                yield path
 
 
 def _equal_files(a: str, b: str) -> bool:

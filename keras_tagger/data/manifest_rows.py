@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import codecs
 import csv
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_tagger.errors import ManifestError
 
+# A comma between digits may be a decimal comma, as in `guitar:0,8`.
+_SEPARATORS = re.compile(r"[;|]|(?<!:\d),|,(?!\d)")
+_SEPARATORS_BUT_COMMA = re.compile(r"[;|]")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # as `surrogateescape` reads bytes
 # Only a number after the last colon is a label, so that tags such as "genre:rock" need no escaping.
-_WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|\?)$")
+_WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+[.,]?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|\?)$")
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -27,7 +32,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ManifestError: If the file cannot be parsed; the message names file, line and column.
     """
-    return _json_rows(path) if path.suffix in (".jsonl", ".json") else _csv_rows(path)
+    return _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path)
 
 
 def as_text(value: Any) -> str | None:
@@ -47,24 +52,109 @@ def as_seconds(value: Any, where: str, column: str) -> float | None:
         raise ManifestError(f"{where}, column {column}: expected a number of seconds. Received: {value!r}.") from None
 
 
-def as_tags(value: Any, where: str) -> dict[str, float]:
-    """Parse labels by tag from a cell `guitar;rock:0.1;pop:?`, a list or an object; `?` and null become NaN."""
-    pairs: list[tuple[Any, Any]] = []
-    if value is None:
-        pass
-    elif isinstance(value, str):
-        for part in filter(None, map(str.strip, value.split(";"))):
+class TagCells:
+    """Parses the cells of a column of tags, and counts those that do not separate tags by `;`.
+
+    A cell is `guitar;rock:0.1;pop:?`; a list, also written as text; or an object of labels. `?` and null become NaN.
+    `|` separates as `;` does, and `,` if no cell has one of these.
+
+    Args:
+        column: All values of the column.
+    """
+
+    def __init__(self, column: Iterable[Any]) -> None:
+        texts = [value for value in column if isinstance(value, str) and _parsed(value) is None]
+        self._comma_separates = not any(";" in text or "|" in text for text in texts)
+        self._count = 0
+        self._split: list[tuple[str, list[str]]] = []
+        self._whole: list[str] = []
+
+    def parse(self, value: Any, where: str) -> dict[str, float]:
+        """Return labels by tag.
+
+        Args:
+            value: The cell.
+            where: Its place, for messages.
+
+        Raises:
+            ManifestError: If a tag is not text, or a label not a number.
+        """
+        self._count += 1
+        if isinstance(value, str):
+            parsed = _parsed(value)
+            if parsed is None:
+                pairs = self._split_text(value)
+            else:
+                pairs = _pairs(parsed, where)
+                # `tags_cell` writes objects.
+                if isinstance(parsed, list):
+                    self._split.append((value, [str(tag) for tag, _ in pairs]))
+        else:
+            pairs = _pairs(value, where)
+        return _labels(pairs, where)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence about the cells that do not separate tags by `;`, and one about commas within tags."""
+        if self._split:
+            cell, tags = self._split[0]
+            read = " and ".join(map(repr, tags[:5])) or "none"
+            yield (
+                f"expected ';' between tags. Received: another form in {len(self._split)} of {self._count} cells, "
+                f"which were read as several tags, for example {cell[:80]!r} as {read}."
+            )
+        if self._whole:
+            yield (
+                f"tags with a comma in {len(self._whole)} of {self._count} cells, for example {self._whole[0][:80]!r}, "
+                "were not split, because other cells separate tags by ';' or '|'."
+            )
+
+    def _split_text(self, cell: str) -> list[tuple[str, float | None]]:
+        pattern = _SEPARATORS if self._comma_separates else _SEPARATORS_BUT_COMMA
+        parts = list(filter(None, map(str.strip, pattern.split(cell))))
+        if len(parts) > 1 and ("|" in cell or self._comma_separates):
+            self._split.append((cell, parts))
+        elif any("," in part and not _WEIGHTED.match(part) for part in parts):
+            self._whole.append(cell)
+        pairs: list[tuple[str, float | None]] = []
+        for part in parts:
             match = _WEIGHTED.match(part)
-            weight = match and (None if match["weight"] == "?" else float(match["weight"]))
+            weight = match and (None if match["weight"] == "?" else float(match["weight"].replace(",", ".")))
             pairs.append((match["tag"], weight) if match else (part, 1.0))
-    elif isinstance(value, list):
-        pairs.extend((tag, 1.0) for tag in value)
-    elif isinstance(value, dict):
-        pairs.extend(value.items())
-    else:
-        raise ManifestError(
-            f"{where}, column tags: expected a list of tags or an object of labels. Received: {value!r}."
-        )
+        return pairs
+
+
+def _parsed(cell: str) -> list[Any] | dict[Any, Any] | None:
+    """Parse a list or an object that is written as text, in JSON or Python; return None for other text."""
+    cell = cell.strip()
+    if cell[:1] + cell[-1:] not in ("[]", "{}", "()"):
+        return None
+    # numpy writes no commas: ['guitar' 'rock']
+    with_commas = re.sub(r"(['\"])\s+(['\"])", r"\1, \2", cell)
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(with_commas)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, dict):
+            return found
+        if isinstance(found, (list, tuple, set)):
+            return sorted(found, key=str) if isinstance(found, set) else list(found)
+    # [guitar, rock]
+    return [part.strip() for part in cell[1:-1].split(",")] if cell[0] == "[" and "," in cell else None
+
+
+def _pairs(value: Any, where: str) -> list[tuple[Any, Any]]:
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [(tag, 1.0) for tag in value]
+    if isinstance(value, dict):
+        return list(value.items())
+    raise ManifestError(f"{where}, column tags: expected a list of tags or an object of labels. Received: {value!r}.")
+
+
+def _labels(pairs: Sequence[tuple[Any, Any]], where: str) -> dict[str, float]:
+    """Check tags and labels."""
     tags: dict[str, float] = {}
     for tag, label in pairs:
         if not isinstance(tag, str) or not tag.strip():
@@ -82,9 +172,13 @@ def as_tags(value: Any, where: str) -> dict[str, float]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file)
+    encoding = _encoding(path)
+    with open(
+        path, encoding=encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "strict", newline=""
+    ) as file:
         try:
+            reader = csv.reader(file, delimiter=_delimiter(file.readline()))
+            file.seek(0)
             header = [name.strip() for name in next(reader, [])]
             if not header:
                 raise ManifestError(
@@ -105,9 +199,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     )
                 values = dict(zip(header, row, strict=True))
                 for column, cell in values.items():
-                    # The name of a file may be any bytes; other text in another encoding is a mistake.
-                    named = column in ("path", "labels")
-                    if _NOT_UTF8.search(cell) and not (named and os.path.lexists(path.parent / cell)):
+                    if _NOT_UTF8.search(cell) and not _is_name(column, cell, values, path.parent):
                         raise ManifestError(
                             f"{path}, line {reader.line_num}, column {column}: expected UTF-8 text. "
                             "Received: text in another encoding."
@@ -115,11 +207,41 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"line {reader.line_num}", values
         except csv.Error as error:
             raise ManifestError(f"{path}, line {reader.line_num}: expected CSV. Received: {error}.") from None
+        except UnicodeDecodeError:
+            raise ManifestError(f"{path}: expected UTF-8 text. Received: damaged UTF-16.") from None
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-8, or UTF-16 if the file begins with its byte order mark."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _delimiter(header: str) -> str:
+    """Return the delimiter that separates the columns path and tags; spreadsheets also write semicolons and tabs."""
+    for delimiter in ",;\t":
+        if {"path", "tags"} <= {name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])}:
+            return delimiter
+    return ","
+
+
+def _is_name(column: str, cell: str, row: Mapping[str, str], folder: Path) -> bool:
+    """Return whether a cell that is not UTF-8 names a file, or as tags folders beside or above the audio.
+
+    Such a name may be any bytes; other text in another encoding is a mistake.
+    """
+    if column in ("path", "labels"):
+        return os.path.lexists(folder / cell)
+    tags = (
+        [tag for tag in TagCells([cell]).parse(cell, column) if _NOT_UTF8.search(tag)] if column == "tags" else [cell]
+    )
+    return all(any(os.path.isdir(parent / tag) for parent in (folder / row["path"]).parents) for tag in tags)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding=_encoding(path))
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: expected UTF-8 text. Received: text in another encoding.") from None
     # `splitlines` would also split at U+2028 and others, which a JSON string may contain.
@@ -149,11 +271,13 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def tags_cell(tags: Mapping[str, float]) -> str:
-    """Write a cell that `as_tags` reads back."""
+    """Write a cell that `TagCells` reads back: `guitar;rock:0.1`, or JSON if a tag contains a separator."""
+    if any(_parsed(tag) is not None or re.search("[;|,]", tag) for tag in tags):
+        return json.dumps(
+            {tag: None if math.isnan(label) else label for tag, label in tags.items()}, ensure_ascii=False
+        )
     parts = []
     for tag, label in tags.items():
-        if ";" in tag:
-            raise ManifestError(f"expected tags without ';' in a CSV manifest (.jsonl allows it). Received: {tag!r}.")
         hard = label == 1.0 and not _WEIGHTED.match(tag)
         parts.append(tag if hard else f"{tag}:{'?' if math.isnan(label) else repr(float(label))}")
     return ";".join(parts)

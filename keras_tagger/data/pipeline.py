@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -58,26 +62,66 @@ def training_dataset(
     n_tags = len(prepared.tags)
     rng = np.random.default_rng([seed, epoch])
     crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
-    shards = rng.permutation(np.array(prepared.shards(split)))
+    shards = rng.permutation(np.array([os.fsencode(shard) for shard in prepared.shards(split)]))
 
-    most = n_stretches(prepared, split, window_samples)
+    most = n_stretches(prepared, split, window_samples) if with_stretches else None
+    crops = _crops(n_tags, window_samples, most)
 
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        features = tf.io.parse_single_example(
-            record,
-            {
-                "pcm": tf.io.FixedLenFeature([], tf.string),
-                "labels": tf.io.FixedLenFeature([n_tags], tf.float32),
-                "clip": tf.io.FixedLenFeature([], tf.int64),
-                "segment": tf.io.FixedLenFeature([], tf.int64),
-                "stretches": tf.io.FixedLenFeature([], tf.string, default_value=""),
-                "grid": tf.io.FixedLenFeature([4], tf.int64, default_value=[0, 1, 1, 0]),
-            },
-        )
-        pcm = tf.io.decode_raw(features["pcm"], tf.int16, little_endian=True)
+    dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
+        _plain(lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES)),
+        cycle_length=min(_OPEN_SHARDS, len(shards)),
+        block_length=1,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    place_seed = tf.constant(crop_seed, tf.int64)
+    dataset = dataset.map(
+        _plain(lambda record: crops(record, place_seed)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    ).unbatch()
+    if shuffle_crops > 1:
+        dataset = _shuffle(dataset, shuffle_crops, shuffle_seed, shuffle_seed2)
+    dataset = dataset.repeat() if count_crops(prepared, split, window_samples) < batch_size else dataset
+    dataset = dataset.batch(batch_size, drop_remainder=True).take(batches).map(_plain(_to_float))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+# Nothing here branches on a tensor, so autograph would only cost time.
+_plain = tf.autograph.experimental.do_not_convert
+
+
+@functools.lru_cache(maxsize=16)
+def _crops(n_tags: int, window_samples: int, most: int | None) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """Return a function from a record and the epoch's seed to the record's crops; every epoch uses the same graph.
+
+    Args:
+        n_tags: Number of tags.
+        window_samples: The length of a crop.
+        most: The largest number of stretches in a crop; None to return no stretches.
+    """
+    features = {
+        "pcm": tf.io.FixedLenFeature([], tf.string),
+        "labels": tf.io.FixedLenFeature([n_tags], tf.float32),
+        "clip": tf.io.FixedLenFeature([], tf.int64),
+        "segment": tf.io.FixedLenFeature([], tf.int64),
+        "stretches": tf.io.FixedLenFeature([], tf.string, default_value=""),
+        "grid": tf.io.FixedLenFeature([4], tf.int64, default_value=[0, 1, 1, 0]),
+    }
+    signature: list[tf.TensorSpec] = [tf.TensorSpec([window_samples], tf.int16), tf.TensorSpec([n_tags], tf.float32)]
+    if most is not None:
+        signature += [tf.TensorSpec([most, n_tags], tf.float32), tf.TensorSpec([most, 2], tf.int32)]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False, jit_compile=False
+    )
+    def crops(record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        found = tf.io.parse_single_example(record, features)
+        pcm = tf.io.decode_raw(found["pcm"], tf.int16, little_endian=True)
         # With a seed made of the record's own number, unlike a stateful generator, the crop does not depend on where
         # reading began.
-        place = tf.stack([tf.constant(crop_seed, tf.int64), features["clip"] * 2**20 + features["segment"]])
+        place = tf.stack([seed, found["clip"] * 2**20 + found["segment"]])
         samples = tf.shape(pcm, out_type=tf.int64)[0]
         n_crops = _n_crops(samples, window_samples)
         shares = tf.cast(tf.range(n_crops), tf.float64) + tf.random.stateless_uniform(
@@ -86,48 +130,31 @@ def training_dataset(
         places = tf.cast(tf.maximum(samples - window_samples + 1, 1), tf.float64)
         starts = tf.cast(tf.floor(shares * places / tf.cast(n_crops, tf.float64)), tf.int64)
         pcm = tf.pad(pcm, [[0, tf.maximum(window_samples - samples, 0)]])
-        values = tf.cast(tf.io.decode_raw(features["stretches"], tf.float16, little_endian=True), tf.float32)
-        return pcm, starts, features["labels"], tf.reshape(values, [-1, n_tags]), features["grid"]
+        values = tf.cast(tf.io.decode_raw(found["stretches"], tf.float16, little_endian=True), tf.float32)
+        values = tf.reshape(values, [-1, n_tags])
 
-    def crops(
-        pcm: tf.Tensor, starts: tf.Tensor, labels: tf.Tensor, values: tf.Tensor, grid: tf.Tensor
-    ) -> tf.data.Dataset:
         def crop(start: tf.Tensor) -> tuple[tf.Tensor, ...]:
             waveform = tf.ensure_shape(pcm[start : start + window_samples], [window_samples])
-            crop_labels, inside, begins = _pooled(values, grid, labels, start, window_samples)
-            if not with_stretches:
-                return waveform, crop_labels
+            labels, inside, begins = _pooled(values, found["grid"], found["labels"], start, window_samples)
+            if most is None:
+                return waveform, labels
             kept = tf.boolean_mask(values, inside)[:most]
-            bounds = tf.boolean_mask(tf.stack([begins, begins + grid[2]], axis=1), inside)[:most]
+            bounds = tf.boolean_mask(tf.stack([begins, begins + found["grid"][2]], axis=1), inside)[:most]
             fill = [[0, most - tf.shape(kept)[0]], [0, 0]]
             return (
                 waveform,
-                crop_labels,
+                labels,
                 tf.ensure_shape(tf.pad(kept, fill, constant_values=float("nan")), [most, n_tags]),
                 tf.ensure_shape(tf.pad(tf.cast(bounds, tf.int32), fill), [most, 2]),
             )
 
-        return tf.data.Dataset.from_tensor_slices(starts).map(crop)
+        return tf.map_fn(crop, starts, fn_output_signature=tuple(signature))
 
-    def to_float(pcm: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tf.cast(pcm, tf.float32) / PCM_SCALE, *others
+    return crops
 
-    dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
-        lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES),
-        cycle_length=min(_OPEN_SHARDS, len(shards)),
-        block_length=1,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).flat_map(crops)
-    if shuffle_crops > 1:
-        dataset = _shuffle(dataset, shuffle_crops, shuffle_seed, shuffle_seed2)
-    dataset = dataset.repeat() if count_crops(prepared, split, window_samples) < batch_size else dataset
-    dataset = dataset.batch(batch_size, drop_remainder=True).take(batches).map(to_float)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
-    options = tf.data.Options()
-    options.deterministic = True
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+def _to_float(pcm: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return tf.cast(pcm, tf.float32) / PCM_SCALE, *others
 
 
 def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:

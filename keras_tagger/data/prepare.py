@@ -24,7 +24,7 @@ from keras_tagger.data.dense import POOLS, read_dense
 from keras_tagger.data.manifest import SPLITS, Manifest
 from keras_tagger.data.prepared import FORMAT_VERSION, INDEX, PCM_SCALE, Prepared, open_prepared
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing, write_json
+from keras_tagger.files import printable, replacing, write_json
 from keras_tagger.progress import progress_bar
 
 # A last segment shorter than this share of a segment is joined to the one before it.
@@ -69,7 +69,8 @@ def prepare(
         shard_clips: The number of clips in a shard; 0 chooses it by the size of the split.
 
     Raises:
-        ManifestError: If a clip has no split, or no clip can be decoded.
+        ManifestError: If a clip has no split, no clip can be decoded, or `out_dir` has an `index.json` that is a
+            manifest or is the folder of the music.
 
     Example:
         >>> prepared = prepare(assign_splits(read_manifest("music.csv")), "prepared/")
@@ -85,6 +86,9 @@ def prepare(
             f"expected a split for every clip (see assign_splits). Received: '{without.clip_id}' without a split."
         )
     out_dir = os.path.abspath(out_dir)
+    if os.path.realpath(out_dir) == os.path.realpath(manifest.root) and manifest.name == os.path.basename(out_dir):
+        # A prepared folder is never read as a folder per tag again.
+        raise ManifestError(f"expected a folder apart from the music. Received: '{out_dir}', which has the music.")
     os.makedirs(out_dir, exist_ok=True)
     fingerprint = fingerprint_of(manifest, sample_rate, segment_seconds, shard_clips)
     finished = _finished(out_dir, fingerprint)
@@ -186,7 +190,7 @@ class _Writer:
             start_seconds=clip.start_seconds,
             end_seconds=clip.end_seconds,
         )
-        with tf.io.TFRecordWriter(path) as out:
+        with tf.io.TFRecordWriter(os.fsencode(path)) as out:
             for number, segment in enumerate(segments_of(blocks, self.segment_samples)):
                 if self.stop.is_set():
                     raise InterruptedError("prepare was interrupted")
@@ -267,8 +271,13 @@ def _version(path: str) -> tuple[int, int] | tuple[()]:
 
 
 def _finished(out_dir: str, fingerprint: str) -> Prepared | None:
-    if not os.path.exists(os.path.join(out_dir, INDEX)):
+    index = os.path.join(out_dir, INDEX)
+    if not os.path.exists(index):
         return None
+    with open(index, "rb") as file:
+        content = file.read()
+    if b'"tags"' in content and b'"format_version"' not in content:
+        raise ManifestError(f"expected a folder for prepared data. Received: '{out_dir}', whose {INDEX} is a manifest.")
     try:
         prepared = open_prepared(out_dir)
     except ManifestError as error:
@@ -352,5 +361,5 @@ def _finish(
 
 def _report(failed: Sequence[Mapping[str, Any]], n_clips: int) -> None:
     if failed:
-        rows = "\n".join(f"  {entry['path']}  {entry['reason']}" for entry in failed)
+        rows = "\n".join(f"  {printable(entry['path'])}  {printable(entry['reason'])}" for entry in failed)
         logging.warning("%d of %d clips cannot be decoded and are left out:\n%s", len(failed), n_clips, rows)

@@ -135,7 +135,7 @@ class Prepared:
         import tensorflow as tf
 
         clips = self.select(split)
-        records = iter(tf.data.TFRecordDataset(list(self.shards(split))))
+        records = iter(tf.data.TFRecordDataset([os.fsencode(shard) for shard in self.shards(split)]))
         for clip in clips:
             pieces = []
             for segment, samples in enumerate(clip.segments):

@@ -11,6 +11,8 @@ from keras_tagger.data.manifest import Manifest, read_folders, read_manifest
 from keras_tagger.data.prepared import INDEX, Prepared, open_prepared
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+
 
 def open_source(
     path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
@@ -30,12 +32,18 @@ def open_source(
         >>> len(open_source("demo"))
         7
     """
-    path = Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv")) if path == "demo" else Path(path)
+    if not os.fspath(path):
+        raise ManifestNotFoundError("expected a manifest or a folder. Received: an empty path.")
+    path = (
+        Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
+        if path == "demo"
+        else Path(path).expanduser()
+    )
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
     if not path.exists():
         raise ManifestNotFoundError(f"expected a manifest or a folder. Received: '{path}', which does not exist.")
-    if path.suffix.lower() not in (".csv", ".jsonl", ".json"):
+    if path.suffix.lower() not in MANIFEST_SUFFIXES:
         raise ManifestError(
             f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'."
         )

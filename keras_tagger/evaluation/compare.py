@@ -264,7 +264,8 @@ def _difference(a: float, b: float, differences: npt.NDArray[Any]) -> Difference
 
 
 def _row(name: str, of: Difference) -> list[str]:
+    defined = np.isfinite(of.low)
     return [
         *(name, f"{of.a:.4f}", f"{of.b:.4f}", f"{of.difference:+.4f}"),
-        *(f"{of.low:+.4f} to {of.high:+.4f}", f"{of.p_value:.3f}"),
+        *((f"{of.low:+.4f} to {of.high:+.4f}", f"{of.p_value:.3f}") if defined else ("-", "-")),
     ]

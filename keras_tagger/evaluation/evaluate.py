@@ -37,8 +37,8 @@ def evaluate(
 ) -> Report:
     """Measure a tagger on labelled clips: macro and per-tag ROC-AUC and PR-AUC with bootstrap intervals.
 
-    Single-label models (softmax) are also measured by accuracy. Tags of the data that the model does not have are not
-    scored; the report lists them.
+    Single-label models (softmax) are also measured by accuracy. Tags that only the data
+    or only the model has are not scored; the report lists them.
 
     Args:
         tagger: The model.
@@ -84,14 +84,21 @@ def evaluate(
         present = sorted({clip.split for clip in data.clips if clip.split}) or ["none"]
         raise ManifestError(f"split: expected one of {', '.join(present)}. Received: {chosen!r}.")
     labels = label_matrix((clip.tags for clip in clips), shared)
+    unknown_tags = tuple(tag for tag in data.tags if tag not in tagger.tags)
     scores, failed = score_clips(tagger, data, clips, progress, n_chunks)
     kept = [index for index in range(len(clips)) if index in scores]
     if not kept:
         raise ManifestError(f"expected clips that can be read. Received: {failed[0]['reason']}")
     columns = [tagger.tags.index(tag) for tag in shared]
     everything = np.stack([scores[index] for index in kept])
+    if not np.isfinite(everything).all():
+        raise ModelError(
+            "expected a model whose scores are finite. Received: NaN or infinity, so its weights are lost."
+        )
     labels, found = labels[kept], everything[:, columns]
+    of_unknown = [any(clips[index].tags.get(tag, 0.0) > positive for tag in unknown_tags) for index in kept]
     table = score(labels, found, shared, positive)
+    found_in = {row["tag"]: row["n_positive"] for row in table}
     correct = None
     if tagger.model.model_config.head.activation == "softmax":
         correct = _correct(labels > positive, everything, columns)
@@ -115,7 +122,9 @@ def evaluate(
         n_chunks=n_chunks,
         intervals=bootstrap_intervals(clip_scores, resamples, seed) if resamples else {},
         clip_scores=clip_scores,
-        unknown_tags=tuple(tag for tag in data.tags if tag not in tagger.tags),
+        unknown_tags=unknown_tags,
+        n_unknown_clips=int(np.sum(of_unknown & ~(labels > positive).any(axis=1))),
+        missing_tags=tuple(tag for tag in tagger.tags if not found_in.get(tag)),
     )
 
 

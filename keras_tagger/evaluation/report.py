@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +14,14 @@ import numpy.typing as npt
 
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.evaluation.clip_scores import ClipScores
-from keras_tagger.files import replacing, write_json, write_text
+from keras_tagger.files import printable, write_csv, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
-from keras_tagger.tables import dataframe, text_table
+from keras_tagger.tables import dataframe, listed, text_table
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
-# Names of tags that a warning lists.
-_MOST_NAMES = 10
+FILES = ("report.json", "report.csv", "report.html", SCORES)
+"""What `Report.save` writes."""
 
 
 class TagTable:
@@ -97,6 +96,9 @@ class Report:
             were not computed.
         clip_scores: Labels and scores of every clip (`ClipScores`), or None if they were not kept.
         unknown_tags: Tags of the data that the model does not have; they are not scored.
+        n_unknown_clips: Number of clips all of whose tags are in `unknown_tags`. For the tags that are scored, they
+            count as clips without the tag.
+        missing_tags: Tags of the model that no clip has; they are not scored.
 
     Example:
         >>> report = kt.evaluate(tagger, "music/manifest.csv")
@@ -116,6 +118,8 @@ class Report:
     intervals: Mapping[str, Any] = field(default_factory=dict)
     clip_scores: ClipScores | None = None
     unknown_tags: tuple[str, ...] = ()
+    n_unknown_clips: int = 0
+    missing_tags: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; undefined numbers are None."""
@@ -123,6 +127,8 @@ class Report:
             "accuracy": self.accuracy,
             "intervals": self.intervals or None,
             "unknown_tags": self.unknown_tags or None,
+            "n_unknown_clips": self.n_unknown_clips or None,
+            "missing_tags": self.missing_tags or None,
         }
         return _plain(
             {
@@ -164,32 +170,51 @@ class Report:
         """
         folder = Path(directory)
         content = self.to_dict()
-        with replacing(folder / "report.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(content["per_tag"])
+        write_csv(folder / "report.csv", COLUMNS, content["per_tag"])
         if self.clip_scores is not None:
             self.clip_scores.save(folder / SCORES)
             write_text(folder / "report.html", self.to_html())
         write_json(folder / "report.json", content, indent=2)
 
     def headline(self) -> list[tuple[str, str, str]]:
-        """Return name, value and interval of the numbers over all tags, as text; the interval may be empty."""
+        """Return name, value and interval of the numbers over all tags, as text; the interval may be empty.
+
+        A value that no clips define is "undefined".
+        """
         found = []
         for name, key in (("macro ROC-AUC", "roc_auc"), ("macro PR-AUC", "pr_auc"), ("accuracy", "accuracy")):
             value = getattr(self, key)
             if value is not None:
                 low, high = self.intervals.get(key, (float("nan"), float("nan")))
-                found.append((name, _fixed(value, 4), f"{low:.4f} to {high:.4f}" if np.isfinite(low) else ""))
+                found.append(
+                    (
+                        name,
+                        f"{value:.4f}" if np.isfinite(value) else "undefined",
+                        f"{low:.4f} to {high:.4f}" if np.isfinite(low) else "",
+                    )
+                )
         return found
 
     def warning(self) -> str:
-        """Return a sentence that lists the data's tags that the model does not have, or an empty string."""
-        if not self.unknown_tags:
-            return ""
-        more = len(self.unknown_tags) - _MOST_NAMES
-        names = ", ".join(self.unknown_tags[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-        return f"Not scored, because the model does not have these tags of the data: {names}."
+        """Return sentences that say which tags are not scored and why, or an empty string."""
+        return " ".join(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
+        if self.training and self.split == "train":
+            yield "Measured on the training clips, which says nothing about new music."
+        if self.unknown_tags:
+            names = printable(listed(self.unknown_tags))
+            yield f"Not scored, because the model does not have these tags of the data: {names}."
+        if self.n_unknown_clips:
+            yield (
+                "Clips that have only such tags, and count as clips without the others: "
+                f"{self.n_unknown_clips} of {self.n_clips}."
+            )
+        if self.missing_tags:
+            yield f"Not scored, because no clip has these tags of the model: {printable(listed(self.missing_tags))}."
+        everywhere = [row["tag"] for row in self.per_tag if row["n_positive"] and not row["n_negative"]]
+        if everywhere:
+            yield f"Not scored, because every clip has these tags: {printable(listed(everywhere))}."
 
     def _title(self) -> str:
         how = f", {self.n_chunks} chunks each" if self.n_chunks else ""
@@ -202,8 +227,8 @@ class Report:
     def __str__(self) -> str:
         numbers = [f"{name} {value}" + (f" ({bounds})" if bounds else "") for name, value, bounds in self.headline()]
         lines = [f"{self._title()}: {', '.join(numbers)}", str(self.per_tag)]
-        lines += [f"left out {entry['path']}: {entry['reason']}" for entry in self.failed]
-        return "\n".join(lines + ([f"warning: {self.warning()}"] if self.unknown_tags else []))
+        lines += [printable(f"left out {entry['path']}: {entry['reason']}") for entry in self.failed]
+        return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self._warnings())])
 
     def _repr_html_(self) -> str:
         from keras_tagger.views.pages import table
@@ -242,6 +267,8 @@ def load_report(path: str | os.PathLike[str]) -> Report:
             intervals=_restored(content.get("intervals", {})),
             clip_scores=ClipScores.load(scores) if scores.exists() else None,
             unknown_tags=tuple(content.get("unknown_tags", ())),
+            n_unknown_clips=content.get("n_unknown_clips", 0),
+            missing_tags=tuple(content.get("missing_tags", ())),
         )
     except FileNotFoundError:
         raise ModelNotFoundError(
@@ -299,8 +326,8 @@ def macro(table: TagTable, column: str, min_positives: int = 1) -> float:
     return float(macro_mean(table[column], counted_tags(table, min_positives)))
 
 
-def _fixed(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+def _fixed(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "-"
 
 
 def _plain(value: Any) -> Any:

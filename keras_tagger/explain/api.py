@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, accumulate
-from keras_tagger.errors import ModelError
+from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.explain.maps import Maps
 from keras_tagger.explain.methods import DEFAULT_METHOD, TAGGRAM_SECONDS, Method, find_method
 from keras_tagger.heatmap import Heatmap
@@ -67,9 +67,18 @@ def explain(
 
     # Methods that need gradients or many passes take longer than decoding, so full batches are faster.
     batch = 1 if found.module == "token_maps" else WINDOWS_PER_BATCH
-    joined = accumulate(audio, model.windowing, run, _Explanation(model.windowing), batch)
+    warnings: list[AudioWarning] = []
+    joined = accumulate(audio, model.windowing, run, _Explanation(model.windowing), batch, warnings)
     names = tuple(trained.tags[row] for row in rows)
-    return Heatmap(joined.map.values, names, joined.map.times, method, joined.frequencies, scores=joined.scores.value)
+    return Heatmap(
+        joined.map.values,
+        names,
+        joined.map.times,
+        method,
+        joined.frequencies,
+        scores=joined.scores.value,
+        warnings=tuple(warnings),
+    )
 
 
 class _Explanation:
@@ -123,10 +132,12 @@ def taggram(
 
     # As much audio as one window of the model.
     batch = max(model.window_samples // windowing.window_samples, 1)
-    columns = accumulate(audio, windowing, run, _Columns(), batch)
+    warnings: list[AudioWarning] = []
+    columns = accumulate(audio, windowing, run, _Columns(), batch, warnings)
     names = tuple(trained.tags[row] for row in rows)
     times = np.array(columns.centres) / windowing.sample_rate
-    return Heatmap(np.stack(columns.values, axis=1), names, times, "taggram", scores=columns.mean.value)
+    values = np.stack(columns.values, axis=1)
+    return Heatmap(values, names, times, "taggram", scores=columns.mean.value, warnings=tuple(warnings))
 
 
 class _Columns:

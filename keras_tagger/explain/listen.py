@@ -64,7 +64,9 @@ class Heard:
         if part not in ("kept", "removed"):
             raise ModelError(f"part: expected kept or removed. Received: {part!r}.")
         with replacing(target) as temporary:
-            soundfile.write(temporary, np.clip(getattr(self, part), -1.0, 1.0), self.sample_rate, subtype="PCM_16")
+            samples = np.clip(getattr(self, part), -1.0, 1.0)
+            # soundfile cannot encode a path that is not UTF-8.
+            soundfile.write(os.fsencode(temporary), samples, self.sample_rate, format="WAV", subtype="PCM_16")
         return target
 
 
@@ -100,7 +102,8 @@ def listen(
     if not 0 < share <= 1:
         raise ModelError(f"share: expected a number above 0 and up to 1. Received: {share!r}.")
     chosen = highest(heatmap.row(tag), share)
-    waveform = audio_module.load(audio, sample_rate)
+    # What a listener must know about the audio is in `heatmap.warnings`.
+    waveform = audio_module.load(audio, sample_rate, warnings=[])
     kept = np.concatenate(list(_masked(waveform, chosen, heatmap, sample_rate)))
     return Heard(kept, waveform - kept, sample_rate)
 

@@ -20,7 +20,7 @@ from absl import logging
 from keras_tagger.errors import ModelError
 from keras_tagger.export import layout, warmup
 from keras_tagger.export.signatures import signatures
-from keras_tagger.files import hidden_folder
+from keras_tagger.files import hidden_folder, utf8_path, write_text
 from keras_tagger.tags import info_to_json
 
 if TYPE_CHECKING:
@@ -69,16 +69,15 @@ def _write(trained: TrainedModel, path: Path) -> None:
     module = tf.Module()
     # A SavedModel contains the objects that its root references; Keras' variables wrap TensorFlow's.
     module.weights = [weight.value for weight in trained.model.weights]
-    with _quiet():
-        tf.saved_model.save(module, str(path), signatures=signatures(trained))
+    with _quiet(), utf8_path(path) as link:
+        tf.saved_model.save(module, str(link), signatures=signatures(trained))
     texts = {
         layout.TAGS_TEXT: "".join(f"{tag}\n" for tag in trained.tags),
         layout.TAGS_JSON: info_to_json(trained.tags, trained.info),
         layout.CONFIG: trained.config.to_yaml(),
     }
     for name, text in texts.items():
-        (path / name).parent.mkdir(exist_ok=True)
-        (path / name).write_text(text, encoding="utf-8")
+        write_text(path / name, text)
     warmup.write_warmup(trained.model, path)
 
 

@@ -1,7 +1,7 @@
 """The signatures of an exported model: its inputs and outputs in TensorFlow Serving.
 
     serving_default  waveform float32 [B, samples]    -> tags float32 [B, n]
-    wav              audio_bytes string [B] (RIFF WAV, 16-bit PCM, any sample rate and channels) -> tags
+    wav              audio_bytes string [B] (WAV files: PCM or float, any sample rate and channels) -> tags
     classify         inputs string [B]: tf.Example with a float feature "waveform" or bytes "audio_bytes" (WAV)
                                                       -> classes string [B, n], scores float32 [B, n], best first
     attention        waveform -> tags, attention float32 [B, layers, heads, 1+T, 1+T], heatmap [B, T], times [B, T]
@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from keras_tagger.audio import MAX_RATE, MIN_RATE
+from keras_tagger.export.levels import mix_to_mono
 from keras_tagger.export.resample import resample
+from keras_tagger.export.wav import decode_wav
 from keras_tagger.export.windowed import analyze_windows
+from keras_tagger.files import to_bytes
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
@@ -45,7 +47,7 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     # Without autograph, as nothing here branches on a tensor: tracing, which takes most of an export, is faster.
     traced = functools.partial(tf.function, autograph=False)
     waveform = tf.TensorSpec([None, None], tf.float32, name="waveform")
-    names = tf.constant(model.tags)
+    names = tf.constant([to_bytes(tag) for tag in model.tags])
     # The last entries are for names that the model does not have.
     thresholds = tf.constant([*(trained.info[tag].threshold for tag in trained.tags), float("nan")], tf.float32)
     evidence = tf.constant([*(trained.info[tag].has_evidence for tag in trained.tags), False])
@@ -55,6 +57,12 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
         shape = tf.shape(tokens)
         centres = (tf.range(shape[-1], dtype=tf.float32) + 0.5) * model.hop_seconds
         return tf.broadcast_to(centres, [shape[0], shape[-1]])
+
+    @traced(input_signature=[tf.TensorSpec([], tf.string)])
+    def load_wav(data: tf.Tensor) -> tf.Tensor:
+        # A function of its own, so that the two signatures that call it share its graph.
+        channels, rate = decode_wav(data)
+        return resample(mix_to_mono(channels, rate), rate, model.audio_config.sample_rate)
 
     def tags_of_each(inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         # One by one, because clips of a batch may differ in length, and padding would change their tags.
@@ -70,11 +78,11 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
 
     @traced(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
     def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"tags": tags_of_each(audio_bytes, lambda data: decode_wav(data, model.audio_config.sample_rate))}
+        return {"tags": tags_of_each(audio_bytes, load_wav)}
 
     @traced(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = tags_of_each(inputs, lambda example: decode_example(example, model.audio_config.sample_rate))
+        scores = tags_of_each(inputs, lambda example: decode_example(example, load_wav))
         order = tf.argsort(scores, direction="DESCENDING", stable=True)
         return {"classes": tf.gather(names, order), "scores": tf.gather(scores, order, batch_dims=1)}
 
@@ -103,21 +111,7 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     return {function.python_function.__name__: function for function in functions}
 
 
-def decode_wav(data: tf.Tensor, sample_rate: int) -> tf.Tensor:
-    """Decode a RIFF WAV file (string scalar) to mono float32 `[samples]` at `sample_rate`.
-
-    `tf.audio.decode_wav` reads only 16-bit PCM; its error names the format of any other file.
-    """
-    channels, rate = tf.audio.decode_wav(data)
-    possible = tf.debugging.Assert(
-        (rate >= MIN_RATE) & (rate <= MAX_RATE),
-        [f"expected a WAV with a sample rate of {MIN_RATE} to {MAX_RATE} Hz. Received:", rate],
-    )
-    with tf.control_dependencies([possible]):
-        return resample(tf.reduce_mean(channels, axis=1), tf.identity(rate), sample_rate)
-
-
-def decode_example(example: tf.Tensor, sample_rate: int) -> tf.Tensor:
+def decode_example(example: tf.Tensor, load_wav: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Return the clip in a serialized tf.Example (string scalar), float32 `[samples]`."""
     features = {
         "waveform": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
@@ -130,7 +124,7 @@ def decode_example(example: tf.Tensor, sample_rate: int) -> tf.Tensor:
         ["expected a float feature waveform, or a bytes feature audio_bytes, in every tf.Example. Received: neither."],
     )
     with tf.control_dependencies([given]):
-        return tf.cond(tf.size(waveform) > 0, lambda: waveform, lambda: decode_wav(data, sample_rate))
+        return tf.cond(tf.size(waveform) > 0, lambda: waveform, lambda: load_wav(data))
 
 
 def usable(waveform: tf.Tensor) -> tf.Tensor:

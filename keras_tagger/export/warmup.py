@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from keras_tagger.export import layout
+from keras_tagger.files import to_bytes
 
 if TYPE_CHECKING:
     from keras_tagger.models.music_tagger import MusicTagger
@@ -24,7 +26,7 @@ def write_warmup(model: MusicTagger, version: Path) -> None:
 
     path = version / layout.WARMUP_REQUESTS
     path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
         for signature, name, tensor in _requests(model):
             request = predict_pb2.PredictRequest(
                 model_spec=model_pb2.ModelSpec(name="keras_tagger", signature_name=signature), inputs={name: tensor}
@@ -53,7 +55,7 @@ def _requests(model: MusicTagger) -> Iterator[tuple[str, str, Any]]:
         example = tf.train.Example(features=tf.train.Features(feature=feature))
         yield "classify", "inputs", _string(example.SerializeToString())
     for tag in (model.tags[0], model.tags[-1]):
-        yield "tag_info", "tags", _string(tag.encode())
+        yield "tag_info", "tags", _string(to_bytes(tag))
 
 
 def _string(value: bytes) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from keras_tagger.audio.levels import SILENT_PEAK
 from keras_tagger.audio.windows import Windowing
 from keras_tagger.config import AudioConfig, ExperimentConfig, ModelConfig, TrainingConfig, section_from_dict
 from keras_tagger.errors import ConfigError
@@ -320,10 +321,10 @@ class MusicTagger(keras.Model):
 
         Args:
             waveform: float32 [B, samples].
-            outputs: any of "tags" float32 [B, n_tags] in 0..1; "attention" float32 [B, layers, heads, 1+T, 1+T], each
-                row summing to one; "contributions" float32 [B, n_tags, T] in 0..1, each tag's probability when the
-                last layer attends to that token only; "embedding" float32 [B, D], [CLS] after the encoder;
-                "spectrogram" float32 [B, frames, n_mels].
+            outputs: any of "tags" float32 [B, n_tags] in 0..1, all 0 if a waveform is silent; "attention" float32
+                [B, layers, heads, 1+T, 1+T], each row summing to one; "contributions" float32 [B, n_tags, T] in 0..1,
+                each tag's probability when the last layer attends to that token only; "embedding" float32 [B, D], [CLS]
+                after the encoder; "spectrogram" float32 [B, frames, n_mels].
 
         Raises:
             ValueError: If an output does not exist.
@@ -357,7 +358,7 @@ class MusicTagger(keras.Model):
             else:
                 cls = self.encoder.finish(context)
             found["embedding"] = tf.cast(cls, tf.float32)
-            found["tags"] = self.probabilities(self.head(cls, training=False))
+            found["tags"] = self.probabilities(self.head(cls, training=False)) * heard_in(waveform)
             if "contributions" in outputs:
                 contributions = self.probabilities(self._contributions(context, False, False))
                 found["contributions"] = tf.transpose(contributions, [0, 2, 1])
@@ -431,6 +432,16 @@ class MusicTagger(keras.Model):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> MusicTagger:
         """Return the model of a configuration from `get_config`."""
         return cls(**config)
+
+
+def heard_in(waveforms: tf.Tensor) -> tf.Tensor:
+    """Return 0 for each silent waveform (`keras_tagger.audio.levels`) and 1 for the others, float32 `[B, 1]`.
+
+    Args:
+        waveforms: float32 `[B, samples]`.
+    """
+    distance = tf.reduce_max(waveforms, axis=1, keepdims=True) - tf.reduce_min(waveforms, axis=1, keepdims=True)
+    return tf.cast(distance > 2 * SILENT_PEAK, tf.float32)
 
 
 def _mode(layer: keras.layers.Layer, training: bool | None) -> bool | None:

@@ -1,6 +1,6 @@
 """The trained weights that come with the package. Only `Packaged.build` imports TensorFlow.
 
-    weights/registry.json     {NAME: {"file", "sha256", "description"}}
+    weights/registry.json     {NAME: {"file", "sha256", "description", "licence"}}
     weights/NAME.npz          arrays "0000", "0001", ... in the order of `model.weights`, and "metadata", JSON text
     weights/ATTRIBUTION.md    the origins and licences of the data and the teacher
 
@@ -51,6 +51,22 @@ def pretrained() -> dict[str, str]:
         ['compact', 'compact-msd']
     """
     return {name: str(entry["description"]) for name, entry in _registry(weights_folder()).items()}
+
+
+def licences() -> dict[str, str]:
+    """Return the licences of the packaged weights by name, as SPDX identifiers; "" if unknown.
+
+    Example:
+        >>> licences()["compact"]
+        'Apache-2.0'
+    """
+    return {name: entry["licence"] for name, entry in _registry(weights_folder()).items()}
+
+
+def packaged_file(name: str, folder: Path | None = None) -> Path:
+    """Return the path of packaged weights; the name must be one of the registry's."""
+    folder = folder or weights_folder()
+    return folder / Path(_registry(folder)[name]["file"]).name
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +129,7 @@ def read_packaged(name: str, folder: Path | None = None) -> Packaged:
     registry = _registry(folder)
     if name not in registry:
         raise ModelNotFoundError(f"expected a pretrained name ({', '.join(registry) or 'none'}). Received: {name!r}.")
-    path = folder / Path(str(registry[name]["file"])).name
+    path = packaged_file(name, folder)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -152,6 +168,7 @@ def write_packaged(
     provenance: Mapping[str, Any],
     attribution: str,
     folder: Path | None = None,
+    licence: str = "Apache-2.0",
 ) -> Path:
     """Write a model as NAME.npz and enter it into the registry, replacing any older one of that name.
 
@@ -162,6 +179,7 @@ def write_packaged(
         provenance: How the weights were made and measured, as plain values.
         attribution: Origins and licences, as text.
         folder: The folder of the registry, or None for the packaged weights.
+        licence: The licence of the weights, as an SPDX identifier.
 
     Raises:
         ModelError: If a weight is not finite or outside the range of float16.
@@ -194,6 +212,7 @@ def write_packaged(
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "description": description,
+        "licence": licence,
     }
     write_json(folder / REGISTRY, dict(sorted(registry.items())), indent=2)
     return path
@@ -204,7 +223,10 @@ def _registry(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {
-            str(name): {key: str(entry[key]) for key in ("file", "sha256", "description")}
+            str(name): {
+                **{key: str(entry[key]) for key in ("file", "sha256", "description")},
+                "licence": str(entry.get("licence", "")),
+            }
             for name, entry in entries.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -10,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.config import ExperimentConfig
+from keras_tagger.data.manifest import SPLITS
 from keras_tagger.data.prepared import Prepared, PreparedClip
 from keras_tagger.tagger import Tagger
 from keras_tagger.views.preview import make_preview
@@ -28,7 +31,7 @@ class Board:
     def __init__(self, logs: Path, prepared: Prepared, settings: ExperimentConfig) -> None:
         self.settings = settings
         self.clips = preview_clips(prepared, settings)
-        self.writer = tf.summary.create_file_writer(str(logs))
+        self.writer = tf.summary.create_file_writer(os.fsencode(logs))
 
     def show_config(self) -> None:
         """Show the configuration as text."""
@@ -36,9 +39,9 @@ class Board:
 
     def show_epoch(self, epoch: int, row: Mapping[str, float], tagger: Tagger) -> None:
         """Show a row of the history and the previews; epochs count from 0."""
-        names = {name: f"train/{name}" for name in row if not name.startswith("valid")}
-        names.update({name: name.replace("_", "/", 1) for name in row if name.startswith("valid")})
-        write_scalars(self.writer, {names[key]: value for key, value in row.items() if key != "epoch"}, step=epoch + 1)
+        scored = tuple(f"{split}_" for split in SPLITS)
+        names = {name: name.replace("_", "/", 1) if name.startswith(scored) else f"train/{name}" for name in row}
+        self._write({names[key]: value for key, value in row.items() if key != "epoch"}, epoch + 1)
         rate, board = self.settings.audio.sample_rate, self.settings.board
         for name, waveform, truth in self.clips:
             preview = make_preview(tagger, (waveform, rate), name, truth, board.preview_seconds, board.top_tags)
@@ -49,8 +52,12 @@ class Board:
 
     def show_scores(self, scores: Mapping[str, float], epoch: int) -> None:
         """Show the scores of the report, and close the files."""
-        write_scalars(self.writer, dict(scores), epoch)
+        self._write(scores, epoch)
         self.writer.close()
+
+    def _write(self, values: Mapping[str, float], step: int) -> None:
+        """Write the scalars that are defined."""
+        write_scalars(self.writer, {name: value for name, value in values.items() if not math.isnan(value)}, step)
 
 
 def preview_clips(

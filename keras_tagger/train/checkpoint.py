@@ -26,7 +26,7 @@ class Progress:
         epoch: Number of finished epochs.
         step: Steps done in the current epoch.
         total_steps: Steps done in the whole run.
-        best_score: Best validation ROC-AUC so far (accuracy for exclusive tags).
+        best_score: Best ROC-AUC so far (accuracy for exclusive tags); see `Loop.score_split`.
         best_epoch: Last epoch, counted from 0, with the best score; -1 if there is none.
         improved_epoch: First epoch with the best score; -1 if there is none.
         data: Fingerprint of the prepared data.

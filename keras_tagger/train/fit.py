@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from keras_tagger.config import DataConfig, ExperimentConfig, flat
 from keras_tagger.data.check import check_single_label
 from keras_tagger.data.datasets.open import open_config
-from keras_tagger.data.manifest import Manifest
+from keras_tagger.data.manifest import Clip, Manifest, label_matrix
 from keras_tagger.data.prepare import fingerprint_of, prepare
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.data.sources import open_source
@@ -25,11 +26,12 @@ from keras_tagger.errors import ConfigError, ManifestError
 from keras_tagger.evaluation.evaluate import evaluate
 from keras_tagger.evaluation.report import Report, load_report
 from keras_tagger.evaluation.thresholds import calibrate
-from keras_tagger.files import write_text
+from keras_tagger.files import printable, write_text
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.models.transfer import copy_weights
 from keras_tagger.storage.loading import load_config
 from keras_tagger.storage.run_dir import RunDir
+from keras_tagger.tables import listed
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.tags import info_to_json
 from keras_tagger.train.board import Board
@@ -64,17 +66,20 @@ class Run:
     report: Report
 
     def headline(self) -> dict[str, str]:
-        """Return the directory, number of epochs and headline scores, as text."""
-        report = self.report
-        scores = {"ROC-AUC": report.roc_auc, "PR-AUC": report.pr_auc, "accuracy": report.accuracy}
-        named = {f"{report.split} {name}": f"{value:.4f}" for name, value in scores.items() if value is not None}
-        return {"directory": str(self.dir), "epochs": str(len(self.history)), **named}
+        """Return the directory, the epochs, the best one and what chose it, and the scores, as text."""
+        training = self.report.training
+        best = f"{training.get('best_epoch', 'unknown')}"
+        if "best_epoch_by" in training:
+            best += f" (by {training['best_epoch_by']})"
+        scores = {f"{self.report.split} {name}": value for name, value, _ in self.report.headline()}
+        return {"directory": str(self.dir), "epochs": str(len(self.history)), "best epoch": best, **scores}
 
     def __repr__(self) -> str:
         return f"Run({', '.join(f'{name}: {value}' for name, value in self.headline().items())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.headline().items())
+        cells = ((escape(name), escape(printable(value))) for name, value in self.headline().items())
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
         return f"<table>{rows}</table>"
 
 
@@ -129,8 +134,10 @@ def fit(
         unnamed = dict.fromkeys(("data.dataset", "data.root", "data.subset"), "")
         settings = load_config(settings, {**unnamed, "data.split_index": 0, "data.path": os.fspath(data)})
         data = None
-    _check_run_dir(folder, settings, resume)
     run = RunDir(folder)
+    _check_run_dir(folder, settings, resume)
+    if settings.data.path and run.manifest.exists() and Path(settings.data.path).resolve() == run.manifest.resolve():
+        raise ConfigError(f"run_dir: expected a directory without the data. Received: {folder}, which has them.")
     if resume and run.report.exists():
         return _finished_run(folder)
     # Report mistakes before the data are prepared; a resumed run has its own weights.
@@ -181,11 +188,11 @@ def fit(
         data_settings.min_positives,
         n_chunks=data_settings.n_chunks,
     )
-    report = dataclasses.replace(report, failed=tuple(prepared.failed), training=loop.speed())
-    measured = {f"{split}/roc_auc": report.roc_auc, f"{split}/pr_auc": report.pr_auc}
-    if report.accuracy is not None:
-        measured[f"{split}/accuracy"] = report.accuracy
-    board.show_scores(measured, loop.progress.epoch)
+    report = dataclasses.replace(report, failed=tuple(prepared.failed), training=loop.summary())
+    measured = {"roc_auc": report.roc_auc, "pr_auc": report.pr_auc, "accuracy": report.accuracy}
+    scores = {f"{split}/{name}": value for name, value in measured.items() if value is not None}
+    # The curve of the split that chose the best epoch has a point there already.
+    board.show_scores({} if split == loop.score_split else scores, loop.progress.epoch)
     report.save(folder)
     return Run(folder, tagger, tuple(loop.history), report)
 
@@ -213,15 +220,46 @@ def _prepare(
         found = manifest = assign_splits(found, split.valid, split.test, split.seed)
         # Named by content, so that runs on the same data share it.
         default_dir = folder.parent / "prepared" / fingerprint_of(found, *how)[:12]
-        found = prepare(found, settings.data.prepared_dir or default_dir, *how, settings.data.workers)
+        # Mistakes are reported before the audio is decoded.
+        _check_train(manifest)
+        found = prepare(manifest, settings.data.prepared_dir or default_dir, *how, settings.data.workers)
     if found.sample_rate != settings.audio.sample_rate:
         raise ManifestError(
             f"{found.dir}: expected audio prepared at {settings.audio.sample_rate} Hz. "
             f"Received: {found.sample_rate} Hz."
         )
-    if "train" not in found.splits:
-        raise ManifestError(f"expected clips in split train. Received: only {', '.join(found.splits)}, in {found.dir}.")
+    if manifest is None or found.failed:
+        _check_train(found)
     return manifest, found
+
+
+def _check_train(data: Manifest | Prepared) -> None:
+    """Check that there are training clips and that they differ; warn of tags that all of them or none of them have.
+
+    Raises:
+        ManifestError: If there are none, or every clip has the same tags, so that there is nothing to learn.
+    """
+    clips, tags = [clip for clip in data.clips if clip.split == "train"], data.tags
+    if not clips:
+        where = data.name if isinstance(data, Manifest) else data.dir
+        splits = sorted({str(clip.split) for clip in data.clips})
+        raise ManifestError(f"expected clips in split train. Received: only {', '.join(splits)}, in {where}.")
+    if any(clip.labels if isinstance(clip, Clip) else clip.grid for clip in clips):
+        return  # dense labels differ within a clip
+    labels = label_matrix((clip.tags for clip in clips), tags)
+    lowest, highest = np.fmin.reduce(labels), np.fmax.reduce(labels)
+    same = ~(lowest < highest)  # also if all labels are unknown
+    if same.all():
+        everywhere = [tag for tag, label in zip(tags, highest, strict=True) if label > 0]
+        raise ManifestError(
+            "expected training clips that differ in their tags. "
+            f"Received: {len(clips)} training clip{'s' if len(clips) > 1 else ''} with the same "
+            f"tags ({listed(everywhere) or 'none'}), from which there is nothing to learn."
+        )
+    for which, having in (("every training clip has", highest > 0), ("no training clip has", ~(highest > 0))):
+        found = [tag for tag, told in zip(tags, same & having, strict=True) if told]
+        if found:
+            logging.warning("Nothing can be learned about tags that %s: %s.", which, listed(found))
 
 
 def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:

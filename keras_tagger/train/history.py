@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_tagger.files import replacing
+from keras_tagger.files import write_csv
 
 HISTORY = (
     *("epoch", "loss", "valid_roc_auc", "valid_pr_auc", "learning_rate"),
     *("seconds", "audio_seconds_per_second", "input_wait_share"),
 )
-"""The columns; runs with exclusive tags also have `valid_accuracy`."""
+"""The columns. Runs with exclusive tags also have `valid_accuracy`. Without a validation split, the scores are those
+of the training clips: `train_roc_auc`, `train_pr_auc`, `train_accuracy`."""
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write all rows."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write all rows; the cell of an undefined score is empty."""
+    write_csv(
+        path,
+        list(rows[0]),
+        [{name: "" if math.isnan(value) else value for name, value in row.items()} for row in rows],
+    )
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read all rows; return none if the file does not exist."""
+    """Read all rows; return none if the file does not exist. An undefined score is NaN."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]

@@ -40,7 +40,7 @@ class Loop:
 
     After every `training.checkpoint_steps` steps and after every epoch, `checkpoints/last.npz` holds everything the run
     needs to continue exactly: weights, optimiser, dropout seeds and the position in the data. The best weights by
-    validation ROC-AUC (accuracy for exclusive tags) are in `model.keras`.
+    ROC-AUC (accuracy for exclusive tags) on the split `score_split` are in `model.keras`.
 
     Args:
         model: A built model; it is trained in place.
@@ -49,6 +49,9 @@ class Loop:
         run_dir: Where files are written.
         on_epoch: Called with (epoch, row of the history, tagger) after each epoch; epochs count from 0.
         callbacks: Keras callbacks; a callback stops training by setting `model.stop_training`.
+
+    Attributes:
+        score_split: The split that chooses the best epoch: "valid", or "train" if the data have no validation split.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class Loop:
         self.on_epoch = on_epoch
         self.progress = Progress(data=prepared.fingerprint)
         self.history: list[dict[str, float]] = []
-        self.valid_split = "valid" if "valid" in prepared.splits else "train"
+        self.score_split = "valid" if "valid" in prepared.splits else "train"
+        exclusive = config.model.head.activation == "softmax"
+        self._criterion = f"{self.score_split} {'accuracy' if exclusive else 'ROC-AUC'}"
+        self._warn_of_criterion(exclusive)
         self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
         # Contributions take half of a step's time, so they are computed only if there are dense labels.
         self._localized = config.training.contribution_loss > 0 and any(c.grid for c in prepared.select("train"))
@@ -97,7 +103,11 @@ class Loop:
         epoch = progress.epoch if progress.step else max(progress.epoch - 1, 0)
         self._start_phase(phase_of(self.config.training, epoch))
         self.progress = load_checkpoint(path, self._variables())
-        self.history = [row for row in read_history(self.run_dir.history) if row["epoch"] <= self.progress.epoch]
+        rows = [row for row in read_history(self.run_dir.history) if row["epoch"] <= self.progress.epoch]
+        # Older versions called the scores of training clips valid.
+        self.history = [
+            {name.replace("valid_", f"{self.score_split}_"): value for name, value in row.items()} for row in rows
+        ]
         return True
 
     def run(self) -> None:
@@ -117,17 +127,37 @@ class Loop:
         _set_optimizer(self.model, None)
         self._reload_best()
 
-    def speed(self) -> dict[str, float]:
-        """Return seconds of audio per second and the share of time spent waiting for input, over the whole run."""
+    def summary(self) -> dict[str, Any]:
+        """Return the epochs, the best one and what chose it, and the speed over the whole run."""
         seconds = self.progress.train_seconds
         return {
             "epochs": self.progress.epoch,
             "best_epoch": self.progress.best_epoch + 1,
+            "best_epoch_by": "being the last" if math.isnan(self.progress.best_score) else self._criterion,
             "steps": self.progress.total_steps,
             "train_seconds": seconds,
             "audio_seconds_per_second": self._audio_speed(self.progress.train_timed_steps, seconds),
             "input_wait_share": self.progress.train_wait_seconds / max(seconds, 1e-9),
         }
+
+    def _warn_of_criterion(self, exclusive: bool) -> None:
+        """Warn if the best epoch is chosen by training clips, or by nothing."""
+        if self.score_split == "train":
+            logging.warning(
+                "No validation split: the best epoch is chosen by %s, the score of the clips that the model is trained "
+                "on, which says nothing about new music. A column split in the manifest, or data.split.valid above 0, "
+                "sets clips aside.",
+                self._criterion,
+            )
+        labels = self.prepared.labels(self.score_split)
+        with_tag, without_tag = labels > self.config.data.positive, labels <= self.config.data.positive
+        if not exclusive and not (with_tag.any(axis=0) & without_tag.any(axis=0)).any():
+            logging.warning(
+                "%s is undefined, because no tag has both clips with and clips without it in the split %s. The last "
+                "epoch is taken as the best.",
+                self._criterion,
+                self.score_split,
+            )
 
     def _start_phase(self, phase: int) -> None:
         training = self.config.training
@@ -238,24 +268,25 @@ class Loop:
         save_checkpoint(self.run_dir.checkpoint, self._variables(), progress)
 
     def _validate(self) -> dict[str, float]:
-        """Measure, write the history and keep the model if it is the best."""
+        """Measure on `score_split`, write the history and keep the model if it is the best."""
         progress = self.progress
         data = self.config.data
         report = evaluate(
             self.tagger,
             self.prepared,
-            self.valid_split,
+            self.score_split,
             data.positive,
             data.min_positives,
             n_chunks=data.n_chunks,
             resamples=0,
         )
-        accuracy = {} if report.accuracy is None else {"valid_accuracy": report.accuracy}
+        split = self.score_split
+        accuracy = {} if report.accuracy is None else {f"{split}_accuracy": report.accuracy}
         row = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.step,
-            "valid_roc_auc": report.roc_auc,
-            "valid_pr_auc": report.pr_auc,
+            f"{split}_roc_auc": report.roc_auc,
+            f"{split}_pr_auc": report.pr_auc,
             **accuracy,
             "learning_rate": float(self.optimizer.learning_rate),
             "seconds": progress.seconds,
@@ -264,17 +295,17 @@ class Loop:
         }
         tqdm.write(
             f"epoch {row['epoch']}/{self.config.training.epochs}: loss {row['loss']:.4f}, "
-            f"{self.valid_split} ROC-AUC {report.roc_auc:.4f}, PR-AUC {report.pr_auc:.4f}, "
-            f"{f'accuracy {report.accuracy:.4f}, ' if accuracy else ''}"
+            f"{split} {', '.join(f'{name} {value}' for name, value, _ in report.headline())}, "
             f"{row['audio_seconds_per_second']:.0f} s of audio per second, "
             f"{100 * row['input_wait_share']:.1f} % of the time waiting for input",
             file=sys.stderr,
         )
         self.history.append(row)
         write_history(self.run_dir.history, self.history)
-        # Of equal scores, or if no tag can be scored, the newest is kept; early stopping requires a better score.
+        # Of equal scores the newest is kept, but early stopping requires a better one. NaN, if no tag can be scored,
+        # is no reason to stop.
         score = report.accuracy if report.accuracy is not None else report.roc_auc
-        if score > progress.best_score:
+        if not score <= progress.best_score:
             progress.improved_epoch = progress.epoch
         if not score < progress.best_score:
             progress.best_score, progress.best_epoch = score, progress.epoch

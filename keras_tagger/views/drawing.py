@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.files import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
@@ -131,12 +133,13 @@ def column_edges(centres: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def shorten(name: str, limit: int = 32) -> str:
-    """Return the name; if it has more than `limit` characters, an ellipsis replaces its middle.
+    """Return a name for a picture; if it has more than `limit` characters, an ellipsis replaces its middle.
 
     Example:
         >>> shorten("abcdefghij", 9)
         'abcd…ghij'
     """
+    name = printable(name)
     if len(name) <= limit:
         return name
     head = limit // 2

@@ -81,7 +81,8 @@ def explanation_page(heatmap: Heatmap, audio: AudioSource, title: str = "") -> s
     Raises:
         AudioError, AudioNotFoundError: If the audio cannot be used.
     """
-    waveform = audio_module.load(audio, SAMPLE_RATE)
+    # What a listener must know about the audio is in `heatmap.warnings`.
+    waveform = audio_module.load(audio, SAMPLE_RATE, warnings=[])
     axes = heatmap.plot()
     picture = figure_to_png(axes.figure)  # type: ignore[arg-type]
     # Where the axes lie in the picture is known once it is drawn.

@@ -1,6 +1,6 @@
 """HTML from the Jinja2 templates in `templates/`; every value put into a page is escaped.
 
-It imports no other room, so that data classes can use it for their pictures in a notebook.
+It imports no other room than `files`, so that data classes can use it for their pictures in a notebook.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+
+from keras_tagger.files import printable
 
 
 def render(template: str, **values: Any) -> str:
@@ -56,6 +58,8 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        # A macro's result is text of the page.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _WIDTH_INCHES = 5.6
 _DPI = 200
 _MAX_HEADING, _MAX_TAG = 52, 20  # characters that fit
+_LETTER_INCHES = 0.078  # the mean width of a letter of a row's label
+_AXIS_INCHES = 0.62  # the frequency axis with its label
+_TITLE_INCHES = 0.22  # the title of a panel
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ def make_preview(
     waveform = audio_module.load(audio, rate, end_seconds=seconds)
     spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
     attention, contributions, scores = [], Stitcher(windowing), WindowMean()
-    for batch in batches(windowing.cut((waveform, rate))):
+    for batch in batches(windowing.cut((waveform, rate), warnings=[])):
         found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
         for index, window in enumerate(batch):
             values = {key: value[index].numpy() for key, value in found.items()}
@@ -133,9 +136,25 @@ def preview_figure(preview: Preview) -> Figure:
     attention = preview.attention.relative()
     contributions = preview.contributions
     heights = [1.7, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
-    figure = Figure(figsize=(_WIDTH_INCHES, sum(heights) + 1.75), dpi=_DPI, layout="constrained")
-    grid = figure.add_gridspec(3, 2, height_ratios=heights, width_ratios=[50, 1])
-    figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
+    labels = _tag_labels(preview)
+    heading = _heading(preview)
+    # Fixed margins: matplotlib's own layout would draw everything twice.
+    left = max(_AXIS_INCHES, 0.12 + _LETTER_INCHES * max(map(len, labels), default=0))
+    above = 0.16 + 0.18 * len(heading.splitlines()) + _TITLE_INCHES
+    height = above + sum(heights) + 2 * (_TITLE_INCHES + 0.08) + 0.52
+    figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI)
+    grid = figure.add_gridspec(
+        3,
+        2,
+        height_ratios=heights,
+        width_ratios=[50, 1],
+        left=left / _WIDTH_INCHES,
+        right=1 - 0.62 / _WIDTH_INCHES,
+        top=1 - above / height,
+        bottom=0.52 / height,
+        hspace=3 * (_TITLE_INCHES + 0.08) / sum(heights),
+        wspace=0.05,
+    )
 
     top = figure.add_subplot(grid[0, 0])
     middle = figure.add_subplot(grid[1, 0], sharex=top)
@@ -161,7 +180,7 @@ def preview_figure(preview: Preview) -> Figure:
             bottom,
             contributions.values,
             contributions.times,
-            _tag_labels(preview),
+            labels,
             cmap="viridis",
             norm=PowerNorm(0.5, 0.0, peak),
         ),
@@ -188,7 +207,7 @@ def preview_figure(preview: Preview) -> Figure:
     bottom.set_xlabel("time (s)")
     top.set_xlim(0.0, _end_seconds(preview))
 
-    figure.suptitle(_heading(preview), fontsize=11, parse_math=False)
+    figure.suptitle(heading, y=1 - 0.08 / height, va="top", fontsize=11, parse_math=False)
     return figure
 
 

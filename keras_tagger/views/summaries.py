@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_tagger.errors import ModelError
+from keras_tagger.files import printable
 from keras_tagger.views.preview import Preview, figure_to_png, preview_figure
 
 _PREVIEW_DESCRIPTION = "Mel spectrogram, attention of each layer and contribution of each moment to the best tags."
@@ -32,7 +33,7 @@ def write_preview(
     """Write the preview's figure as the image summary `preview/NAME`."""
     image = tf.io.decode_png(figure_to_png(preview_figure(preview)), channels=3)
     with writer.as_default():
-        tf.summary.image(f"preview/{preview.name}", image[tf.newaxis], step=step, description=description)
+        tf.summary.image(f"preview/{printable(preview.name)}", image[tf.newaxis], step=step, description=description)
 
 
 def write_clip(
@@ -50,7 +51,7 @@ def write_clip(
     samples = np.clip(np.asarray(preview.waveform, dtype=np.float32), -1.0, 1.0)
     with writer.as_default():
         tf.summary.audio(
-            f"clips/{preview.name}",
+            f"clips/{printable(preview.name)}",
             samples[np.newaxis, :, np.newaxis],
             sample_rate=preview.sample_rate,
             step=step,

@@ -81,6 +81,7 @@ class Strange:
         words: A regular expression for the error's message.
         av: "needs": only PyAV reads this, and without it the error names the extra. "may": so or without PyAV.
             "no": read without PyAV.
+        warns: The kind of another warning that must be given.
         may_warn: Whether a warning of damage beside the whole sound is right too.
         slack: Seconds by which the length may differ, beside STEP-independent delays of encoders.
     """
@@ -93,6 +94,7 @@ class Strange:
     lost: tuple[float, float] | None = None
     words: str = ""
     av: str = "no"
+    warns: str = ""
     may_warn: bool = False
     slack: float = 0.1
     regular: bool = True
@@ -733,17 +735,19 @@ _add("nan_one_channel.wav", "a wav of floats with infinity in one channel",
      lambda: wav_of(np.where(np.arange(96000).reshape(-1, 2) == 48001, np.inf, 0.1), "f64"), "refused",
      words=r"infinity.* 1\.500 s")
 
-# Nothing to hear, or out of scale: read whole; what a tagger says of it is tested with the tagger.
-_add("silence.wav", "digital silence", lambda: wav_of(np.zeros(48000)), steps=(-1,) * 12)
+# Nothing to hear, or out of scale.
+_add("silence.wav", "digital silence", lambda: wav_of(np.zeros(48000)), steps=(-1,) * 12, warns="silent")
 _add("silence.flac", "digital silence in a flac, whose frames are ten bytes long",
-     lambda: silence("FLAC", "PCM_16"), steps=(-1,) * 12)
-_add("silence.mp3", "digital silence in an mp3", lambda: silence("MP3", "MPEG_LAYER_III"), steps=(-1,) * 12)
+     lambda: silence("FLAC", "PCM_16"), steps=(-1,) * 12, warns="silent")
+_add("silence.mp3", "digital silence in an mp3", lambda: silence("MP3", "MPEG_LAYER_III"),
+     steps=(-1,) * 12, warns="silent")
 _add("silence.ogg", "digital silence in Vorbis, whose page is short", lambda: silence("OGG", "VORBIS"),
-     steps=(-1,) * 12)
-_add("antiphase.wav", "two channels that cancel each other",
-     lambda: wav_of(scale(range(12), 16000) * [1.0, -1.0]), steps=(-1,) * 12)
-_add("int16_scale.wav", "floats at the scale of 16-bit numbers", lambda: wav_of(scale(range(12), 16000) * 32768, "f32"))
-_add("one_sample.wav", "one sample", lambda: wav_of(np.full(1, 0.5)), steps=(), slack=0.01)
+     steps=(-1,) * 12, warns="silent")
+_add("antiphase.wav", "two channels that cancel each other: one of them is read",
+     lambda: wav_of(scale(range(12), 16000) * [1.0, -1.0]), warns="cancelled")
+_add("int16_scale.wav", "floats at the scale of 16-bit numbers", lambda: wav_of(scale(range(12), 16000) * 32768, "f32"),
+     warns="level")
+_add("one_sample.wav", "one sample", lambda: wav_of(np.full(1, 0.5)), steps=(), slack=0.01, warns="silent")
 # fmt: on
 
 BY_NAME = {entry.name: entry for entry in ENTRIES}

@@ -352,7 +352,7 @@ def test_permission_denied(tmp_path: Path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (None, "a path, an encoded file's bytes or a tuple .* type NoneType"),
+        (None, "a path, bytes, a binary file or a tuple .* type NoneType"),
         (7, "type int"),
         (np.zeros(9), "type ndarray"),
         ((16000, np.zeros(9)), "a numpy array and a sample rate .* type int"),

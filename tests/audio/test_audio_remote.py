@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -35,6 +37,16 @@ def test_remote_paths_decode_as_bytes_do(container: str, subtype: str, tmp_path:
         np.testing.assert_array_equal(audio.load(path), expected)
         assert audio.info(path) == audio.info(data)
         np.testing.assert_allclose(audio.load(path, 16000, 5.5, 6.5), expected[88000:104000], atol=1e-5)
+
+
+def test_a_remote_file_that_ffmpeg_decodes(tmp_path: Path):
+    local, remote = tmp_path / "clip.m4a", "ram://test_audio_remote/clip.m4a"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "sine=440:duration=2", local]
+    subprocess.run(command, check=True)
+    with tf.io.gfile.GFile(remote, "wb") as file:
+        file.write(local.read_bytes())
+    np.testing.assert_array_equal(audio.load(remote), audio.load(local))
+    assert audio.info(remote) == audio.info(local)
 
 
 def test_missing_empty_and_directory(tmp_path: Path):

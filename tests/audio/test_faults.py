@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
+import struct
 import sys
+import time
 import warnings as pywarnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ import scale
 from faults import BY_NAME, ENTRIES, Strange
 from keras_tagger import audio
 from keras_tagger.errors import AudioError, AudioWarning
+from sound_files import ID3V1, flac, mp3, opus, vorbis, wav
 
 pytestmark = pytest.mark.timeout(60)  # reading a file of some seconds takes a few milliseconds
 
@@ -129,6 +133,8 @@ def test_strange_file(
         assert "\n" not in message
         assert states_place(message, entry.lost), f"no place: {message}"
 
+    assert {warning.kind for warning in warnings} - {"damaged"} == ({entry.warns} if entry.warns else set())
+
     # The header's length is what is decoded, unless the header is what is false.
     with pywarnings.catch_warnings():
         pywarnings.simplefilter("ignore")
@@ -193,6 +199,45 @@ def test_messages_of_odd_names_are_one_line_that_can_be_shown(name: bytes, tmp_p
         assert "\n" not in message
         message.encode("utf-8")
     assert messages
+
+
+def repeated(unit: bytes, size: int = 500_000) -> bytes:
+    return unit * (size // len(unit))
+
+
+LONG = {
+    "ones": repeated(b"\xff"),
+    "noise": np.random.default_rng(5).bytes(500_000),
+    "false mp3 frames": repeated(b"\xff\xfb\x90\x64"),
+    "false flac frames": repeated(b"\xff\xf8\xc9\x08"),
+    "ogg page headers": repeated(b"OggS\0\2" + bytes(21)),
+    "empty ID3v2 tags": repeated(b"ID3\3\0\0\0\0\0\0"),
+    "ID3v1 tags": repeated(ID3V1),
+    "APE tags": repeated(b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0xA0000000) + bytes(8)),
+    "riff headers": repeated(b"RIFF\xff\xff\xff\xffWAVE"),
+    "empty chunks": repeated(b"JUNK\0\0\0\0"),
+    "flac headers": repeated(b"fLaC\0\0\0\x22"),
+}
+
+
+@pytest.mark.parametrize("kind", list(LONG))
+def test_long_runs_are_passed_quickly(kind: str):
+    for source in (LONG[kind], (flac() if "flac" in kind else mp3()) + LONG[kind]):
+        began = time.process_time()
+        with contextlib.suppress(AudioError):
+            audio.load(source, RATE, warnings=[])
+        assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize("make", [mp3, flac, vorbis, opus, wav])
+def test_many_short_files_joined_are_read_or_told_of(make: Callable[..., bytes]):
+    warnings: list[AudioWarning] = []
+    files = [make(steps=range(i, i + 1)) for i in range(20)]
+    try:
+        waveform = audio.load(b"".join(files), RATE, warnings=warnings)
+    except AudioError:
+        return
+    assert warnings or missing(waveform, tuple(range(20))).max() <= 0.15
 
 
 def test_a_scale_tells_which_part_is_missing():

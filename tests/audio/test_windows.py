@@ -310,3 +310,20 @@ def test_a_clip_is_complete_before_all_others_are_read():
     assert next(found)[0] == 0
     assert len(begun) < 20
     found.close()
+
+
+@pytest.mark.parametrize("ahead", [0, 4])
+def test_a_result_does_not_wait_for_the_next_clip(ahead: int):
+    """The second clip cannot be decoded before the first one's result is there."""
+    shown = threading.Event()
+
+    def second() -> Iterator[Window]:
+        assert shown.wait(30)
+        yield from of_lengths(4)
+
+    clips = [("first", of_lengths(4, 4)), ("second", second())]
+    names = []
+    for name, _ in accumulate_clips(clips, levels, WindowMean, 1, ahead):
+        names.append(name)
+        shown.set()
+    assert names == ["first", "second"]

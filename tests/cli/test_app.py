@@ -7,18 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from keras_tagger import __version__
 from keras_tagger.cli.app import parse
-from keras_tagger.errors import ConfigError
+from keras_tagger.errors import AudioWarning, ConfigError
 
 # Of every command, a command line with every flag whose name has two words.
 COMMAND_LINES = {
     "tag": "song-1.mp3 --merge_synonyms --top 3",
     "explain": "song-1.mp3 --tags no-vocals",
+    "models": "my-runs --format json",
     "fit": "my-config.yaml --run_dir runs/my-run --set training.epochs=3",
     "evaluate": "my-model --data mtat --root a-b --split_index 2 --allow_missing --min_positives 2 --n_chunks=16",
     "compare": "report-a report-b --seed 1",
@@ -84,7 +86,7 @@ def test_every_command_is_in_the_help(call):
 def test_both_spellings_of_flags_parse_equally(name):
     words = words_of(name)
     dashed = [re.sub(r"^--[a-z_]+", lambda flag: flag[0].replace("_", "-"), word) for word in words]
-    assert dashed != words or name in ("explain", "compare", "import-checkpoint", "export")
+    assert dashed != words or name in ("explain", "models", "compare", "import-checkpoint", "export")
     assert parse(dashed) == parse(words)
 
 
@@ -124,6 +126,57 @@ def test_the_process_has_the_exit_status(words, status):
     done = subprocess.run([sys.executable, "-m", "keras_tagger", *words], capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert "Traceback" not in done.stderr
+
+
+# The command `compare`, replaced by one that leaves work to the end of the process.
+COMMAND = """
+import atexit, sys, threading, time, types
+from keras_tagger.cli import app, compare
+
+class Dismantled:
+    def __del__(self, write=sys.__stderr__.write):
+        write("dismantled")
+
+def run(arguments):
+    sys.modules["kept"] = types.ModuleType("kept")
+    sys.modules["kept"].last = Dismantled()
+    atexit.register(lambda: print("handler"))
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+    print("answer " * 30_000)
+    return 3
+
+compare.run = run
+sys.argv = ["keras-tagger", "compare", "a", "b"]
+app.main()
+"""
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_tensorflow_is_left_without_dismantling_it(used):
+    """Threads and handlers have ended, and everything is written; only the interpreter is not taken down."""
+    loaded = "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n" if used else ""
+    done = subprocess.run([sys.executable, "-c", loaded + COMMAND], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout == "answer " * 30_000 + "\nthread\nhandler\n"
+    assert done.stderr == ("" if used else "dismantled")
+
+
+@pytest.mark.parametrize(("redirection", "status"), [("| head -c 1", 0), (">&-", 3), (">/dev/full", 1)])
+def test_a_closed_or_full_stdout_when_tensorflow_was_used(tmp_path, redirection, status):
+    (tmp_path / "command.py").write_text(
+        "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+        + COMMAND.replace('print("handler")', "None").replace('print("thread")', "None")
+    )
+    line = f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / 'command.py'))}"
+    shell = (
+        f"({line}; echo $? >status) {redirection}"
+        if "head" in redirection
+        else f"{line} {redirection}; echo $? >status"
+    )
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "status").read_text() == f"{status}\n"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_absl_flags_are_accepted():
@@ -219,3 +272,16 @@ def test_mistakes_get_one_sentence(call, tmp_path, monkeypatch, arguments, sente
     assert len(message) == 1
     assert sentence in message[0]
     assert "Traceback" not in err
+
+
+def test_what_a_listener_must_know_is_one_line(call, monkeypatch):
+    """If a command reads audio without a list for warnings."""
+
+    def load(model: str) -> None:
+        for text in ("'a.mp3' is silent.", "'a.mp3' is silent.", "'b.mp3' is silent."):
+            warnings.warn(AudioWarning("silent", text), stacklevel=1)
+        raise ConfigError("enough.")
+
+    monkeypatch.setattr("keras_tagger.tagger.load", load)
+    lines = ["warning: 'a.mp3' is silent.", "warning: 'b.mp3' is silent.", "enough."]
+    assert call("tag", "song.mp3") == (1, "", "".join(f"keras-tagger: {line}\n" for line in lines))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
+import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 import public_sets as sets
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.prepared import open_prepared
 from keras_tagger.data.splits import assign_splits
+from keras_tagger.errors import AudioWarning
 
 
 def test_data_check_and_prepare(call, tones, tmp_path):
@@ -90,6 +96,12 @@ def test_prepare_a_data_set(call, tmp_path):
         (("data", "check", "fma", "--root", "."), "data.dataset: expected one of mtat, mtg_jamendo, msd, gtzan."),
         (("data", "check", "gtzan", "--root", "absent"), "the audio from the Marsyas page"),
         (("data", "check", "my.csv", "--subset", "clean"), "--subset: expected --root"),
+        (
+            ("data", "check", "my.csv", "x.wav"),
+            "expected one manifest, or audio without labels. Received: my.csv x.wav.",
+        ),
+        (("data", "check", "gtzan", "mtat", "--root", "x"), "--root: expected the name of one data set."),
+        (("data", "check", "x.wav", "--subset", "clean"), "--subset: expected --root"),
         (("compare", "absent", "absent"), "expected a report.json or its directory. Received: absent"),
     ],
     ids=lambda value: "-".join(value[1:3]) if isinstance(value, tuple) else "",
@@ -99,3 +111,66 @@ def test_mistakes_get_one_sentence(call, tmp_path, monkeypatch, arguments, said)
     status, out, err = call(*arguments)
     assert (status, out) == (1, "")
     assert [line for line in err.splitlines() if said in line and line.startswith("keras-tagger: ")]
+
+
+def test_check_audio_without_labels(call, tones, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flat").mkdir()
+    clips = sorted(tones.parent.glob("train_low_*.wav"))
+    for index, path in enumerate(clips[:2]):
+        shutil.copy(path, tmp_path / "flat" / f"{index}.wav")
+    (tmp_path / "flat" / "bad.mp3").write_text("no music")
+    status, out, err = call("data", "check", "flat", "--json")
+    found = json.loads(out)
+    assert (status, err) == (1, "")
+    assert (found["clips"], found["splits"]["(none)"]["clips"], found["tags"], found["untagged"]) == (3, 2, {}, [])
+    assert [entry["id"] for entry in found["unreadable"]] == ["flat/bad.mp3"]
+    assert found["warnings"] == []
+    (tmp_path / "mix.m3u").write_text("flat/0.wav\ngone.wav\nhttp://example.com/a.mp3\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clips[2].read_bytes())))
+    status, _, err = call("data", "check", "mix.m3u", "-", "flat", "--output", "found.csv")
+    assert status == 1
+    assert err.startswith("keras-tagger: Expected files in the playlist 'mix.m3u'")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "found.csv").read_text())))
+    seconds = [soundfile.info(str(path)).duration for path in clips[:3]]
+    assert [(row["file"], row["problem"], row["seconds"] and float(row["seconds"])) for row in rows] == [
+        ("http://example.com/a.mp3", "unreadable", ""),
+        ("flat/0.wav", "", pytest.approx(seconds[0], abs=1e-3)),
+        ("gone.wav", "unreadable", ""),
+        ("-", "", pytest.approx(seconds[2], abs=1e-3)),
+        ("flat/0.wav", "", pytest.approx(seconds[0], abs=1e-3)),
+        ("flat/1.wav", "", pytest.approx(seconds[1], abs=1e-3)),
+        ("flat/bad.mp3", "unreadable", ""),
+    ]
+    assert rows[2]["message"] == "Expected an audio file. Received: 'gone.wav', which does not exist."
+
+
+def test_check_writes_a_row_per_clip_of_a_manifest(call, tones, tmp_path):
+    status, out, _ = call("data", "check", tones, "--format", "jsonl")
+    found = [json.loads(line) for line in out.splitlines()]
+    manifest = read_manifest(tones)
+    assert (status, [row["file"] for row in found]) == (0, [clip.clip_id for clip in manifest.clips])
+    assert [list(row) for row in found] == [["file", "seconds", "warnings"]] * len(manifest)
+    assert call("data", "check", tones, "--output", tmp_path / "summary.txt")[1] == ""
+    assert (tmp_path / "summary.txt").read_text() == call("data", "check", tones)[1]
+    before = manifest.clips[0].path
+    status, _, err = call("data", "check", tones, "--output", before)
+    assert (status, "--output: expected a file that is not an input" in err) == (1, True)
+
+
+def test_warnings_are_listed(call, tmp_path, monkeypatch):
+    """Clips that a listener must know about are no failure."""
+    soundfile.write(tmp_path / "x.wav", np.zeros(8000), 8000)
+
+    def blocks(path, **how):
+        how["warnings"].append(AudioWarning("silent", "x.wav is silent."))
+        return [np.zeros(16000, np.float32)]
+
+    monkeypatch.setattr("keras_tagger.audio.blocks", blocks)
+    status, out, _ = call("data", "check", tmp_path / "x.wav")
+    assert status == 0
+    assert f"warnings: 1\n  {tmp_path / 'x.wav'}: x.wav is silent." in out
+    found = json.loads(call("data", "check", tmp_path / "x.wav", "--json")[1])["warnings"]
+    assert [(entry["kind"], entry["message"]) for entry in found] == [("silent", "x.wav is silent.")]
+    rows = list(csv.reader(call("data", "check", tmp_path / "x.wav", "--format", "csv")[1].splitlines()))
+    assert rows[1] == [str(tmp_path / "x.wav"), "1.000", "silent", "x.wav is silent."]

@@ -73,6 +73,19 @@ def test_evaluate_looks_first_whether_it_can_write(call, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_evaluate_does_not_write_over_its_inputs(call, tiny_run, tmp_path):
+    (tmp_path / "report.csv").write_text("path,tags\na.wav,low\n")
+    status, _, err = call("evaluate", tiny_run.dir, "--data", tmp_path / "report.csv", "--out", tmp_path)
+    assert status == 1
+    assert err.startswith("keras-tagger: --out: expected a file that is not an input. Received: ")
+    assert (tmp_path / "report.csv").read_text() == "path,tags\na.wav,low\n"
+    before = (tiny_run.dir / "report.json").read_bytes()
+    status, _, err = call("evaluate", tiny_run.dir, "--data", "demo", "--out", tiny_run.dir)
+    assert status == 1
+    assert err.startswith("keras-tagger: --out: expected a file that is not an input. Received: ")
+    assert (tiny_run.dir / "report.json").read_bytes() == before
+
+
 def test_evaluate_a_data_set_by_name(call, tiny_run, tmp_path):
     root = sets.make_gtzan(tmp_path)
     status, _, err = call("evaluate", tiny_run.dir, "--data", "gtzan", "--root", root)

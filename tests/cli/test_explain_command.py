@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+
+import tiny
 
 
 def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
@@ -66,11 +70,77 @@ def test_mistakes_get_one_sentence(
     assert err.count("\n") == 1
 
 
+def test_files_of_tags_are_named_apart(call: Any, clip: Path, tmp_path: Path) -> None:
+    tiny.random_tagger(tags=("a/b", "a b", "a b removed")).save(tmp_path / "odd.keras")
+    tags = ("--tags", "a/b,a b,a b removed")
+    status, out, _ = call("explain", clip, "--model", tmp_path / "odd.keras", *tags, "--listen", tmp_path / "x.wav")
+    assert status == 0
+    names = [Path(line).name for line in out.splitlines()]
+    expected = ["x_a_b", "x_a_b_2", "x_a_b_removed_2"]
+    assert names == [f"{stem}{end}.wav" for stem in expected for end in ("", "_removed")]
+    # A derived name is not an input's either.
+    derived = tmp_path / "y_removed.wav"
+    derived.write_bytes(clip.read_bytes())
+    before = derived.read_bytes()
+    status, _, err = call(
+        *("explain", derived, "--model", tmp_path / "odd.keras", "--tags", "a b", "--listen", tmp_path / "y.wav")
+    )
+    assert status == 1
+    assert "--listen: expected a file that is not an input. Received: " in err
+    assert derived.read_bytes() == before
+    assert not (tmp_path / "y.wav").exists()
+
+
 def test_does_not_write_over_the_clip(call: Any, tiny_run: Any, clip: Path) -> None:
     before = clip.read_bytes()
     status, _, err = call("explain", clip, "--model", tiny_run.dir, "--listen", clip)
     assert status == 1
-    assert "--listen: expected a path other than the clip's own" in err
+    assert err == f"keras-tagger: --listen: expected a file that is not an input. Received: '{clip}'.\n"
     assert clip.read_bytes() == before
     status, _, err = call("explain")
     assert (status, err) == (1, "keras-tagger: expected an audio file to explain. Received: none.\n")
+
+
+def test_derived_names_do_not_write_over_the_clip(call: Any, tiny_run: Any, clip: Path) -> None:
+    for stem, listen in (("kept_removed", "kept.wav"), ("kept_low", "kept.wav"), ("kept_mid_removed", "kept.wav")):
+        source = clip.with_stem(stem)
+        source.write_bytes(clip.read_bytes())
+        tags = "low" if stem == "kept_removed" else "low,mid"
+        flags = ("--listen", clip.with_name(listen), "--tags", tags, "--method", "contributions")
+        status, _, err = call("explain", source, "--model", tiny_run.dir, *flags)
+        assert status == 1
+        assert err == f"keras-tagger: --listen: expected a file that is not an input. Received: '{source}'.\n"
+        assert source.read_bytes() == clip.read_bytes()
+        source.unlink()
+
+
+def test_every_input_has_a_folder(
+    call: Any, tiny_run: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a single file in a folder; equal names are numbered, and bad files are reported and skipped."""
+    monkeypatch.setattr("keras_tagger.tagger.load", lambda model: tiny_run.tagger)
+    monkeypatch.chdir(tmp_path)
+    for name in ("music/a/x.wav", "music/b/X.wav", "music/y.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(clip.read_bytes())
+    Path("music/bad.mp3").write_text("no music")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(clip.read_bytes())))
+    flags = ("--tags", "low", "--out", "maps/low.json", "--listen", "heard/low.wav")
+    status, out, err = call("explain", "music", "-", *flags)
+    assert status == 1
+    assert err.startswith("keras-tagger: Expected audio")
+    assert (err.count("\n"), "music/bad.mp3" in err) == (1, True)
+    names = ("x", "X_2", "y", "stdin")
+    files = [
+        f"{path}"
+        for name in names
+        for path in (f"maps/{name}/low.json", *(f"heard/{name}/low{e}.wav" for e in ("", "_removed")))
+    ]
+    assert out.splitlines() == files
+    assert len({Path(path).read_bytes() for path in files if "json" in path}) == 1
+    assert {path.as_posix() for folder in ("maps", "heard") for path in Path(folder).rglob("*.*")} == set(files)
+    status, out, _ = call("explain", "music/a", "--tags", "low,mid")
+    lines = out.splitlines()
+    assert (status, lines[0], [line.split()[0] for line in lines[1:]]) == (0, "music/a/x.wav", ["low", "mid"])
+    assert all(line.startswith("  ") for line in lines[1:])

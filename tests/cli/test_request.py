@@ -82,10 +82,13 @@ def wait_until_ready(server: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("signature", ["attention", "contributions", "embedding"])
-def test_csv_is_for_tags_only(call, signature):
-    status, out, err = call("request", "song.mp3", "--signature", signature, "--csv")
+@pytest.mark.parametrize(
+    ("flags", "form"), [(("--csv",), "csv"), (("--output", "a.csv"), "csv"), (("--format", "table"), "table")]
+)
+def test_maps_and_embeddings_are_json_only(call, signature, flags, form):
+    status, out, err = call("request", "song.mp3", "--signature", signature, *flags)
     assert (status, out) == (1, "")
-    assert err == f"keras-tagger: --csv: expected --signature tags. Received: {signature}, which is printed as JSON.\n"
+    assert err == f"keras-tagger: --format: expected json or jsonl for --signature {signature}. Received: {form}.\n"
 
 
 class ScriptedClient:
@@ -138,7 +141,13 @@ def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, c
     message = "keras-tagger: expected audio. Received: bad.mp3.\n"
     assert ask(*how) == (1, "\n".join(["a.mp3", *text, ""]), message)
     status, out, _ = ask(*how, "--json")
-    assert (status, json.loads(out)) == (1, {"file": "a.mp3", "tags": {"guitar": 0.75, "sax": 0.25}, **extra})
+    assert (status, [json.loads(line) for line in out.splitlines()]) == (
+        1,
+        [
+            {"file": "bad.mp3", "error": "expected audio. Received: bad.mp3."},
+            {"file": "a.mp3", "tags": {"guitar": 0.75, "sax": 0.25}, **extra, "warnings": []},
+        ],
+    )
     rows = [f"a.mp3,guitar,0.750000,{columns[0]}", f"a.mp3,sax,0.250000,{columns[1]}"]
     assert ask(*how, "--csv")[1].splitlines() == ["file,tag,score,present,unheard", *rows]
 
@@ -152,7 +161,7 @@ def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, c
 )
 def test_maps_are_json(ask, signature, values):
     status, out, _ = ask("a.mp3", "b.mp3", "--signature", signature)
-    assert status == 0
-    assert [json.loads(line) for line in out.splitlines()] == [
-        {"file": file, signature: values} for file in ("a.mp3", "b.mp3")
-    ]
+    expected = [{"file": file, signature: values} for file in ("a.mp3", "b.mp3")]
+    assert (status, [json.loads(line) for line in out.splitlines()]) == (0, expected)
+    status, out, _ = ask("a.mp3", "b.mp3", "--signature", signature, "--format", "json")
+    assert (status, json.loads(out)) == (0, expected)

@@ -77,7 +77,8 @@ def test_shipped_weights_are_the_default(call, tiny_run, clip, tmp_path, monkeyp
     )
     status, out, _ = call("tag", clip, "--json")
     assert json.loads(out) == {
-        **{"file": str(clip), "tags": pytest.approx(scores, abs=1e-6), "present": ["singing"], "unheard": ["voice"]}
+        **{"file": str(clip), "tags": pytest.approx(scores, abs=1e-6), "present": ["singing"], "unheard": ["voice"]},
+        "warnings": [],
     }
     status, out, _ = call("tag", clip, "--merge_synonyms", "--csv", "--model", "compact")
     rows = {row["tag"]: row for row in csv.DictReader(io.StringIO(out))}
@@ -95,11 +96,14 @@ def test_a_bad_file_among_good_ones_is_reported_and_skipped(call, tiny_run, clip
     bad.write_text("no music here")
     status, out, err = call("tag", bad, clip, tmp_path / "gone.wav", "--model", tiny_run.dir, "--json")
     assert status == 1
-    assert [json.loads(line)["file"] for line in out.splitlines()] == [str(clip)]
     messages = [line for line in err.splitlines() if line.startswith("keras-tagger: ")]
     assert len(messages) == 2
     assert str(bad) in messages[0]
     assert "gone.wav" in messages[1]
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in found] == [str(bad), str(clip), str(tmp_path / "gone.wav")]
+    assert [f"keras-tagger: {row['error']}" for row in found if "error" in row] == messages
+    assert [list(row) for row in found if "error" not in row] == [["file", "tags", "present", "unheard", "warnings"]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

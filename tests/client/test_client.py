@@ -81,8 +81,9 @@ def client(served):
 
 
 def steps(*values: float) -> tuple[np.ndarray, int]:
-    """A clip with one value for each second."""
-    return np.repeat(np.array(values, np.float32), SAMPLE_RATE), SAMPLE_RATE
+    """A clip with one mean for each second; a constant would be silent."""
+    ripple = np.tile(np.float32([2**-10, -(2**-10)]), SAMPLE_RATE // 2 * len(values))
+    return np.repeat(np.array(values, np.float32), SAMPLE_RATE) + ripple, SAMPLE_RATE
 
 
 def test_predict(client):
@@ -121,6 +122,15 @@ def test_names_can_be_given(client):
     # The model has no such names, so that nothing is known about them.
     assert (tags.present, tags.heard) == (None, None)
     assert client.tag(steps(0.5), top=1, tags=NAMES)["drums"].present is True
+
+
+def test_one_name_is_not_a_list_of_letters(client):
+    clip = steps(0.5, 1.0)
+    assert client.contributions(clip, "drums").tags == ("drums",)
+    assert client.heatmap(clip, tags="drums").to_dict() == client.heatmap(clip, tags=["drums"]).to_dict()
+    assert list(client.predict({"waveform": clip[0][np.newaxis]}, outputs="tags")) == ["tags"]
+    with pytest.raises(ServingError, match="tags: expected a list with the names of all outputs. Received: 'abcd'"):
+        client.tag(clip, tags="abcd")
 
 
 def test_synonyms_are_merged(client):

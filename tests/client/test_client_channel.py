@@ -52,6 +52,36 @@ BOTH = pytest.mark.parametrize("kind", [Client, AsyncClient])
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        *(
+            (text, "")
+            for text in ("", " ", ":8500", "host:", "host", "host:x", "h ost:8500", "host:8500 ", "host:8500/x")
+        ),
+        *((text, "") for text in ("::1:8500", "user@host:8500", "host:-1", "host:8500,other:8500", "dns:", "unix:")),
+        ("http://host:8500", ", which has the scheme http"),
+        ("grpc://host:8500", ", which has the scheme grpc"),
+        ("host:0", ", whose port is not in 1..65535"),
+        ("host:99999", ", whose port is not in 1..65535"),
+    ],
+)
+def test_an_address_that_names_no_server_is_refused_at_once(kind, address, problem):
+    with pytest.raises(ServingError) as caught:
+        embed(kind, address)
+    assert str(caught.value) == (
+        f"address: expected HOST:PORT, such as localhost:8500. Received: {address!r}{problem}."
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["[::1]:8500", "10.0.0.1:1", "my_host.example:65535", "dns:///host:8500", "dns:8500", "unix:/tmp/x.sock"]
+)
+def test_other_addresses_are_left_to_grpc(address):
+    Client(address).close()
+
+
+@BOTH
 def test_a_server_without_room_is_asked_again(kind):
     with scripted_server(unavailable(3)) as (address, server):
         begin = time.monotonic()

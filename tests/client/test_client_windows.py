@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import tracemalloc
 
 import grpc
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 import tiny
 from keras_tagger.client import AsyncClient, Client, plans
-from keras_tagger.errors import ServingError
+from keras_tagger.errors import AudioWarning, ServingError
 from keras_tagger.serving.server import Server
 from keras_tagger.tagger import Tagger
 from keras_tagger.tags import TagInfo, TagScore
@@ -70,6 +71,27 @@ def test_a_long_clip_is_seen_as_the_tagger_sees_it(client, tagger, clip):
     with Client(client.address, window_seconds=2.0) as other:
         moved = other.classify(clip)
     assert max(abs(moved[entry.name].score - entry.score) for entry in expected) > 1e-5
+
+
+class Pipe(io.BytesIO):
+    """A file object that cannot seek."""
+
+    def seekable(self):
+        return False
+
+    def seek(self, *where):
+        raise io.UnsupportedOperation("seek")
+
+
+def test_a_long_clip_may_be_a_file_object(client, clip):
+    """It is opened twice: to see whether one request may hold it, and to cut it."""
+    expected = client.tag(clip).to_dict()
+    with clip.open("rb") as file:
+        assert client.tag(file).to_dict() == expected
+        assert client.tag(file).to_dict() == expected
+    assert client.tag(Pipe(clip.read_bytes())).to_dict() == expected
+    heat = client.heatmap(Pipe(clip.read_bytes()), tags=["mid"])
+    np.testing.assert_array_equal(heat.values, client.heatmap(clip, tags=["mid"]).values)
 
 
 def test_thresholds_and_evidence_are_the_taggers(client, tagger, clip):
@@ -191,7 +213,7 @@ def test_what_a_version_knows_about_its_tags_is_asked_once():
             return {"threshold": np.float32([0.5, 0.25 * version]), "heard": np.array([True, False])}, version
         return {"classes": np.array([[b"rock", b"jazz"]]), "scores": np.float32([[0.75, 0.375]])}, version
 
-    clip = (np.zeros(16000, np.float32), 16000)
+    clip = (tiny.noise(16000), 16000)
     with scripted_server(answer) as (address, _), Client(address) as client:
         for _ in range(2):
             tags = client.tag(clip)
@@ -216,7 +238,7 @@ def test_a_server_that_fails_is_not_one_without_tag_info():
         Client(address) as client,
         pytest.raises(ServingError, match="answered PERMISSION_DENIED: no"),
     ):
-        client.tag((np.zeros(16000, np.float32), 16000))
+        client.tag((tiny.noise(16000), 16000))
 
 
 def mean_scores(weight: float):
@@ -250,7 +272,7 @@ def test_versions_that_change_without_end_are_told():
     def answer(number, request, context):
         return mean_scores(1.0)(request, context), number
 
-    clip = (np.zeros(16000 * 80, np.float32), 16000)
+    clip = (tiny.noise(16000 * 80), 16000)
     with (
         scripted_server(answer) as (address, _),
         Client(address, window_seconds=1.0) as client,
@@ -282,3 +304,43 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
     assert sum(sizes) > whole
     # The server, which is in this process, has the requests too.
     assert peak < whole / 2
+
+
+def strange(seconds):
+    """Return clips by the kinds of their warnings."""
+    wave = tiny.noise(round(seconds * tiny.RATE), 5)
+    return {
+        (): wave,
+        ("silent",): np.zeros_like(wave),
+        ("cancelled",): np.stack([wave, -wave], axis=1),
+        ("level",): 2**15 * wave,
+    }
+
+
+@pytest.mark.parametrize("seconds", [1.0, 7.5])
+def test_answers_say_what_a_listener_must_know(client, tagger, seconds):
+    for kinds, wave in strange(seconds).items():
+        source = (wave, tiny.RATE)
+        tags, expected = client.tag(source, top=None), tagger.tag(source, top=None)
+        found = (tags, client.classify(source), client.heatmap(source), client.attention(source))
+        assert [tuple(warning.kind for warning in one.warnings) for one in found] == [kinds] * 4
+        assert list(map(str, tags.warnings)) == list(map(str, expected.warnings))
+        np.testing.assert_allclose(tags.scores, expected.scores, atol=1e-6)
+        np.testing.assert_array_equal(tags.present, expected.present)
+        scores = client.predict({"waveform": wave[np.newaxis]})["tags"] if wave.ndim == 1 else np.ones(1)
+        assert scores.any() == (kinds != ("silent",))
+
+
+def test_an_embedding_of_silence_issues_the_warning_once(client):
+    for seconds in (1.0, 7.5):
+        with pytest.warns(AudioWarning, match="silent") as caught:
+            client.embed((np.zeros(round(seconds * tiny.RATE)), tiny.RATE))
+        assert len(caught) == 1
+
+
+def test_a_silent_stretch_of_a_long_clip_is_as_in_the_tagger(client, tagger):
+    wave = tiny.noise(120_501, 3)
+    wave[2 * WINDOW : 4 * WINDOW] = 0
+    found, expected = client.classify((wave, tiny.RATE)), tagger.tag((wave, tiny.RATE), top=None)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert found.warnings == ()

@@ -80,3 +80,46 @@ def test_check(tmp_path):
     good = check(Manifest(manifest.clips[:2], manifest.tags))
     assert good.ok
     assert good.to_dict()["leaks"] == []
+
+
+def test_clips_that_are_silent_or_strange_are_listed(tmp_path):
+    rng = np.random.default_rng(1)
+    left = rng.uniform(-0.5, 0.5, RATE)
+    soundfile.write(tmp_path / "good.wav", left, RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(2 * RATE), RATE)
+    soundfile.write(tmp_path / "inverted.wav", np.stack([left[::-1], -left[::-1]], axis=1), RATE)
+    soundfile.write(tmp_path / "loud.wav", 30000 * left[:9999], RATE, subtype="FLOAT")
+
+    def checked(*names):
+        return check(Manifest(tuple(Clip(str(tmp_path / name), {"a": 1.0}) for name in names), ("a",)))
+
+    usable = checked("good.wav", "inverted.wav", "loud.wav")
+    assert usable.ok
+    found = checked("good.wav", "silent.wav", "inverted.wav", "loud.wav")
+    assert not found.ok
+    report = json.loads(json.dumps(found.to_dict()))
+    assert {
+        kind: [entry["path"] for entry in report[kind]] for kind in ("damaged", "silent", "cancelled", "level")
+    } == {
+        "damaged": [],
+        "silent": [str(tmp_path / "silent.wav")],
+        "cancelled": [str(tmp_path / "inverted.wav")],
+        "level": [str(tmp_path / "loud.wav")],
+    }
+    lines = found.table().splitlines()
+    assert lines[lines.index("silent: 1") + 1] == (
+        f"  {tmp_path}/silent.wav: '{tmp_path}/silent.wav' is silent: there is nothing to hear."
+    )
+    assert {"channels that cancel each other: 1", "samples far outside -1..1, or very quiet: 1"} <= set(lines)
+    assert not any(line.startswith("damaged") for line in lines)
+    # Three clips of one second and one of two: all of them count.
+    assert report["splits"]["(none)"]["clips"] == 4
+
+
+def test_an_excerpt_that_is_silent_is_listed(tmp_path):
+    wave = np.random.default_rng(1).uniform(-0.5, 0.5, 3 * RATE)
+    wave[RATE : 2 * RATE] = 0
+    soundfile.write(tmp_path / "a.wav", wave, RATE)
+    clips = tuple(Clip(str(tmp_path / "a.wav"), {"a": 1.0}, start, start + 1.0) for start in (0.0, 1.0, 2.0))
+    (entry,) = check(Manifest(clips, ("a",))).to_dict()["silent"]
+    assert "is silent from 1.000 s to 2.000 s" in entry["reason"]

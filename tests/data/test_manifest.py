@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -87,12 +88,12 @@ def test_labels_that_are_not_known(tmp_path):
 
 
 def test_a_line_of_json_ends_where_the_file_says(tmp_path):
-    """Unicode line separators within text do not end a line, and CSV refuses a tag with a semicolon."""
+    """Unicode line separators within text do not end a line, and a cell of CSV holds tags with separators."""
     row = json.dumps({"path": "a", "tags": ["one\u2028two", "a;b"]}, ensure_ascii=False)
     manifest = read_manifest(write(tmp_path / "m.jsonl", row + "\n"))
     assert manifest.tags == ("a;b", "one\u2028two")
-    with pytest.raises(ManifestError, match=r"expected tags without ';' in a CSV manifest .* Received: 'a;b'"):
-        manifest.save(tmp_path / "m.csv")
+    manifest.save(tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv").clips == manifest.clips
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,22 @@ def test_clip_refuses_the_impossible():
         Clip("a", {"x": -0.1})
 
 
+@pytest.mark.parametrize("tags", ["rock", ["rock"]])
+def test_tags_of_a_clip_have_labels(tags):
+    with pytest.raises(
+        ManifestError, match=r"column tags: expected labels by tag, such as \{'guitar': 1.0\}. Received"
+    ):
+        Clip("a", tags)
+
+
+def test_a_vocabulary_is_no_text(tmp_path):
+    write(tmp_path / "set/rock/a.ogg", "1")
+    path = write(tmp_path / "m.csv", "path,tags\na,r;o\n")
+    for source in (tmp_path / "set", path):
+        with pytest.raises(ManifestError, match="tags: expected a list of names. Received: 'rock'"):
+            open_source(source, tags="rock")
+
+
 def test_the_id_has_the_times_to_the_last_digit():
     assert Clip("a", {}, 1234.5678).clip_id == "a#t=1234.5678"
     assert Clip("a", {}, 0.0, 86400.125).clip_id == "a#t=0,86400.125"
@@ -195,10 +212,10 @@ def test_folders(tmp_path):
     root = tmp_path / "set"
     for name, content in {
         "rock/one.ogg": "1",
-        "rock/deep/er/two": "2",
+        "rock/deep/er/two": "OggS 2",
         "rock/track1.ogg": "same name, other song",
         "pop/track1.ogg": "same name, another song",
-        "pop/deep/er/two": "2",
+        "pop/deep/er/two": "OggS 2",
         "pop/cover.JPG": "-",
         "pop/.hidden.ogg": "-",
         "licences/rock.txt": "-",
@@ -235,6 +252,10 @@ def test_open_source(tmp_path):
     write(tmp_path / "set/rock/a.ogg", "1")
     path = write(tmp_path / "m.csv", "path,tags\na,x;y\n")
     assert open_source(tmp_path / "set").tags == ("rock",)
+    assert open_source(write(tmp_path / "m.tsv", "path\ttags\na\tx\n")).tags == ("x",)
+    assert open_source(write(tmp_path / "M.JSONL", '{"path": "a", "tags": ["x"]}')).tags == ("x",)
+    with pytest.raises(ManifestNotFoundError, match="expected a manifest or a folder. Received: an empty path"):
+        open_source("")
     assert open_source(path, tags=["y"]).tags == ("y",)
     assert open_source(write(tmp_path / "M.CSV", "path,tags\na,x\n")).tags == ("x",)
     with pytest.raises(ManifestNotFoundError, match="does not exist"):
@@ -286,3 +307,148 @@ def test_other_text_that_is_not_utf8_is_refused(tmp_path, row):
         ManifestError, match=r"m\.csv, line 3, column (path|tags): expected UTF-8 text\. Received: text in"
     ):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ("rock;guitar", {"rock": 1.0, "guitar": 1.0}),
+        ("rock|guitar", {"rock": 1.0, "guitar": 1.0}),
+        ("rock, guitar", {"rock": 1.0, "guitar": 1.0}),
+        ("['rock', 'guitar']", {"rock": 1.0, "guitar": 1.0}),
+        ("['rock' 'guitar']", {"rock": 1.0, "guitar": 1.0}),
+        ("{'rock', 'guitar'}", {"rock": 1.0, "guitar": 1.0}),
+        ("('rock', 'guitar')", {"rock": 1.0, "guitar": 1.0}),
+        ('["rock", "guitar"]', {"rock": 1.0, "guitar": 1.0}),
+        ("[rock, guitar]", {"rock": 1.0, "guitar": 1.0}),
+        ('["rock, guitar"]', {"rock, guitar": 1.0}),
+        ("{'rock': 0.8, 'guitar': 0.1}", {"rock": 0.8, "guitar": 0.1}),
+        ('{"rock": 0.8, "guitar": 0.25}', {"rock": 0.8, "guitar": 0.25}),
+        ("rock:0.8,guitar:0.1", {"rock": 0.8, "guitar": 0.1}),
+        ("rock:0,8;guitar:0,1", {"rock": 0.8, "guitar": 0.1}),
+        ("rock:0,8", {"rock": 0.8}),
+        ("rock,70s", {"rock": 1.0, "70s": 1.0}),
+        ("[live]", {"[live]": 1.0}),
+        ("rock (live, 1970)|guitar", {"rock (live, 1970)": 1.0, "guitar": 1.0}),
+        (" rock ;; guitar ; ", {"rock": 1.0, "guitar": 1.0}),
+        ("[]", {}),
+        ("  ", {}),
+        ("7", {"7": 1.0}),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_cells_of_several_tags(tmp_path, name, cell, tags):
+    with open(tmp_path / name, "w", newline="") as file:
+        if name == "m.csv":
+            csv.writer(file).writerows([["path", "tags"], ["a.ogg", cell], ["b.ogg", "pop"]])
+        else:
+            file.write("\n".join(json.dumps({"path": p, "tags": t}) for p, t in (("a.ogg", cell), ("b.ogg", "pop"))))
+    manifest = read_manifest(tmp_path / name)
+    assert manifest.clips[0].tags == tags
+    # Whatever the tags contain, a saved manifest says the same.
+    for again in ("again.csv", "again.jsonl"):
+        manifest.save(tmp_path / again)
+        assert read_manifest(tmp_path / again).clips == manifest.clips
+
+
+def test_other_separators_are_told_once(tmp_path, caplog):
+    write(tmp_path / "m.csv", "path,tags\na,\"rock,guitar\"\nb,['rock']\nc,pop\n")
+    read_manifest(tmp_path / "m.csv")
+    (told,) = caplog.messages
+    assert told == (
+        f"{tmp_path / 'm.csv'}, column tags: expected ';' between tags. Received: another form in 2 of 3 cells, which "
+        "were read as several tags, for example 'rock,guitar' as 'rock' and 'guitar'."
+    )
+
+
+def test_a_comma_within_a_tag_is_told_and_kept(tmp_path, caplog):
+    write(tmp_path / "m.csv", 'path,tags\na,"rock, pop;guitar"\nb,"drum, bass"\nc,drum:0.5;pop\n')
+    assert read_manifest(tmp_path / "m.csv").tags == ("drum", "drum, bass", "guitar", "pop", "rock, pop")
+    (told,) = caplog.messages
+    assert "tags with a comma in 2 of 3 cells, for example 'rock, pop;guitar', were not split" in told
+    caplog.clear()
+    write(tmp_path / "m.jsonl", '{"path": "a", "tags": ["rock, pop", "x|y"]}')
+    manifest = read_manifest(tmp_path / "m.jsonl")
+    assert manifest.tags == ("rock, pop", "x|y")
+    manifest.save(tmp_path / "again.csv")
+    assert read_manifest(tmp_path / "again.csv").clips == manifest.clips
+    assert caplog.messages == []
+
+
+def test_tags_that_are_probably_one_and_missing_values_are_told(tmp_path, caplog):
+    write(tmp_path / "m.csv", "path,tags\na,Rock;caf\u00e9\nb,rock;cafe\u0301\nc,rock\nd,nan\ne,N/A\n")
+    read_manifest(tmp_path / "m.csv")
+    alike, missing = caplog.messages
+    assert "differ only in case, spaces or Unicode form" in alike
+    assert "'Rock' (1) and 'rock' (2)" in alike
+    assert "'cafe\\u0301' (1) and 'caf\\xe9' (1)" in alike
+    assert missing.endswith("missing values are probably not meant to be tags: N/A, nan.")
+    caplog.clear()
+    read_manifest(tmp_path / "m.csv", tags=["rock"])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'path;tags;split\na.ogg;"rock;guitar";train\n',
+        "path\ttags\tsplit\na.ogg\trock;guitar\ttrain\n",
+        '"tags","path","split"\r\n"rock;guitar","a.ogg","train"\r\n',
+        "path;tags;split\r\na.ogg;rock|guitar;train\r\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_spreadsheets_write(tmp_path, content, encoding):
+    manifest = read_manifest(write(tmp_path / "m.csv", content.encode(encoding)))
+    (clip,) = manifest.clips
+    assert (clip.path, dict(clip.tags), clip.split) == (
+        str(tmp_path / "a.ogg"),
+        {"rock": 1.0, "guitar": 1.0},
+        "train",
+    )
+
+
+def test_utf16_without_its_mark_and_cut_short(tmp_path):
+    with pytest.raises(ManifestError, match=r"m\.csv, line 1: expected one column path"):
+        read_manifest(write(tmp_path / "m.csv", "path,tags\na,x\n".encode("utf-16-le")))
+    with pytest.raises(ManifestError, match="expected UTF-8 text. Received: damaged UTF-16"):
+        read_manifest(write(tmp_path / "m.csv", "path,tags\na,x\n".encode("utf-16")[:-1]))
+    rows = '{"path": "a", "tags": ["\u00fc"]}'.encode("utf-16")
+    assert read_manifest(write(tmp_path / "m.jsonl", rows)).tags == ("\u00fc",)
+
+
+def test_paths_of_windows_and_of_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write(tmp_path / "sub/a.ogg", "1")
+    write(tmp_path / "home/b.ogg", "1")
+    write(tmp_path / "odd\\name.ogg", "1")
+    write(tmp_path / "m.csv", "path,tags\nsub\\a.ogg,x\n~/b.ogg,x\nodd\\name.ogg,x\nno\\file.ogg,x\n")
+    found = [os.path.relpath(clip.path, tmp_path) for clip in read_manifest(tmp_path / "m.csv").clips]
+    assert found == ["sub/a.ogg", "home/b.ogg", "odd\\name.ogg", "no\\file.ogg"]
+    write(tmp_path / "home/m.csv", "path,tags\na,x\n")
+    assert open_source("~/m.csv").tags == ("x",)
+
+
+def test_folders_of_devices_are_no_tags_and_empty_ones_are_told(tmp_path, caplog):
+    root = tmp_path / "set"
+    for folder in ("@eaDir", ".AppleDouble", "__MACOSX", ".git", "lost+found", "#recycle", "$RECYCLE.BIN"):
+        write(root / folder / "a.mp3", "-")
+        write(root / "rock" / folder / "a.mp3", "-")
+    for name in ("rock/one.ogg", "rock/._one.ogg", "rock/Thumbs.db", "empty/cover.jpg", "void/x.txt", "loose.mp3"):
+        write(root / name, "-")
+    manifest = read_folders(root)
+    assert manifest.tags == ("rock",)
+    assert [os.path.relpath(clip.path, root) for clip in manifest.clips] == ["rock/one.ogg"]
+    assert caplog.messages == [
+        f"{root}: folders without audio files give no tag: empty, void.",
+        f"{root}: audio files outside the tag folders are ignored: loose.mp3.",
+        f"{root}: every clip has the tag rock, because tags are the folders directly below.",
+    ]
+
+
+def test_folders_of_splits_are_told(tmp_path, caplog):
+    write(tmp_path / "train/rock/a.ogg", "1")
+    write(tmp_path / "test/rock/b.ogg", "1")
+    assert read_folders(tmp_path).tags == ("test", "train")
+    (told,) = caplog.messages
+    assert "the folders test, train were read as tags" in told

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.data.manifest import Clip, Manifest
+from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest
 from keras_tagger.data.prepare import prepare, segments_of, to_pcm
 from keras_tagger.data.prepared import open_prepared
 from keras_tagger.data.sources import open_source
+from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 RATE = 8000
@@ -185,6 +186,25 @@ def test_kill_and_resume(tmp_path):
     assert prepared.seconds("train") == 24 * 30
     assert {path: path.with_suffix(".tfrecord").stat().st_mtime_ns for path in done} == done
     assert len(list(out.iterdir())) == 25
+
+
+def test_does_not_write_over_a_manifest(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    index = tmp_path / "index.json"
+    index.write_text('[{"path": "a.wav", "tags": ["x"], "split": "train"}]')
+    with pytest.raises(ManifestError, match="expected a folder for prepared data. Received: .* is a manifest"):
+        prepare(read_manifest(index), tmp_path, RATE)
+    assert [clip.path for clip in read_manifest(index).clips] == [str(tmp_path / "a.wav")]
+
+
+def test_a_folder_of_music_does_not_become_a_prepared_one(tmp_path):
+    for tag in ("rock", "pop"):
+        (tmp_path / tag).mkdir()
+        soundfile.write(tmp_path / tag / f"{tag}.wav", np.zeros(RATE), RATE)
+    manifest = assign_splits(read_folders(tmp_path))
+    with pytest.raises(ManifestError, match="expected a folder apart from the music. Received: "):
+        prepare(manifest, tmp_path, RATE)
+    assert read_folders(tmp_path).tags == ("pop", "rock")
 
 
 def test_errors(data, tmp_path):

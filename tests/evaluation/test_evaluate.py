@@ -15,7 +15,7 @@ from keras_tagger.data.manifest import Clip, Manifest, read_manifest
 from keras_tagger.data.prepare import prepare
 from keras_tagger.errors import ManifestError, ManifestNotFoundError, ModelError
 from keras_tagger.evaluation.evaluate import evaluate
-from tiny import RATE, TAGS, noise, write_tones
+from tiny import RATE, TAGS, noise, random_tagger, write_tones
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,27 @@ def test_only_shared_tags_are_scored(tagger: Any, manifest: Path, tmp_path: Path
     assert report.unknown_tags == ("loud",)
     with pytest.raises(ManifestError, match=r"the model's tags \(high, low, mid\). Received: loud"):
         evaluate(tagger, Manifest(clips, ("loud",)), progress=False)
+
+
+def test_tags_that_only_one_side_has_are_counted(tagger: Any, manifest: Path) -> None:
+    clips = [clip for clip in read_manifest(manifest).clips if clip.split == "test"]
+    renamed = tuple(
+        Clip(clip.path, {"loud" if tag == "mid" else tag: 1.0 for tag in clip.tags}, split="test") for clip in clips
+    )
+    report = evaluate(tagger, Manifest(renamed, ("high", "loud", "low")), progress=False)
+    assert (report.unknown_tags, report.n_unknown_clips, report.missing_tags) == (("loud",), 3, ("mid",))
+    assert "Clips that have only such tags, and count as clips without the others: 3 of 9." in str(report)
+    # The vocabulary has a tag that no clip of the split has.
+    of_split = evaluate(tagger, Manifest(renamed, ("high", "mid", "low")), progress=False)
+    assert (of_split.unknown_tags, of_split.n_unknown_clips, of_split.missing_tags) == ((), 0, ("mid",))
+    assert evaluate(tagger, Manifest(tuple(clips), TAGS), progress=False).warning() == ""
+
+
+def test_scores_that_are_not_finite(manifest: Path) -> None:
+    broken = random_tagger()
+    broken.model.weights[-1].assign(np.full(broken.model.weights[-1].shape, np.nan))
+    with pytest.raises(ModelError, match="expected a model whose scores are finite"):
+        evaluate(broken, manifest, progress=False)
 
 
 def test_unknown_split_and_missing_data(tagger: Any, manifest: Path, tmp_path: Path) -> None:

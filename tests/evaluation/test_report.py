@@ -179,6 +179,39 @@ def test_unknown_tags_are_listed_saved_and_loaded(tmp_path: Path) -> None:
     assert "unknown_tags" not in make_report().to_dict()
 
 
+def test_what_is_not_scored_is_told_saved_and_loaded(tmp_path: Path) -> None:
+    table = score(np.array([[1, 1], [1, 0], [1, 1]]), SCORES[:3, :2], ("always", "b"))
+    report = dataclasses.replace(
+        make_report(), per_tag=table, unknown_tags=("kazoo",), n_unknown_clips=2, missing_tags=("harp", "zither")
+    )
+    told = [
+        "Not scored, because the model does not have these tags of the data: kazoo.",
+        "Clips that have only such tags, and count as clips without the others: 2 of 4.",
+        "Not scored, because no clip has these tags of the model: harp, zither.",
+        "Not scored, because every clip has these tags: always.",
+    ]
+    assert report.warning() == " ".join(told)
+    assert str(report).splitlines()[-4:] == [f"warning: {sentence}" for sentence in told]
+    assert all(sentence in report.to_html() for sentence in told)
+    report.save(tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (content["n_unknown_clips"], content["missing_tags"]) == (2, ["harp", "zither"])
+    assert load_report(tmp_path).warning() == report.warning()
+
+
+def test_undefined_scores_are_called_so() -> None:
+    report = dataclasses.replace(make_report(), roc_auc=float("nan"), pr_auc=float("nan"))
+    assert str(report).splitlines()[0] == "4 clips of split test: macro ROC-AUC undefined, macro PR-AUC undefined"
+    assert "nan" not in f"{report}{report!r}{report._repr_html_()}"
+
+
+def test_scores_of_training_clips_are_told() -> None:
+    told = "Measured on the training clips, which says nothing about new music."
+    assert dataclasses.replace(make_report(), split="train").warning() == told
+    # The report of `evaluate` does not know what the model was trained on.
+    assert dataclasses.replace(make_report(), split="train", training={}).warning() == ""
+
+
 def test_short_forms_for_notebooks() -> None:
     report = full_report()
     assert repr(report) == (

@@ -24,7 +24,7 @@ from keras_tagger.export import export, layout, saved_model
 from keras_tagger.export.signatures import signatures
 from keras_tagger.tagger import Tagger
 from keras_tagger.tags import TagInfo
-from tiny import RATE, TAGS, noise
+from tiny import RATE, TAGS, noise, random_tagger
 
 TOKEN = 2048
 LENGTHS = {"short": 9000, "long": 35000}
@@ -414,3 +414,17 @@ def test_a_file_in_the_way(tagger: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="expected a directory to export to. Received: .*file"):
         tagger.export(tmp_path / "file")
+
+
+def test_tags_and_folders_that_are_not_utf8(tmp_path: Path) -> None:
+    tags = ("low", os.fsdecode(b"r\xe9ggae"))
+    small = {"model": {"front_end": {"channels": [4]}, "encoder": {"n_layers": 1}}}
+    version = random_tagger(small, tags).export(tmp_path / os.fsdecode(b"exported\xe9"))
+    assert (version / "assets" / "tags.txt").read_bytes() == b"low\nr\xe9ggae\n"
+    assert [entry["tag"] for entry in json.loads((version / "assets" / "tags.json").read_bytes())] == list(tags)
+    assert os.listdir(version.parent) == ["1"]
+    # TensorFlow loads only from a path that is UTF-8.
+    moved = version.rename(tmp_path / "1")
+    ask = tf.saved_model.load(str(moved)).signatures["tag_info"]
+    found = ask(tags=tf.constant([b"r\xe9ggae", b"reggae"]))
+    np.testing.assert_array_equal(found["threshold"], [0.5, np.nan])
