@@ -1,6 +1,6 @@
 """Decode audio of any kind to mono float32 at the model's sample rate.
 
-libsndfile (through soundfile) decodes and libsoxr (through soxr, quality HQ) resamples, both in pieces, so memory does
+libsndfile (through soundfile) decodes, FFmpeg (through PyAV, the extra `av`) decodes other formats, and libsoxr (through soxr, quality HQ) resamples, both in pieces, so memory does
 not grow with the length of a file. The format is recognised by a file's content, not by its name.
 
     decode.py      `info`, `blocks` and `load`
@@ -13,6 +13,8 @@ not grow with the length of a file. The format is recognised by a file's content
     layout.py      segments, damage and tags
     mp3.py, ogg.py, flac.py, riff.py
                    find the sound in these formats
+    kinds.py       recognise a file by its bytes
+    av_reader.py   decode with FFmpeg, through PyAV, what libsndfile cannot read
     paths.py       the audio files in folders and playlists
     streams.py     the bytes of a file: in memory, local, or of any `tf.io.gfile` scheme
 
