@@ -1,8 +1,8 @@
 """Decode audio of any kind to mono float32 at the model's sample rate.
 
-libsndfile (through soundfile) decodes, FFmpeg (through PyAV, the extra `av`) decodes other formats, and libsoxr (through
-soxr, quality HQ) resamples, all in pieces, so memory does not grow with the length of a file. The format is recognised
-by a file's content, not by its name.
+libsndfile (through soundfile) decodes, FFmpeg (through PyAV, the extra `av`) decodes other formats, and libsoxr
+(through soxr, quality HQ) resamples, all in pieces, so memory does not grow with the length of a file. The format is
+recognised by a file's content, not by its name.
 
     decode.py      `info`, `blocks` and `load`
     windows.py     windows of a model: cut, batched, averaged, stitched
