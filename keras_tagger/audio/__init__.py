@@ -6,15 +6,27 @@ not grow with the length of a file. The format is recognised by a file's content
     decode.py      `info`, `blocks` and `load`
     windows.py     windows of a model: cut, batched, averaged, stitched
     readers.py     arrays and files, decoded piece by piece
+    resample.py    resample what a reader decodes
     read_ahead.py  decode in a thread while a model runs
-    containers.py  repair or refuse mp3, wav, aiff and ogg files that libsndfile misreads
+    containers.py  recognise a file and find its segments
+    layout.py      segments, damage and tags
+    mp3.py, ogg.py, flac.py, riff.py
+                   find the sound in these formats
     paths.py       the audio files in folders and playlists
     streams.py     the bytes of a file: in memory, local, or of any `tf.io.gfile` scheme
 
-A visibly truncated or damaged wav, aiff or ogg (vorbis, opus) is refused when it is opened. A damaged or truncated
-flac, and an mp3 shorter than its Xing/Info frame says, raise when decoding reaches that place. The following cannot be
-detected and are decoded as far as possible: an ogg truncated exactly between two pages, a damaged frame of an mp3, a
-truncated mp3 without a Xing/Info frame, and a truncated wav whose header says that its length is unknown.
+A file is read whole, or its user learns what is missing:
+
+- Files that were joined, and the links of a chained ogg, are read one after the other.
+- Tags, zeros and a little junk around the sound are skipped.
+- A file that is cut off is refused, with the place where its sound ends: a wav, aiff, au, w64, caf, flac or mp3 that
+  has less than its header states, and an ogg that ends within a page.
+- What is behind damage is read, with an `AudioWarning` of kind "damaged" that says where and how much is missing. A
+  file of which more than half is unreadable is refused. Missing sound is left out, or is silence in a flac.
+- Bytes that are neither sound nor a tag are reported, too, if they are worth 0.2 s of sound (0.1 s in an mp3).
+
+The following cannot be detected: wrong bits within the frames of an mp3 or the samples of a wav, the end of an mp3
+without a Xing/Info frame that is cut off, and of a wav whose header says that its length is unknown.
 """
 
 from keras_tagger.audio.decode import AudioInfo, blocks, info, load

@@ -9,17 +9,18 @@ decoder reads nothing but sound with a correct header.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from keras_tagger.audio.flac import flac_layout
 from keras_tagger.audio.kinds import recognise, unknown_format
-from keras_tagger.audio.layout import Damage, Layout, Segment, id3_end, skip_zeros
+from keras_tagger.audio.layout import Damage, Layout, Segment, id3_end
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
 from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
 from keras_tagger.audio.streams import Stream
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
-_TOLD_JUNK_BYTES = 500  # of which a listener is told, because they may be the rest of another file
+_REPORTED_BYTES = 1500  # in front of a wav, flac or ogg; 0.1 s of sound or more
 _BEGINNING = re.compile(
     rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
 )
@@ -38,9 +39,10 @@ def find_layout(stream: Stream) -> Layout:
     known = kind is not None and not kind.shared
     found = None if known else _BEGINNING.search(stream.at(start, _JUNK_BYTES))
     layout: Layout | None = None
+    ahead = 0  # bytes before the beginning
     if found is not None and (found.start() == 0 or not begins_mp3(stream, start, start + found.start())):
-        junk = found.start()
-        start += junk
+        start += found.start()
+        ahead = found.start()
         magic = found.group()
         if magic[:4] == b"OggS":
             layout = ogg_layout(stream, start, stop)
@@ -48,10 +50,11 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-        if layout is not None and junk >= _TOLD_JUNK_BYTES and skip_zeros(stream, start - junk, start) < start:
-            layout.damage.insert(0, Damage(0.0, 0.0, f"the first {start} bytes are not audio"))
     elif not known and (layout := sized_layout(stream)) is None:
         layout = mp3_layout(stream, 0, stop)
         if layout is None and re.match(rb"\xff[\xe0-\xff]|ID3", stream.at(0, 3)):
             raise unknown_format(stream, kind)  # libsndfile would take it for an mp3
+    if layout is not None and ahead >= _REPORTED_BYTES:
+        lost = Damage(0.0, 0.0, f"its first {ahead} bytes do not belong to it")
+        layout = replace(layout, damage=[lost, *layout.damage])
     return layout or Layout([Segment([range(start, stop)])])

@@ -214,9 +214,8 @@ def flac_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     more = end is not None and any(True for _ in stream.find(_MARK, end, stop))
     if more or not _rising(stream, song, frame) or (song.total and held != song.total):
         return replace(_scanned(stream, start, stop, check=False), repair=repair)
-    parts: list[Part] = [range(start, frame.offset if end is None else end)]
-    if not song.total:
-        parts = [song.restated(held), range(song.audio, parts[0].stop)]
+    stop_at = frame.offset if end is None else end
+    parts: list[Part] = [range(start, stop_at)] if song.total else [song.restated(held), range(song.audio, stop_at)]
     damage = [] if end is None else _behind(stream, song, held, end, stop)
     return Layout(
         [Segment(parts, held=held, complete=functools.partial(_complete, stream, song, frame))], damage, repair

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, Damage, Layout, Segment, skip_zeros, tag_end
 from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
@@ -134,8 +134,10 @@ def _run(stream: Stream, offset: int, stop: int, form: _Format, most: int | None
     while True:
         data = stream.at(offset, min(READ_BYTES if most is None or most > 8 else 1 << 14, stop - offset))
         end = 0
-        starts = []
-        for match in iter(pattern.scanner(data).match, None):
+        starts: list[int] = []
+        for match in pattern.finditer(data) if pattern.match(data) else ():
+            if match.start() != end:
+                break
             starts.append(match.start())
             end = match.end()
             if most is not None and count + len(starts) >= most:
@@ -189,6 +191,7 @@ class _Song:
     count: int = 0
     bytes: int = 0
     gap_bytes: int = 0
+    gap_seconds: float | None = None  # where the first gap is
 
     @property
     def seconds(self) -> float:
@@ -228,6 +231,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 gaps.append((place, gap, not begins or (first is not None and first.form == frame.form)))
             if song is not None and not begins:
                 song.gap_bytes += gap
+                song.gap_seconds = place if song.gap_seconds is None else song.gap_seconds
         if begins:
             stated = int.from_bytes(frame.info[8:12], "big") if frame.info and frame.info[7] & 1 else None
             before = song.start_seconds + song.seconds if song else 0.0
@@ -362,23 +366,28 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
     ]
     segments = []
     for song in songs:
-        if not song.count:
-            continue
         stated = song.stated is not None
         if song.stated is None:
             if song.form.layer == 3:
                 song.parts.insert(0, _count_frame(song))
         elif song.stated != song.count:
-            missing = (song.stated - song.count) * song.form.samples / song.form.rate
-            lost = missing - song.gap_bytes / rate
-            if lost >= LOSS_SECONDS and song is not songs[-1]:
-                place = song.start_seconds + song.seconds
-                damage.append(Damage(place, lost, f"{song.stated - song.count} mp3 frames are missing"))
-            if lost < LOSS_SECONDS or song is not songs[-1]:
+            missing = (song.stated - song.count) * song.form.samples / song.form.rate - song.gap_bytes / rate
+            # Frames that are missing without a gap are missing at the end, so the last song is cut off.
+            place = song.start_seconds + song.seconds
+            cut_off = missing >= LOSS_SECONDS and song is songs[-1] and song.gap_seconds is None and song.count
+            if missing > 0 and song.gap_seconds is not None:
+                damage = [
+                    replace(item, lost=item.lost + missing) if item.seconds == song.gap_seconds else item
+                    for item in damage
+                ]
+            elif missing >= LOSS_SECONDS and not cut_off:
+                damage.append(Damage(place, missing, f"{song.stated - song.count} mp3 frames are missing"))
+            if not cut_off:
                 song.stated = song.count
-        if stated:
-            _correct_info(song)
-        segments.append(_segment(stream, song, stated))
+        if song.count:
+            if stated:
+                _correct_info(song)
+            segments.append(_segment(stream, song, stated))
     damage.sort(key=lambda place: place.seconds)
     return Layout(segments, damage)
 

@@ -80,7 +80,7 @@ class _Link:
     headers_left: int  # header packets that are not read yet
     headers: list[Part] = field(default_factory=list)
     audio: list[Part] = field(default_factory=list)
-    bytes: int = 0
+    audio_bytes: int = 0
     begins: bool = True  # at a granule position of 0, unless the first one is far from it
     first: int | None = None  # the earliest known granule position
     bytes_before_first: int = 0
@@ -124,12 +124,12 @@ class _Link:
                 page[:6] + mended[6:22] + page_checksum(mended),
                 range(offset + 26, offset + len(page)),
             ]
-        self.bytes += len(page)
+        self.audio_bytes += len(page)
         if granule >= 0:
             if self.first is None and self.begins and granule <= 3 * self.rate:
                 self.first = 0
             elif self.first is None:
-                self.first, self.bytes_before_first = granule, self.bytes
+                self.first, self.bytes_before_first = granule, self.audio_bytes
             self.last = granule
 
 
@@ -224,9 +224,10 @@ def ogg_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         if link is not None and page[14:18] == link.serial:
             number = int.from_bytes(page[18:22], "little")
             if link.audio and number > link.sequence:
-                gaps.append(_Gap(offset, 0, link, link.rest()))
-                link = gaps[-1].after
-                links.append(link)
+                rest = link.rest()
+                gaps.append(_Gap(offset, 0, link, rest))
+                links.append(rest)
+                link = rest
             link.add(offset, page, lengths)
         offset += len(page)
     return _finished(stream, links, gaps, cut)
@@ -257,7 +258,7 @@ def _explained(stream: Stream, offset: int, stop: int, link: _Link | None) -> bo
 
 def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | None) -> Layout | None:
     usable = [link for link in links if link.audio and not link.headers_left]
-    known = sum(link.bytes - link.bytes_before_first for link in usable)
+    known = sum(link.audio_bytes - link.bytes_before_first for link in usable)
     known_seconds = sum(link.known_seconds for link in usable)
     if not known_seconds and usable:  # only the last page is left
         known = stream.size
@@ -268,7 +269,7 @@ def _finished(stream: Stream, links: list[_Link], gaps: list[_Gap], cut: int | N
     seconds = 0.0
     for link in links:
         if link.headers_left:
-            damage.append(Damage(seconds, link.bytes / rate, "the headers of a stream are damaged"))
+            damage.append(Damage(seconds, link.audio_bytes / rate, "the headers of a stream are damaged"))
         else:
             seconds += link.known_seconds + link.bytes_before_first / rate
         if link.falls:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from keras_tagger.audio.av_reader import open_other
 from keras_tagger.audio.containers import find_layout
-from keras_tagger.audio.layout import Damage, Layout, Segment, beyond_repair, describe
+from keras_tagger.audio.layout import LOSS_SECONDS, Damage, Layout, Segment, beyond_repair, describe
 from keras_tagger.audio.levels import Mixer
 from keras_tagger.audio.resample import PIECE_SAMPLES, resampled
+from keras_tagger.audio.resample import Waveform as Waveform
 from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
@@ -28,8 +29,6 @@ A binary file object is read from its position to its end and stays open. If it 
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
 int32 (divided by 2**31) or uint8 ((x - 128) / 128).
 """
-
-Waveform: TypeAlias = npt.NDArray[np.float32]
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 MAX_ARRAY_CHANNELS = 64
@@ -159,24 +158,36 @@ class _FileReader(Reader):
 
     def _arrange(self, layout: Layout) -> None:
         """Measure the segments, and open the first."""
-        if not layout.segments:
-            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
         self.close()
         self._repair = layout.repair
-        self._segments = layout.segments
-        self._starts = [0]
+        self._segments: list[Segment] = []
+        self._starts: list[int] = []
         damage = list(layout.damage)
-        self._current = first = _SegmentReader(self._stream, self._segments[0], self)
-        if first.whole:
-            self._segments, damage = self._segments[:1], []
-        self.channels, self.sample_rate, self.format = first.channels, first.sample_rate, first.format
-        self.frames = first.frames
-        for segment in self._segments[1:]:
-            assert self.frames is not None
-            self._starts.append(self.frames)
-            with contextlib.closing(_SegmentReader(self._stream, segment, self)) as reader:
-                if reader.frames is not None:
-                    self.frames += self._scaled(reader.frames, reader.sample_rate)
+        frames: int | None = 0
+        for segment in layout.segments:
+            try:
+                reader = _SegmentReader(self._stream, segment, self)
+            except AudioError:
+                if len(layout.segments) == 1:
+                    raise
+                place = (frames or 0) / self.sample_rate if self._segments else 0.0
+                damage.append(Damage(place, 0.0, "a part of it cannot be decoded"))
+                continue
+            if not self._segments:
+                self.channels, self.sample_rate, self.format = reader.channels, reader.sample_rate, reader.format
+                self._current = reader
+            self._segments.append(segment)
+            assert frames is not None
+            self._starts.append(frames)
+            frames = None if reader.frames is None else frames + self._scaled(reader.frames, reader.sample_rate)
+            if reader is not self._current:
+                reader.close()
+            elif reader.whole:
+                damage = []
+                break
+        if not self._segments:
+            raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")
+        self.frames = frames
         self._index = 0
         self._pieces: Iterator[Waveform] | None = None
         self._held: Waveform = np.zeros(0, np.float32)
@@ -372,9 +383,9 @@ class _SegmentReader(Reader):
         mono = self.mixer.mix(piece, self.position)
         self._check_zeros(mono)
         self.position += len(mono)
-        stated = self.frames if self._segment.stated and not self.whole else None
-        if len(mono) < frames and stated is not None:
-            if stated - self.position > _SHORTFALL_SECONDS * self.sample_rate:
+        if len(mono) < frames and self.frames is not None and not self.whole:
+            missing = (self.frames - self.position) / self.sample_rate
+            if missing > (_SHORTFALL_SECONDS if self._segment.stated else LOSS_SECONDS):
                 raise self._corrupt(self.position)
         if len(mono) < frames and self.position == 0:
             raise audio_error("audio of at least one sample", f"{self.name}, from which nothing can be decoded")

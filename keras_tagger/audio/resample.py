@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from keras_tagger.audio.levels import Meter
 from keras_tagger.audio.streams import audio_error
 
-if TYPE_CHECKING:
-    from keras_tagger.audio.levels import Meter
-    from keras_tagger.audio.readers import Reader, Waveform
+Waveform: TypeAlias = npt.NDArray[np.float32]
 
 PIECE_SAMPLES = 1 << 18  # decoded at a time, summed over channels
 
@@ -20,8 +20,31 @@ PIECE_SAMPLES = 1 << 18  # decoded at a time, summed over channels
 _MARGIN_SECONDS = 0.1
 
 
+class Source(Protocol):
+    """What can be resampled: an open source at frame `position`; `frames` is its length, or None if unknown."""
+
+    name: str
+    sample_rate: int
+    channels: int
+    frames: int | None
+    position: int
+
+    @property
+    def cancelled(self) -> list[tuple[float, float]]:
+        """The times, in seconds, at which channels that cancel each other were decoded."""
+
+    def warn(self, kind: str, message: str) -> None:
+        """Report what a listener must know."""
+
+    def skip(self, frames: int) -> None:
+        """Skip from the beginning to frame `frames`, or to the end if that comes first."""
+
+    def read(self, frames: int) -> Waveform:
+        """Decode `frames` samples of mono float32, or fewer at the end."""
+
+
 def resampled(
-    reader: Reader, sample_rate: int, first: int = 0, last: int | None = None, meter: Meter | None = None
+    reader: Source, sample_rate: int, first: int = 0, last: int | None = None, meter: Meter | None = None
 ) -> Iterator[Waveform]:
     """Decode and resample an excerpt in pieces.
 

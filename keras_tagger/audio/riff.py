@@ -194,7 +194,7 @@ def sized_layout(stream: Stream) -> Layout | None:
         AudioError: If the file is truncated.
     """
     head = stream.at(0, 40)
-    found = None
+    found: tuple[int, int, float] | None = None
     if head[:4] in (b".snd", b"dns.") and len(head) >= 24:
         order: Literal["big", "little"] = "big" if head[:1] == b"." else "little"
         data, size, coding, rate, channels = (int.from_bytes(head[i : i + 4], order) for i in range(4, 24, 4))
@@ -213,7 +213,11 @@ def sized_layout(stream: Stream) -> Layout | None:
     elif head[3:4] in b"d." and (present - size) / bytes_per_second >= LOSS_SECONDS:
         place = size / bytes_per_second
         rest = explained_end(stream, data + size, stream.size)
-        damage.append(Damage(place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"))
+        damage.append(
+            Damage(
+                place, (stream.size - rest) / bytes_per_second, f"the header does not count {stream.size - rest} bytes"
+            )
+        )
     return Layout([Segment([range(stream.size)])], damage)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from keras_tagger.audio.containers import find_layout
 from keras_tagger.audio.ogg import page_checksum
 from keras_tagger.audio.streams import View, in_memory, open_stream
 from keras_tagger.audio.windows import Windowing
-from keras_tagger.errors import AudioError, AudioNotFoundError
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning
 
 ENCODINGS = {
     "wav8": ("WAV", "PCM_U8"),
@@ -374,6 +375,147 @@ def test_permission_denied(tmp_path: Path):
 def test_unusable_sources(source: object, words: str):
     with pytest.raises(AudioError, match=words):
         audio.load(source)
+
+
+# --- joined and damaged files
+
+
+def warned(data: bytes) -> tuple[np.ndarray, str]:
+    """Load a file; return it with what was said of damage."""
+    warnings: list[AudioWarning] = []
+    waveform = audio.load(data, warnings=warnings)
+    assert all(warning.kind == "damaged" for warning in warnings)
+    return waveform, " ".join(map(str, warnings))
+
+
+def joined_files() -> dict[str, list[bytes]]:
+    """Make files that are joined as `cat` does, of different rates and numbers of channels."""
+    mono = music(22050, 2.0)[:, 0]
+    return {
+        "vorbis": [VORBIS, encode(mono, 22050, "vorbis")],
+        "vorbis and opus": [VORBIS, OPUS],
+        "mp3": [MP3, encode(mono, 22050, "mp3"), MP3],
+        "mp3 with tags": [id3(300) + MP3 + b"TAG" + bytes(125), id3(5000) + encode(mono, 22050, "mp3")],
+        "mp3 without Info frames": [mp3_without_info_frame(music(44100)), mp3_without_info_frame(music(44100))],
+        "flac": [FLAC, encode(mono, 22050, "flac")],
+        "wav": [encode(music(44100), 44100, "wav16"), encode(mono, 22050, "wav24")],
+        "aiff": [encode(music(44100), 44100, "aiff")] * 2,
+    }
+
+
+@pytest.mark.parametrize("kind", list(joined_files()))
+def test_every_one_of_several_joined_files_is_read(kind: str):
+    parts = joined_files()[kind]
+    whole, words = warned(b"".join(parts))
+    alone = np.concatenate([audio.load(part) for part in parts])
+    assert words == ""
+    assert abs(len(whole) - len(alone)) <= 0.08 * 16000
+    assert audio.info(b"".join(parts)).seconds == pytest.approx(len(whole) / 16000, abs=1e-3)
+    last = len(audio.load(parts[-1]))
+    assert correlation(whole[len(whole) - last + 800 :], audio.load(parts[-1])[800:]) > 0.98
+    for start in (0.5, 2.9, 3.1, len(whole) / 16000 - 0.7):
+        excerpt = audio.load(b"".join(parts), start_seconds=start, end_seconds=start + 0.6)
+        np.testing.assert_allclose(excerpt, whole[round(start * 16000) :][: len(excerpt)], atol=1e-4)
+
+
+@pytest.mark.parametrize("filling", ["zeros", "noise", "nothing"])
+@pytest.mark.parametrize("encoding", ["mp3", "flac", "vorbis", "opus"])
+def test_what_is_behind_a_hole_is_read_and_the_hole_is_reported(
+    encoding: str, filling: str, capfd: pytest.CaptureFixture
+):
+    rate = 48000 if encoding == "opus" else 44100
+    data = encode(music(rate, 12.0), rate, encoding)
+    size = len(data) // 50
+    fill = {"zeros": bytes(size), "noise": np.random.default_rng(3).bytes(size), "nothing": b""}[filling]
+    middle = len(data) // 2
+    damaged = data[:middle] + fill + data[middle + size :]
+    decoded, words = warned(damaged)
+    place = re.search(r"damaged at (\d+\.\d+) s: about (\d+\.\d+) s of sound cannot be read", words)
+    assert place is not None
+    seconds, lost = map(float, place.groups())
+    assert 4.0 < seconds < 7.5
+    assert 0.1 < lost < 2.3
+    assert 9.5 < len(decoded) / 16000 <= 12.01
+    whole = audio.load(data)
+    assert correlation(decoded[: round(seconds * 16000) - 2000], whole) > 0.98
+    tail, expected = decoded[-32000:-4000], whole[-36000:]
+    lags = np.correlate(expected, tail) / np.linalg.norm(tail)
+    norms = np.sqrt(np.convolve(expected**2, np.ones(len(tail)), "valid"))
+    assert (lags / norms).max() > 0.9  # time is missing, by a fraction of a sample
+    excerpt = audio.load(damaged, start_seconds=8.0, end_seconds=9.0, warnings=[])
+    np.testing.assert_allclose(excerpt, decoded[128000:144000], atol=1e-4)
+    assert capfd.readouterr().err == ""
+
+
+def with_total(data: bytes, total: int) -> bytes:
+    """State another number of samples in a flac."""
+    return data[:21] + bytes([data[21] & 0xF0]) + total.to_bytes(4, "big") + data[26:]
+
+
+APE = b"APETAGEX\xd0\x07\0\0" + struct.pack("<III", 32, 0, 1 << 31) + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\xef\xbb\xbf" + MP3, ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n" + MP3, ""),
+        (APE + MP3 + APE, ""),
+        (b"ID3\x04\0\x10\0\0\0\x0a" + bytes(10) + b"3DI\x04\0\x10\0\0\0\x0a" + MP3, ""),
+        (b"ID3\x03\0\0\0\0\x10\0" + bytes(20) + MP3, ""),  # the tag states 2,048 bytes
+        (id3(300)[:6] + b"\0\0\0\x20" + id3(300)[10:] + MP3, ""),  # the tag states 32 bytes
+        (wav16(MP3).replace(struct.pack("<HHI", 1, 1, 16000), struct.pack("<HHI", 0x55, 2, 44100)), ""),
+        (FLAC + b"TAG" + bytes(125), ""),
+        (FLAC + APE + bytes(4096), ""),
+        (id3(300) + FLAC, ""),
+        (with_total(FLAC, 66150), ""),
+        (with_total(FLAC, 264600), r"damaged at 3\.000 s: its header states more than it holds"),
+        (
+            FLAC + np.random.default_rng(0).bytes(40_000),
+            r"damaged at 3\.000 s: .*\(40000 bytes from byte \d+ on are not",
+        ),
+        (MP3 + np.random.default_rng(0).bytes(10_000), r"damaged at 2\.9\d+ s|damaged at 3\.0\d+ s"),
+        (b"\xef\xbb\xbf" + encode(music(44100), 44100, "wav16"), ""),
+    ],
+)
+def test_what_is_around_the_sound_is_skipped(data: bytes, words: str):
+    decoded, said = warned(data)
+    assert len(decoded) / 16000 == pytest.approx(3.0, abs=0.03)
+    assert correlation(decoded, audio.load((music(44100), 44100))) > 0.99
+    assert re.search(words, said) if words else said == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "behind", "words"),
+    [
+        ({"data_size": 96008}, b"", ""),
+        ({"data_size": 96044}, b"", ""),
+        ({}, b"LIST\x04\0\0\0INFO", ""),
+        ({"data_size": 48000}, b"", r"damaged at 1\.500 s: its header states less than it holds"),
+    ],
+)
+def test_a_wav_whose_header_miscounts(header: dict, behind: bytes, words: str):
+    samples = (music(16000)[:, 0] * 32767).astype("<i2")
+    decoded, said = warned(wav16(samples.tobytes(), **header) + behind)
+    np.testing.assert_array_equal(decoded, samples / np.float32(32768))
+    assert re.search(words, said) if words else said == ""
+
+
+def test_free_bit_rate():
+    """Frames of 128 kb/s whose headers state no bit rate are frames of free bit rate."""
+    file = io.BytesIO()
+    soundfile.write(file, music(44100), 44100, format="MP3", bitrate_mode="CONSTANT", compression_level=0.6)
+    data = bytearray(file.getvalue())
+    expected = audio.load(bytes(data))
+    kbps = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    offset = 0
+    while offset < len(data):
+        size = 144000 * kbps[data[offset + 2] >> 4] // 44100 + (data[offset + 2] >> 1 & 1)
+        data[offset + 2] &= 0x0F
+        offset += size
+    decoded, said = warned(bytes(data[417:]))
+    assert said == ""
+    assert abs(len(decoded) - len(expected)) < 0.1 * 16000
 
 
 # --- threads and imports
