@@ -234,6 +234,8 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 song.gap_seconds = place if song.gap_seconds is None else song.gap_seconds
         if begins:
             stated = int.from_bytes(frame.info[8:12], "big") if frame.info and frame.info[7] & 1 else None
+            if song is not None and not song.count and not gap:  # a program put a second Info frame before the first
+                songs.pop()
             before = song.start_seconds + song.seconds if song else 0.0
             info = stream.at(offset, frame.size) if stated is not None else b""
             song = _Song(frame.form, info, stated, before)
