@@ -8,6 +8,7 @@ of one format with a count of their own, without tags and damage.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass, field, replace
 
@@ -81,8 +82,10 @@ def _frame_pattern(form: _Format) -> re.Pattern[bytes]:
         for padding in (0, 1):
             third = bitrate << 4 | form.rate_index << 2 | padding << 1
             kinds.append(rb"[\x%02x\x%02x]%b.{%d}" % (third, third | 1, fourth, form.frame_bytes(bitrate, padding) - 4))
-    info = rb"(?!.{%d}(?:..)?(?:Xing|Info))" % (4 + form.side_bytes) if form.layer == 3 else b""
-    return re.compile(info + rb"\xff[\x%02x\x%02x](?:" % (second, second | 1) + b"|".join(kinds) + b")", re.DOTALL)
+    info = rb"(?!.{%d}(?:..)?(?:Xing|Info))" % (2 + form.side_bytes) if form.layer == 3 else b""
+    return re.compile(
+        rb"\xff[\x%02x\x%02x]" % (second, second | 1) + info + b"(?:" + b"|".join(kinds) + b")", re.DOTALL
+    )
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,8 @@ def _run(stream: Stream, offset: int, stop: int, form: _Format, most: int | None
         data = stream.at(offset, min(READ_BYTES if most is None or most > 8 else 1 << 14, stop - offset))
         end = 0
         starts: list[int] = []
-        for match in pattern.finditer(data) if pattern.match(data) else ():
-            if match.start() != end:
-                break
-            starts.append(match.start())
+        while match := pattern.match(data, end):
+            starts.append(end)
             end = match.end()
             if most is not None and count + len(starts) >= most:
                 break
@@ -367,8 +368,10 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
         if large or inside
     ]
     segments = []
-    for song in songs:
+    for song, following in itertools.zip_longest(songs, songs[1:]):
         stated = song.stated is not None
+        if not song.count and following is not None and following.stated == song.stated:
+            continue  # the same Info frame twice
         if song.stated is None:
             if song.form.layer == 3:
                 song.parts.insert(0, _count_frame(song))
