@@ -16,7 +16,7 @@ demo: $(VENV)/$(DONE)
 TEST := -m pytest -q -n auto --dist worksteal
 
 # oneDNN's kernels for the rooms whose numbers depend on them; the rest is a third faster without.
-WITH_ONEDNN := tests/layers tests/models tests/explain tests/export
+WITH_ONEDNN := tests/layers tests/models
 define suite
 	TF_ENABLE_ONEDNN_OPTS=0 $(1)/bin/python $(TEST) $(addprefix --ignore=,$(WITH_ONEDNN) tests/tools)
 	$(1)/bin/python $(TEST) $(WITH_ONEDNN)
