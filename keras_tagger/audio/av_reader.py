@@ -29,7 +29,7 @@ _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _MAX_PADDING = 4096  # samples
-_CONCEALING = ("ac3", "eac3", "tta")  # decoders that otherwise put something else in the place of a damaged frame
+_CONCEALING = ("ac3", "eac3", "flac", "tta", "wavpack")  # decoders that else put something in the place of damage
 
 _NAMES = {"mov": "MP4", "matroska": "Matroska", "wv": "WavPack", "iff": "DFF"}
 

@@ -122,6 +122,8 @@ def tag_end(stream: Stream, offset: int) -> int | None:
 
 def skip_zeros(stream: Stream, offset: int, stop: int) -> int:
     """Return the offset of the first byte that is not zero, or `stop`."""
+    if offset < stop and stream.at(offset, 1) != b"\0":
+        return offset
     for found, _ in stream.find(re.compile(rb"[^\x00]"), offset, stop):
         return found
     return stop

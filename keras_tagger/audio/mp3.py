@@ -15,7 +15,10 @@ from dataclasses import dataclass, field, replace
 from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, TOLD_JUNK_BYTES, Damage, Layout, Segment, skip_zeros, tag_end
 from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
 
-_SYNC_OR_TAG = re.compile(rb"\xff(?=[\xe2-\xff])|(?=" + TAG_STARTS + rb"|TAG)")
+_THIRD_BYTES = b"".join(rb"\x%x0-\x%xb" % (high, high) for high in range(15))  # valid bit and sample rates
+_SYNC_OR_TAG = re.compile(
+    rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][" + _THIRD_BYTES + rb"])|(?=" + TAG_STARTS + rb"|TAG)"
+)
 _MAX_FREE_BYTES = 5000
 _WARM_UP_FRAMES = 12  # decoded before the frame that is wanted
 _GAP_SECONDS = 0.1  # bytes that are neither frames nor tags are reported from this length on, as it is an estimate
@@ -171,6 +174,8 @@ def _confirmed(stream: Stream, offset: int, stop: int, form: _Format | None, kno
     if frame.info and end <= stop:
         return frame
     wanted = known if frame.form == form else new
+    if wanted > 1 and end < stop and stream.at(end, 1) != b"\xff":
+        return None
     count, end, _ = _run(stream, offset, stop, frame.form, wanted)
     if count >= wanted:
         return frame
