@@ -23,6 +23,7 @@ from keras_tagger.errors import AudioError
 # More may be missing than an encoder's rounding and delay explain.
 _MISSING_SECONDS = 0.2
 _EXACT_SECONDS = 0.02  # the same if the frames state the numbers of their samples
+_PACKET_BYTES, _HEADER_BYTES = 32, 4096  # what Matroska has at most beside the sound, without covers and the like
 _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
@@ -172,11 +173,12 @@ class _Part:
         # Frames that state the numbers of their samples may continue the song of the part before.
         self._within = kind.sample is not None and kind.sample(stream, begin) > 0
         self.promised = before.promised if before and self._within else None
+        self._time: float | None = None  # of the last packet
         self._longest: float | None = None  # what all tracks together promise, if another one may be the longest
         self.due = None if kind.sample is None else before.due if before and self._within else 0.0
         self._read_to = begin  # the end of the last packet
         self.seconds = self.lost = 0.0
-        self._good = self._bad = self._bytes = 0
+        self._good = self._bad = self._bytes = self._packet_count = 0
         try:
             self._container = av.open(
                 _Bytes(stream, begin, self._end),
@@ -274,6 +276,12 @@ class _Part:
             raise _truncated(self._stream.name, self.seconds, self.promised)
         if self._longest is not None and self._longest - self.seconds - self.lost > _MISSING_SECONDS:
             self._lose(self._longest - self.seconds - self.lost)
+        if self.format == "Matroska" and len(self._container.streams) == 1 and self.promised is None:
+            # Live recordings state no length.
+            explained = self._bytes + _PACKET_BYTES * self._packet_count + _HEADER_BYTES
+            unread = (self._end - self._begin - explained) * self.seconds / max(1, self._bytes)
+            if unread - self.lost > _MISSING_SECONDS:
+                self._lose(unread - self.lost)
         if self._missing_bytes * self.seconds > _MISSING_SECONDS * self._bytes:
             raise self._cut_off()
         if self._bad > self._good:
@@ -301,6 +309,7 @@ class _Part:
         for packet in self._packets():
             seconds = packet.duration * base if packet.duration else 0.0
             self._bytes += packet.size
+            self._packet_count += 1
             if packet.pos is not None and packet.size:
                 position = self._begin + packet.pos
                 if self._kind.sample is not None:
@@ -339,6 +348,9 @@ class _Part:
         if exact:
             self.due = max(self.due or 0.0, time + seconds)
         else:
+            if self._kind.stated and self._time is not None and time < self._time:
+                self._damage.add(self.seconds, 0.0)  # the order is wrong, or another file follows
+            self._time = time
             self.due = time + seconds if seconds else None
 
     def _check_end(self, last: bool) -> None:
@@ -401,7 +413,9 @@ class _Part:
             long = count * self.seconds > _MISSING_SECONDS * self._bytes
             if long and kind.dense:
                 self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
-            elif (long and self._stated_end is not None) or (count >= TOLD_JUNK_BYTES and begins_sound(stream, rest)):
+            elif (long and self._stated_end is not None) or (
+                count >= TOLD_JUNK_BYTES and recognise(stream, rest) != kind and begins_sound(stream, rest)
+            ):
                 self._damage.bytes_unread(rest, count)
         return None
 
@@ -481,7 +495,8 @@ class _Damage:
         self._places += 1
         self._total += self._seconds
         if self._places <= _MAX_WARNINGS:
-            self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {self._seconds:.3f} s are missing")
+            what = f"{self._seconds:.3f} s are missing" if self._seconds else "time goes back there"
+            self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {what}")
         self._seconds, self._pending = 0.0, False
 
     def bytes_unread(self, begin: int, count: int) -> None:

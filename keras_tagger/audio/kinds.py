@@ -246,8 +246,10 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
 def begins_sound(stream: Stream, start: int) -> bool:
     """Return whether a file of a known kind, or an mp3, begins at a byte."""
     kind = recognise(stream, start)
-    return bool(kind and kind.demuxers) or stream.at(skip_id3(stream, start), 4) == b"fLaC" or _begins_frame(
-        stream.at(skip_id3(stream, start), 2)
+    return (
+        bool(kind and kind.demuxers)
+        or stream.at(skip_id3(stream, start), 4) == b"fLaC"
+        or _begins_frame(stream.at(skip_id3(stream, start), 2))
     )
 
 

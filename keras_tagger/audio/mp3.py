@@ -8,11 +8,19 @@ of one format with a count of their own, without tags and damage.
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from dataclasses import dataclass, field, replace
 
-from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, TOLD_JUNK_BYTES, Damage, Layout, Segment, skip_zeros, tag_end
+from keras_tagger.audio.layout import (
+    LOSS_SECONDS,
+    TAG_STARTS,
+    TOLD_JUNK_BYTES,
+    Damage,
+    Layout,
+    Segment,
+    skip_zeros,
+    tag_end,
+)
 from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
 
 _THIRD_BYTES = b"".join(rb"\x%x0-\x%xb" % (high, high) for high in range(15))  # valid bit and sample rates
@@ -212,6 +220,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     offset = start
     gap = 0  # bytes that are neither frames nor tags
     ahead: Damage | None = None
+    info_end = -1
     after_tag = True
     while offset < stop:
         song = songs[-1] if songs else None
@@ -247,7 +256,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 song.gap_seconds = place if song.gap_seconds is None else song.gap_seconds
         if begins:
             stated = int.from_bytes(frame.info[8:12], "big") if frame.info and frame.info[7] & 1 else None
-            if song is not None and not song.count and not gap:  # a program put a second Info frame before the first
+            if songs and offset == info_end:  # a program put a second Info frame before the first
                 songs.pop()
             before = song.start_seconds + song.seconds if song else 0.0
             info = stream.at(offset, frame.size) if stated is not None else b""
@@ -257,6 +266,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 song.parts.append(range(offset, offset + frame.size))
             if frame.info:
                 offset += frame.size
+                info_end = offset
         assert song is not None
         offset = _add_run(stream, song, offset, stop, bool(gap) or begins)
         gap = 0
@@ -397,10 +407,8 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
         if large or inside
     ]
     segments = []
-    for song, following in itertools.zip_longest(songs, songs[1:]):
+    for song in songs:
         stated = song.stated is not None
-        if not song.count and following is not None and following.stated == song.stated:
-            continue  # the same Info frame twice
         if song.stated is None:
             if song.form.layer == 3:
                 song.parts.insert(0, _count_frame(song))
