@@ -172,10 +172,12 @@ class _Part:
             self._end = self._stated_end
         # Frames that state the numbers of their samples may continue the song of the part before.
         self._within = kind.sample is not None and kind.sample(stream, begin) > 0
-        self.promised = before.promised if before and self._within else None
+        self.promised: float | None = before.promised if before and self._within else None
         self._time: float | None = None  # of the last packet
         self._longest: float | None = None  # what all tracks together promise, if another one may be the longest
-        self.due = None if kind.sample is None else before.due if before and self._within else 0.0
+        self.due: float | None = None
+        if kind.sample is not None:
+            self.due = before.due if before and self._within else 0.0
         self._read_to = begin  # the end of the last packet
         self.seconds = self.lost = 0.0
         self._good = self._bad = self._bytes = self._packet_count = 0
@@ -394,28 +396,27 @@ class _Part:
         start = rest if self._stated_end is not None else None
         if kind.magic and (start is None or recognise(stream, start) != kind):
             start = find(stream, kind.magic, end)
+        told = False
         if start is not None and recognise(stream, start) == kind:
-            if kind.sample is None or kind.sample(stream, start) == 0:
+            if kind.sample is None and start != rest:
+                self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
+            elif kind.sample is not None and kind.sample(stream, start) == 0:
                 self._check_end(False)
             self._damage.flush()
             self._damage.start += self.seconds
             try:
-                part = _Part(stream, kind, start, self._damage, self)
+                return _Part(stream, kind, start, self._damage, self)
             except AudioError:
                 self._damage.start -= self.seconds
-            else:
-                if start != rest and kind.sample is None:
-                    self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
-                return part
+                told = True
         self._check_end(True)
         if rest is not None:
             count = stream.size - rest
             long = count * self.seconds > _MISSING_SECONDS * self._bytes
+            other = recognise(stream, rest) != kind and begins_sound(stream, rest)
             if long and kind.dense:
                 self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
-            elif (long and self._stated_end is not None) or (
-                count >= TOLD_JUNK_BYTES and recognise(stream, rest) != kind and begins_sound(stream, rest)
-            ):
+            elif told or (long and self._stated_end is not None) or (other and count >= TOLD_JUNK_BYTES):
                 self._damage.bytes_unread(rest, count)
         return None
 
