@@ -24,6 +24,7 @@ from keras_tagger.errors import AudioError
 _MISSING_SECONDS = 0.2
 _EXACT_SECONDS = 0.02  # the same if the frames state the numbers of their samples
 _PACKET_BYTES, _HEADER_BYTES = 32, 4096  # what Matroska has at most beside the sound, without covers and the like
+_SEARCHED_FROM, _SEARCHED_BYTES = 64, 4096  # bytes between packets in which another header is looked for
 _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
@@ -308,6 +309,7 @@ class _Part:
         """Decode packet by packet, and note what is missing between and in them."""
         base = float(self._sound.time_base or 0)
         smallest = 0  # packet
+        before = self._begin  # the start of the last packet
         for packet in self._packets():
             seconds = packet.duration * base if packet.duration else 0.0
             self._bytes += packet.size
@@ -318,10 +320,14 @@ class _Part:
                     self._check_time(self._kind.sample(self._stream, position) * base, seconds)
                 elif self._kind.dense:
                     self._skipped_bytes(self._read_to, position, seconds / packet.size)
+                elif self._kind.magic and self._stated_end is not None and position - self._read_to > _SEARCHED_FROM:
+                    begin = max(before, self._begin + 4)  # the last packet may reach into it
+                    if self._kind.magic in self._stream.at(begin, min(position - begin, _SEARCHED_BYTES)):
+                        self._damage.add(self.seconds, 0.0)  # another file begins within this one
                 if self._kind.even:  # FFmpeg adds what lies between two frames to the first
                     smallest = min(packet.size, smallest or packet.size)
                     self._skipped_bytes(position + smallest, position + packet.size, seconds / smallest)
-                self._read_to = max(self._read_to, position + packet.size)
+                before, self._read_to = position, max(self._read_to, position + packet.size)
             if not self._kind.dense and packet.pts is not None:
                 self._check_time(packet.pts * base, seconds)
             try:
@@ -496,7 +502,7 @@ class _Damage:
         self._places += 1
         self._total += self._seconds
         if self._places <= _MAX_WARNINGS:
-            what = f"{self._seconds:.3f} s are missing" if self._seconds else "time goes back there"
+            what = f"{self._seconds:.3f} s are missing" if self._seconds else "sound is missing or out of order there"
             self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {what}")
         self._seconds, self._pending = 0.0, False
 

@@ -173,7 +173,7 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (4, b"mdat", _MP4),
     (4, b"wide", _MP4),
     (0, _ASF, Kind("WMA or ASF", "asf", end=_objects_end)),
-    (0, _EBML, Kind("Matroska or WebM", "matroska", end=_elements_end)),
+    (0, _EBML, Kind("Matroska or WebM", "matroska", magic=_EBML, end=_elements_end)),
     (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk", end=_wavpack_end, sample=_wavpack_sample)),
     (0, b"MAC ", Kind("Monkey's Audio", "ape", end=_ape_end)),
     (0, b"DSD ", Kind("DSF", "dsf", end=_chunk_end("little", 12, 8, 0))),

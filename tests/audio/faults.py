@@ -724,6 +724,9 @@ _add("swapped_head.webm", "Opus in WebM whose header stands behind its first pac
 _add("cut_joined.webm", "the first packets of a WebM file, and a whole one behind them",
      lambda: converted("-c:a libopus", ".webm", A)[:1000] + converted("-c:a libopus", ".webm", B), "told", av="needs",
      steps=AB, lost=(0.0, 2.1))
+_add("cut_packet_joined.webm", "a WebM file cut within its first packet, and a whole one behind it",
+     lambda: converted("-c:a libopus", ".webm", A)[:670] + converted("-c:a libopus", ".webm", B), "told", av="needs",
+     steps=AB, lost=(0.0, 2.1))
 _add("joined_cut.webm", "a WebM file, and the first packets of another behind it",
      lambda: converted("-c:a libopus", ".webm", A) + converted("-c:a libopus", ".webm", B)[:1788], "told", av="needs",
      steps=AB, lost=(2.0, 4.0))
