@@ -15,19 +15,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.kinds import Kind, find, next_start, padding_start, recognise, unknown_format
+from keras_tagger.audio.kinds import Kind, begins_sound, find, next_start, padding_start, recognise, unknown_format
+from keras_tagger.audio.layout import TOLD_JUNK_BYTES
 from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
 
 # More may be missing than an encoder's rounding and delay explain.
 _MISSING_SECONDS = 0.2
+_EXACT_SECONDS = 0.02  # the same if the frames state the numbers of their samples
+_PACKET_BYTES, _HEADER_BYTES = 32, 4096  # what Matroska has at most beside the sound, without covers and the like
+_SEARCHED_FROM, _SEARCHED_BYTES = 64, 4096  # bytes between packets in which another header is looked for
 _MAX_FAILURES = 64  # errors in a row after which the rest of a file is given up
 _MAX_WARNINGS = 5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # as in libsndfile
 _PIECE_FRAMES = 1 << 16
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _MAX_PADDING = 4096  # samples
-_CONCEALING = ("ac3", "eac3", "tta")  # decoders that otherwise put something else in the place of a damaged frame
+_CONCEALING = ("ac3", "eac3", "flac", "tta", "wavpack")  # decoders that else put something in the place of damage
 
 _NAMES = {"mov": "MP4", "matroska": "Matroska", "wv": "WavPack", "iff": "DFF"}
 
@@ -131,8 +135,6 @@ class AvFile:
             yield from resampled.end()
             following = self._part.following()
             seconds += self._part.seconds
-            self._damage.flush()
-            self._damage.start = seconds
             lost += self._part.lost
             if following is None:
                 break
@@ -152,11 +154,12 @@ class _Part:
         format: The name of the container.
         coding: The name of the coding.
         promised: The length in seconds that the header states, or None.
+        due: The time at which its last frame ended.
         seconds: How much was decoded.
         lost: How much could not be decoded, in seconds.
     """
 
-    def __init__(self, stream: Stream, kind: Kind, begin: int, damage: _Damage):
+    def __init__(self, stream: Stream, kind: Kind, begin: int, damage: _Damage, before: _Part | None = None):
         import av
 
         self._av = av
@@ -168,9 +171,17 @@ class _Part:
         self._end = padding_start(stream) if kind.dense else stream.size
         if self._stated_end is not None and begin < self._stated_end < stream.size:
             self._end = self._stated_end
+        # Frames that state the numbers of their samples may continue the song of the part before.
+        self._within = kind.sample is not None and kind.sample(stream, begin) > 0
+        self.promised: float | None = before.promised if before and self._within else None
+        self._time: float | None = None  # of the last packet
+        self._longest: float | None = None  # what all tracks together promise, if another one may be the longest
+        self.due: float | None = None
+        if kind.sample is not None:
+            self.due = before.due if before and self._within else 0.0
         self._read_to = begin  # the end of the last packet
         self.seconds = self.lost = 0.0
-        self._good = self._bad = self._bytes = 0
+        self._good = self._bad = self._bytes = self._packet_count = 0
         try:
             self._container = av.open(
                 _Bytes(stream, begin, self._end),
@@ -207,7 +218,8 @@ class _Part:
         demuxer = self._container.format.name.split(",")[0]
         self.format = _NAMES.get(demuxer, demuxer.upper())
         self.coding = sound.codec_context.name.upper()
-        self.promised = self._stated_seconds()
+        if not self._within:
+            self.promised = self._stated_seconds()
         self._frames = self._decoded()
         self._first = next(self._frames, None)
         if self._first is None:
@@ -241,10 +253,14 @@ class _Part:
             return None
         if self._sound.duration is not None and self._sound.time_base is not None:
             return float(self._sound.duration * self._sound.time_base)
-        others = any(other.type in ("audio", "video") for other in self._container.streams if other != self._sound)
-        if self._container.duration is not None and not others:
-            return float(self._container.duration / self._av.time_base)
-        return None
+        others = {other.type for other in self._container.streams if other != self._sound}
+        if self._container.duration is None or "video" in others:
+            return None
+        seconds = float(self._container.duration / self._av.time_base)
+        if "audio" in others:  # other tracks, or a header that is damaged
+            self._longest = seconds
+            return None
+        return seconds
 
     def pieces(self) -> Iterator[tuple[int, Planar]]:
         """Decode to the end: sample rates and float32 `[channels, samples]`.
@@ -261,6 +277,14 @@ class _Part:
             missing = self.promised - self.seconds - self.lost
         if missing > _MISSING_SECONDS:
             raise _truncated(self._stream.name, self.seconds, self.promised)
+        if self._longest is not None and self._longest - self.seconds - self.lost > _MISSING_SECONDS:
+            self._lose(self._longest - self.seconds - self.lost)
+        if self.format == "Matroska" and len(self._container.streams) == 1 and self.promised is None:
+            # Live recordings state no length.
+            explained = self._bytes + _PACKET_BYTES * self._packet_count + _HEADER_BYTES
+            unread = (self._end - self._begin - explained) * self.seconds / max(1, self._bytes)
+            if unread - self.lost > _MISSING_SECONDS:
+                self._lose(unread - self.lost)
         if self._missing_bytes * self.seconds > _MISSING_SECONDS * self._bytes:
             raise self._cut_off()
         if self._bad > self._good:
@@ -284,24 +308,28 @@ class _Part:
     def _decoded(self) -> Generator[tuple[int, Planar], None, None]:
         """Decode packet by packet, and note what is missing between and in them."""
         base = float(self._sound.time_base or 0)
-        due = None  # the time at which the last packet ended
         smallest = 0  # packet
+        before = self._begin  # the start of the last packet
         for packet in self._packets():
             seconds = packet.duration * base if packet.duration else 0.0
             self._bytes += packet.size
+            self._packet_count += 1
             if packet.pos is not None and packet.size:
                 position = self._begin + packet.pos
-                if self._kind.dense:
+                if self._kind.sample is not None:
+                    self._check_time(self._kind.sample(self._stream, position) * base, seconds)
+                elif self._kind.dense:
                     self._skipped_bytes(self._read_to, position, seconds / packet.size)
+                elif self._kind.magic and self._stated_end is not None and position - self._read_to > _SEARCHED_FROM:
+                    begin = max(before, self._begin + 4)  # the last packet may reach into it
+                    if self._kind.magic in self._stream.at(begin, min(position - begin, _SEARCHED_BYTES)):
+                        self._damage.add(self.seconds, 0.0)  # another file begins within this one
                 if self._kind.even:  # FFmpeg adds what lies between two frames to the first
                     smallest = min(packet.size, smallest or packet.size)
                     self._skipped_bytes(position + smallest, position + packet.size, seconds / smallest)
-                self._read_to = max(self._read_to, position + packet.size)
+                before, self._read_to = position, max(self._read_to, position + packet.size)
             if not self._kind.dense and packet.pts is not None:
-                time = packet.pts * base
-                if due is not None and time - due > _MISSING_SECONDS:
-                    self._lose(time - due)
-                due = time + seconds if seconds else None
+                self._check_time(packet.pts * base, seconds)
             try:
                 frames = packet.decode()
                 self._good += bool(packet.size)
@@ -317,6 +345,35 @@ class _Part:
                 self.seconds += piece.shape[1] / frame.sample_rate
                 self._damage.flush()
                 yield frame.sample_rate, piece
+
+    def _check_time(self, time: float, seconds: float) -> None:
+        """Note what is missing before a packet that begins at a time and lasts some seconds."""
+        exact = self._kind.sample is not None
+        if exact and self.promised is not None and time > self.promised:
+            return  # the number is damaged
+        if self.due is not None and time - self.due > (_EXACT_SECONDS if exact else _MISSING_SECONDS):
+            self._lose(time - self.due)
+        if exact:
+            self.due = max(self.due or 0.0, time + seconds)
+        else:
+            if self._kind.stated and self._time is not None and time < self._time:
+                self._damage.add(self.seconds, 0.0)  # the order is wrong, or another file follows
+            self._time = time
+            self.due = time + seconds if seconds else None
+
+    def _check_end(self, last: bool) -> None:
+        """Note what is missing at the end of a song whose frames are numbered.
+
+        Raises:
+            AudioError: If much is missing at the end of the file.
+        """
+        if self._kind.sample is not None and self.promised is not None and self.due is not None:
+            missing = self.promised - self.due
+            if last and missing > _MISSING_SECONDS:
+                raise _truncated(self._stream.name, self._damage.start + self.seconds, self.promised)
+            if missing > _EXACT_SECONDS:
+                self._lose(missing)
+            self.due = None
 
     def _packets(self) -> Iterator[Any]:
         """Read packet by packet, and go on behind an error."""
@@ -345,19 +402,28 @@ class _Part:
         start = rest if self._stated_end is not None else None
         if kind.magic and (start is None or recognise(stream, start) != kind):
             start = find(stream, kind.magic, end)
+        told = False
         if start is not None and recognise(stream, start) == kind:
+            if kind.sample is None and start != rest:
+                self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
+            elif kind.sample is not None and kind.sample(stream, start) == 0:
+                self._check_end(False)
+            self._damage.flush()
+            self._damage.start += self.seconds
             try:
-                part = _Part(stream, kind, start, self._damage)
+                return _Part(stream, kind, start, self._damage, self)
             except AudioError:
-                pass
-            else:
-                if start != rest:
-                    self._skipped_bytes(end, start, self.seconds / max(1, self._bytes))
-                return part
-        if rest is not None and kind.dense:
-            self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
-        elif rest is not None and self._stated_end is not None:
-            self._damage.bytes_unread(rest, stream.size - rest, self._bytes / self.seconds)
+                self._damage.start -= self.seconds
+                told = True
+        self._check_end(True)
+        if rest is not None:
+            count = stream.size - rest
+            long = count * self.seconds > _MISSING_SECONDS * self._bytes
+            other = recognise(stream, rest) != kind and begins_sound(stream, rest)
+            if long and kind.dense:
+                self._skipped_bytes(rest, stream.size, self.seconds / max(1, self._bytes))
+            elif told or (long and self._stated_end is not None) or (other and count >= TOLD_JUNK_BYTES):
+                self._damage.bytes_unread(rest, count)
         return None
 
     def _skipped_bytes(self, begin: int, end: int, seconds_per_byte: float) -> None:
@@ -436,15 +502,14 @@ class _Damage:
         self._places += 1
         self._total += self._seconds
         if self._places <= _MAX_WARNINGS:
-            self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {self._seconds:.3f} s are missing")
+            what = f"{self._seconds:.3f} s are missing" if self._seconds else "sound is missing or out of order there"
+            self._warn("damaged", f"{self._name} is damaged at {self._at:.3f} s: {what}")
         self._seconds, self._pending = 0.0, False
 
-    def bytes_unread(self, begin: int, count: int, bytes_per_second: float) -> None:
-        """Warn of bytes behind the sound, if they could be more of it."""
-        if count > _MISSING_SECONDS * bytes_per_second:
-            self._warn(
-                "damaged", f"{self._name} has {count} bytes behind its sound, from byte {begin} on, that were not read"
-            )
+    def bytes_unread(self, begin: int, count: int) -> None:
+        """Warn of bytes behind the sound."""
+        place = f"from byte {begin} on, that were not read"
+        self._warn("damaged", f"{self._name} has {count} bytes behind its sound, {place}")
 
     def finish(self) -> None:
         """Warn of the sum."""

@@ -12,14 +12,13 @@ import re
 
 from keras_tagger.audio.flac import flac_layout
 from keras_tagger.audio.kinds import recognise, unknown_format
-from keras_tagger.audio.layout import Damage, Layout, Segment, id3_end, skip_zeros
+from keras_tagger.audio.layout import TOLD_JUNK_BYTES, Damage, Layout, Segment, id3_end, skip_zeros
 from keras_tagger.audio.mp3 import begins_mp3, mp3_layout
 from keras_tagger.audio.ogg import ogg_layout
 from keras_tagger.audio.riff import is_riff, riff_layout, sized_layout
 from keras_tagger.audio.streams import Stream
 
 _JUNK_BYTES = 1 << 16  # searched for the beginning of a wav, flac or ogg
-_TOLD_JUNK_BYTES = 500  # of which a listener is told, because they may be the rest of another file
 _BEGINNING = re.compile(
     rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|(?:RIFF|RIFX|RF64)....WAVE|FORM....AIF[FC]", re.DOTALL
 )
@@ -48,7 +47,7 @@ def find_layout(stream: Stream) -> Layout:
             layout = flac_layout(stream, start, stop)
         elif is_riff(magic):
             layout = riff_layout(stream, start, stop)
-        if layout is not None and junk >= _TOLD_JUNK_BYTES and skip_zeros(stream, start - junk, start) < start:
+        if layout is not None and junk >= TOLD_JUNK_BYTES and skip_zeros(stream, start - junk, start) < start:
             layout.damage.insert(0, Damage(0.0, 0.0, f"the first {start} bytes are not audio"))
     elif not known and (layout := sized_layout(stream)) is None:
         layout = mp3_layout(stream, 0, stop)

@@ -28,6 +28,7 @@ class Kind:
         even: Whether its frames have nearly one size.
         shared: Whether libsndfile reads some files of this kind.
         end: Returns where the container that begins at a byte states its end, or None if it does not.
+        sample: Returns the number of the first sample of the frame at a byte, if frames state it.
         magic: The bytes by which another file of the kind can be found in the midst of other bytes.
     """
 
@@ -38,6 +39,7 @@ class Kind:
     even: bool = False
     shared: bool = False
     end: Ending | None = None
+    sample: Callable[[Stream, int], int] | None = None
     magic: bytes = b""
 
 
@@ -132,6 +134,11 @@ def _wavpack_end(stream: Stream, start: int) -> int | None:
     return offset
 
 
+def _wavpack_sample(stream: Stream, start: int) -> int:
+    head = stream.at(start, 20)
+    return int.from_bytes(head[16:20], "little") | int.from_bytes(head[10:11], "little") << 32
+
+
 def _ape_end(stream: Stream, start: int) -> int | None:
     """Add up the sizes in the descriptor of a Monkey's Audio file of version 3.98 or newer."""
     head = stream.at(start, 52)
@@ -166,8 +173,8 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (4, b"mdat", _MP4),
     (4, b"wide", _MP4),
     (0, _ASF, Kind("WMA or ASF", "asf", end=_objects_end)),
-    (0, _EBML, Kind("Matroska or WebM", "matroska", end=_elements_end)),
-    (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk", end=_wavpack_end)),
+    (0, _EBML, Kind("Matroska or WebM", "matroska", magic=_EBML, end=_elements_end)),
+    (0, b"wvpk", Kind("WavPack", "wv", dense=True, magic=b"wvpk", end=_wavpack_end, sample=_wavpack_sample)),
     (0, b"MAC ", Kind("Monkey's Audio", "ape", end=_ape_end)),
     (0, b"DSD ", Kind("DSF", "dsf", end=_chunk_end("little", 12, 8, 0))),
     (0, b"FRM8", Kind("DFF", "iff", end=_chunk_end("big", 4, 8, 12))),
@@ -222,7 +229,7 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
             return kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return Kind("a web page")
-    if len(head) > 1 and head[0] == 0xFF and head[1] >> 5 == 7 and head[1] & 6:
+    if _begins_frame(head):
         return None  # an mp3
     # A sequence of frames may have been cut anywhere.
     data = stream.at(start, _SEARCHED_BYTES)
@@ -234,6 +241,20 @@ def recognise(stream: Stream, start: int = 0) -> Kind | None:
         if any(_frames_follow(stream, start + match.start(), size) for match in re.finditer(sync, data)):
             return kind
     return None
+
+
+def begins_sound(stream: Stream, start: int) -> bool:
+    """Return whether a file of a known kind, or an mp3, begins at a byte."""
+    kind = recognise(stream, start)
+    return (
+        bool(kind and kind.demuxers)
+        or stream.at(skip_id3(stream, start), 4) == b"fLaC"
+        or _begins_frame(stream.at(skip_id3(stream, start), 2))
+    )
+
+
+def _begins_frame(head: bytes) -> bool:
+    return len(head) > 1 and head[0] == 0xFF and head[1] >> 5 == 7 and head[1] & 6 != 0
 
 
 def skip_id3(stream: Stream, start: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from keras_tagger.audio.streams import Part, Stream
 
 LOSS_SECONDS = 0.2  # unexplained bytes or missing sound are reported from this length on
+TOLD_JUNK_BYTES = 500  # of which a listener is told, because they may be the rest of another file
 _REFUSED_SHARE = 0.5  # a file of which more than this is unreadable is refused
 
 
@@ -121,6 +122,8 @@ def tag_end(stream: Stream, offset: int) -> int | None:
 
 def skip_zeros(stream: Stream, offset: int, stop: int) -> int:
     """Return the offset of the first byte that is not zero, or `stop`."""
+    if offset < stop and stream.at(offset, 1) != b"\0":
+        return offset
     for found, _ in stream.find(re.compile(rb"[^\x00]"), offset, stop):
         return found
     return stop

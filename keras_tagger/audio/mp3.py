@@ -8,18 +8,30 @@ of one format with a count of their own, without tags and damage.
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from dataclasses import dataclass, field, replace
 
-from keras_tagger.audio.layout import LOSS_SECONDS, TAG_STARTS, Damage, Layout, Segment, skip_zeros, tag_end
+from keras_tagger.audio.layout import (
+    LOSS_SECONDS,
+    TAG_STARTS,
+    TOLD_JUNK_BYTES,
+    Damage,
+    Layout,
+    Segment,
+    skip_zeros,
+    tag_end,
+)
 from keras_tagger.audio.streams import READ_BYTES, Part, Stream, View
 
-_SYNC_OR_TAG = re.compile(rb"\xff(?=[\xe2-\xff])|(?=" + TAG_STARTS + rb"|TAG)")
+_THIRD_BYTES = b"".join(rb"\x%x0-\x%xb" % (high, high) for high in range(15))  # valid bit and sample rates
+_SYNC_OR_TAG = re.compile(
+    rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][" + _THIRD_BYTES + rb"])|(?=" + TAG_STARTS + rb"|TAG)"
+)
 _MAX_FREE_BYTES = 5000
 _WARM_UP_FRAMES = 12  # decoded before the frame that is wanted
 _GAP_SECONDS = 0.1  # bytes that are neither frames nor tags are reported from this length on, as it is an estimate
 _INFO = (b"Xing", b"Info")
+_MISSTATED_BYTES = 8192  # by which the size of a tag may be wrong
 _LEAD_BYTES = 1 << 20  # searched for the first frame of a file that begins with something else
 
 _KBPS = {
@@ -170,6 +182,8 @@ def _confirmed(stream: Stream, offset: int, stop: int, form: _Format | None, kno
     if frame.info and end <= stop:
         return frame
     wanted = known if frame.form == form else new
+    if wanted > 1 and end < stop and stream.at(end, 1) != b"\xff":
+        return None
     count, end, _ = _run(stream, offset, stop, frame.form, wanted)
     if count >= wanted:
         return frame
@@ -205,6 +219,8 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
     gaps: list[tuple[float, int, bool]] = []  # place in seconds, bytes, whether it is in the middle of a song
     offset = start
     gap = 0  # bytes that are neither frames nor tags
+    ahead: Damage | None = None
+    info_end = -1
     after_tag = True
     while offset < stop:
         song = songs[-1] if songs else None
@@ -225,6 +241,11 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
             offset = end
             continue
         begins = song is None or bool(frame.info) or frame.form != song.form
+        if gap and song is None:
+            gap = _unexplained(stream, offset - gap, offset)
+            # A recording of a stream may begin within a frame.
+            if frame.info and gap >= max(TOLD_JUNK_BYTES, frame.form.frame_bytes(14, 1)):
+                ahead = Damage(0.0, 0.0, f"the first {offset} bytes are not audio")
         if gap:
             if song is not None or not frame.info:
                 place = song.start_seconds + song.seconds if song else 0.0
@@ -235,7 +256,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 song.gap_seconds = place if song.gap_seconds is None else song.gap_seconds
         if begins:
             stated = int.from_bytes(frame.info[8:12], "big") if frame.info and frame.info[7] & 1 else None
-            if song is not None and not song.count and not gap:  # a program put a second Info frame before the first
+            if songs and offset == info_end:  # a program put a second Info frame before the first
                 songs.pop()
             before = song.start_seconds + song.seconds if song else 0.0
             info = stream.at(offset, frame.size) if stated is not None else b""
@@ -245,6 +266,7 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
                 song.parts.append(range(offset, offset + frame.size))
             if frame.info:
                 offset += frame.size
+                info_end = offset
         assert song is not None
         offset = _add_run(stream, song, offset, stop, bool(gap) or begins)
         gap = 0
@@ -253,13 +275,30 @@ def mp3_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         return None
     if gap:
         gaps.append((songs[-1].start_seconds + songs[-1].seconds, gap, False))
-    return _finished(stream, songs, gaps)
+    layout = _finished(stream, songs, gaps)
+    if ahead is not None:
+        layout.damage.insert(0, ahead)
+    return layout
 
 
 def begins_mp3(stream: Stream, start: int, stop: int) -> bool:
     """Return whether there are frames of an mp3 that begin between two offsets."""
     found = (offset for offset, match in stream.find(_SYNC_OR_TAG, start, stop) if match.group())
     return any(_confirmed(stream, offset, stream.size, None, 3, 3) for offset in found)
+
+
+def _unexplained(stream: Stream, begin: int, end: int) -> int:
+    """Return how many of the bytes before the first frame cannot be a tag whose size is wrong."""
+    head = stream.at(begin, 32)
+    size = end - begin
+    if head[:3] == b"ID3":
+        a, b, c, d = head[6:10]
+        stated = 10 + max(a << 21 | b << 14 | c << 7 | d, int.from_bytes(head[6:10], "big"))
+    elif head[:8] == b"APETAGEX":
+        stated = 32 + int.from_bytes(head[12:16], "little")
+    else:
+        return size
+    return size - stated if size - stated > min(stated, _MISSTATED_BYTES) else 0
 
 
 def _after_tag(stream: Stream, offset: int, stop: int, zeros: bool) -> int | None:
@@ -368,10 +407,8 @@ def _finished(stream: Stream, songs: list[_Song], gaps: list[tuple[float, int, b
         if large or inside
     ]
     segments = []
-    for song, following in itertools.zip_longest(songs, songs[1:]):
+    for song in songs:
         stated = song.stated is not None
-        if not song.count and following is not None and following.stated == song.stated:
-            continue  # the same Info frame twice
         if song.stated is None:
             if song.form.layer == 3:
                 song.parts.insert(0, _count_frame(song))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -694,6 +695,57 @@ _add("hole.alac.m4a", "ALAC with 3,000 zeros in the middle",
      lambda: overwrite(converted("-c:a alac", ".m4a"), 0.5, bytes(3000)), "told", av="needs", lost=(1.0, 2.0))
 _add("removed.aac", "AAC in ADTS of which 4,000 bytes are missing: nothing says so but the broken frame at the gap",
      lambda: cut(converted("-c:a aac -b:a 64k -f adts", ".aac"), 0.5, 4000), "told", av="needs", lost=(1.0, 2.4))
+
+
+
+def _without_blocks(first: int, last: int) -> bytes:
+    """Cut blocks out of a WavPack file."""
+    data = converted("-c:a wavpack", ".wv")
+    starts = [found.start() for found in re.finditer(b"wvpk", data)]
+    return data[: starts[first]] + data[starts[last] :]
+
+
+def _swapped(data: bytes, share: float, size: int) -> bytes:
+    """Exchange two neighbouring pieces of a file."""
+    at = int(share * len(data))
+    return data[:at] + data[at + size : at + 2 * size] + data[at : at + size] + data[at + 2 * size :]
+
+
+_add("removed.wv", "WavPack of which three blocks are missing, all others valid",
+     lambda: _without_blocks(12, 15), "told", av="needs", lost=(1.1, 1.4))
+_add("removed_start.wv", "WavPack without its first two blocks, which alone state its length",
+     lambda: _without_blocks(0, 2), "told", av="needs", lost=(0.0, 0.2))
+_add("swapped.wv", "WavPack of which two pieces are exchanged",
+     lambda: _swapped(converted("-c:a wavpack", ".wv"), 0.5, 12_000), "told", av="needs", lost=(1.4, 2.1))
+_add("zeros_in_block.wv", "WavPack with 1,000 zeros within a block",
+     lambda: overwrite(converted("-c:a wavpack", ".wv"), 0.4153, bytes(1000)), "told", av="needs", lost=(1.1, 1.4))
+_add("swapped_head.webm", "Opus in WebM whose header stands behind its first packets, so that it has two tracks",
+     lambda: _swapped(converted("-c:a libopus", ".webm"), 0.014, 3000), "told", av="needs", lost=(0.2, 3.0))
+_add("cut_joined.webm", "the first packets of a WebM file, and a whole one behind them",
+     lambda: converted("-c:a libopus", ".webm", A)[:1000] + converted("-c:a libopus", ".webm", B), "told", av="needs",
+     steps=AB, lost=(0.0, 2.1))
+_add("cut_packet_joined.webm", "a WebM file cut within its first packet, and a whole one behind it",
+     lambda: converted("-c:a libopus", ".webm", A)[:670] + converted("-c:a libopus", ".webm", B), "told", av="needs",
+     steps=AB, lost=(0.0, 2.1))
+_add("joined_cut.webm", "a WebM file, and the first packets of another behind it",
+     lambda: converted("-c:a libopus", ".webm", A) + converted("-c:a libopus", ".webm", B)[:1788], "told", av="needs",
+     steps=AB, lost=(2.0, 4.0))
+_add("live_cut_out.webm", "Opus in WebM of unknown length, most of it overwritten by noise",
+     lambda: overwrite(converted("-c:a libopus -live 1", ".webm"), 0.3, noise(20_000)), "told", av="needs",
+     lost=(0.7, 3.0))
+for _label, _arguments, _suffix in (("webm", "-c:a libopus", ".webm"), ("wv", "-c:a wavpack", ".wv")):
+    _add(f"joined_mp3.{_label}", f"an mp3 behind a {_label} file",
+         functools.partial(lambda arguments, suffix: converted(arguments, suffix, A) + mp3(B), _arguments, _suffix),
+         "told", av="needs", steps=AB, lost=(2.0, 4.0))
+for _label, _tail in (
+    ("m4a", lambda: converted("-c:a aac -b:a 64k -movflags +faststart", ".m4a")),
+    ("webm", lambda: converted("-c:a libopus", ".webm")),
+    ("flac", lambda: flac()),
+):
+    _add(f"remains_{_label}.mp3", f"a {_label} file without its first 5,000 bytes, and an mp3 behind it",
+         functools.partial(lambda make: make()[5000:] + mp3(), _tail), "warned", slack=0.15)
+_add("info_cut_joined.mp3", "an mp3 cut within its first frame, and a whole one behind it",
+     lambda: mp3(A)[: mp3_frames(mp3(A))[0][1] + 100] + mp3(B), "told", steps=AB, lost=(0.0, 2.0))
 
 # No audio.
 _add("empty.wav", "an empty file", lambda: b"", "refused", words="empty")

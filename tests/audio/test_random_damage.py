@@ -239,7 +239,8 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
     container = CONTAINERS[name]
     data = clean(name, bool(index))
     head = container.head(data)
-    own = damaged.origin[(damaged.origin >= index * _FILE) & (damaged.origin < (index + 1) * _FILE)] - index * _FILE
+    found = np.flatnonzero((damaged.origin >= index * _FILE) & (damaged.origin < (index + 1) * _FILE))
+    own = damaged.origin[found] - index * _FILE
     steps = np.zeros(MAX_STEPS)
     if len(own) == 0:
         return steps
@@ -253,6 +254,8 @@ def held(damaged: Damaged, index: int) -> np.ndarray:
             if before < start < before + len(clean(its_name, bool(other))):
                 return steps  # the header of the file in front counts it as samples
     if container.kind == "pcm":  # what was overwritten is sound too, if not that of the scale
+        shift = found - own
+        own = own[(shift - shift[0]) % 2 == 0]  # samples that begin in the midst of others are noise
         step_bytes = (len(data) - head) // STEPS
         counts = np.bincount((own[own >= head] - head) // step_bytes, minlength=STEPS)[:STEPS]
         steps[index * STEPS : (index + 1) * STEPS] = counts * STEP / step_bytes
