@@ -284,6 +284,8 @@ def next_start(stream: Stream, offset: int) -> int | None:
         if head[:8] == b"APETAGEX" and len(head) == 32:
             size = int.from_bytes(head[12:16], "little")
             offset += max(32, size + (32 if head[23] & 0x20 else 0))  # with the header
+        elif head[:3] == b"ID3" and offset < skip_id3(stream, offset) <= stream.size:
+            offset = skip_id3(stream, offset)
         elif head[:3] == b"TAG" and stream.size - offset <= 128:
             return None
         elif head:

@@ -66,7 +66,7 @@ def riff_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         size = stop - form.data if size is None else size
         if end < stop and not again and (stop - end) / form.bytes_per_second >= LOSS_SECONDS:
             place = seconds + size / form.bytes_per_second
-            second = stream.at(end, 4) in (b"data", b"SSND")
+            second = stream.at(end, 4) in (b"data", b"SSND", b"wvpk")
             if end == begin and form.coding not in _MPEG and not second:
                 damage.append(Damage(place, 0.0, "its header states less than it holds; it is read to its end"))
                 size = stop - form.data
@@ -156,7 +156,7 @@ def _chunks_end(stream: Stream, form: _Form, offset: int, stop: int) -> int:
     while offset < stop:
         for begin in (offset + offset % 2, offset):  # some programs do not pad a chunk of an odd size
             head = stream.at(begin, 12)
-            if is_riff(head):
+            if is_riff(head) or head[:4] == b"wvpk":  # WavPack blocks look like chunks
                 return begin
             end = begin + 8 + form.number(head[4:8])
             if _CHUNK_NAME.match(head) and end <= stop + 1:

@@ -733,6 +733,10 @@ _add("joined_cut.webm", "a WebM file, and the first packets of another behind it
 _add("live_cut_out.webm", "Opus in WebM of unknown length, most of it overwritten by noise",
      lambda: overwrite(converted("-c:a libopus -live 1", ".webm"), 0.3, noise(20_000)), "told", av="needs",
      lost=(0.7, 3.0))
+_add("joined_wavpack.wav", "WavPack behind a wav, whose blocks look like chunks of the wav",
+     lambda: wav(steps=A) + converted("-c:a wavpack", ".wv", B), "told", steps=AB, lost=(2.0, 4.0))
+_add("joined_id3.wv", "two WavPack files joined, an ID3v2 tag between", lambda: (
+     converted("-c:a wavpack", ".wv", A) + id3v2() + converted("-c:a wavpack", ".wv", B)), av="needs", steps=AB)
 for _label, _arguments, _suffix in (("webm", "-c:a libopus", ".webm"), ("wv", "-c:a wavpack", ".wv")):
     _add(f"joined_mp3.{_label}", f"an mp3 behind a {_label} file",
          functools.partial(lambda arguments, suffix: converted(arguments, suffix, A) + mp3(B), _arguments, _suffix),
