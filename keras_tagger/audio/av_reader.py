@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.audio.kinds import Kind, begins_sound, find, next_start, padding_start, recognise, unknown_format
+from keras_tagger.audio.kinds import (
+    Kind,
+    begins_sound,
+    breaks,
+    find,
+    next_start,
+    padding_start,
+    recognise,
+    unknown_format,
+)
 from keras_tagger.audio.layout import TOLD_JUNK_BYTES
 from keras_tagger.audio.streams import Stream, audio_error
 from keras_tagger.errors import AudioError
@@ -272,6 +281,10 @@ class _Part:
         frames = itertools.chain([self._first], self._frames)
         self._first = None
         yield from self._trimmed(frames) if self.format == "MP4" and self.promised else frames
+        if self._kind.frame_size is not None:
+            # FFmpeg drops what is between two frames without a word.
+            for place in breaks(self._stream, self._begin, self._end, self._kind.frame_size):
+                self._damage.add((place - self._begin) * self.seconds / (self._end - self._begin), 0.0)
         missing = 0.0
         if self.promised is not None and not self._kind.dense:
             missing = self.promised - self.seconds - self.lost

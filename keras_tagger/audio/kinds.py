@@ -7,7 +7,7 @@ subtitles, pictures and text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
@@ -29,6 +29,8 @@ class Kind:
         shared: Whether libsndfile reads some files of this kind.
         end: Returns where the container that begins at a byte states its end, or None if it does not.
         sample: Returns the number of the first sample of the frame at a byte, if frames state it.
+        frame_size: Returns the size of the frame that begins with seven bytes, or 0 if none does, for kinds that are
+            nothing but such frames.
         magic: The bytes by which another file of the kind can be found in the midst of other bytes.
     """
 
@@ -40,6 +42,7 @@ class Kind:
     shared: bool = False
     end: Ending | None = None
     sample: Callable[[Stream, int], int] | None = None
+    frame_size: Callable[[bytes], int] | None = None
     magic: bytes = b""
 
 
@@ -212,7 +215,16 @@ _KINDS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x1f\x8b", Kind("gzip-compressed data")),
     (0, b"version https://git-lfs", Kind("a Git LFS pointer instead of the file itself")),
 )
-_ADTS = Kind("AAC (ADTS)", "aac", stated=False, dense=True)
+
+
+def _adts_size(head: bytes) -> int:
+    """Return the size of an ADTS frame (ISO 13818-7, 6.2), or 0 if this is none."""
+    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    valid = head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 15 < 13
+    return size if valid and size > 7 else 0
+
+
+_ADTS = Kind("AAC (ADTS)", "aac", stated=False, dense=True, frame_size=_adts_size)
 _LATM = Kind("AAC (LATM)", "loas", stated=False, dense=True)
 _MPEG_TS = Kind("an MPEG transport stream", "mpegts", stated=False)
 
@@ -317,6 +329,24 @@ def find(stream: Stream, magic: bytes, offset: int) -> int | None:
     return None
 
 
+def breaks(stream: Stream, begin: int, end: int, frame_size: Callable[[bytes], int]) -> Iterator[int]:
+    """Find the places between frames at which something else stands than a frame, a tag or zeros."""
+    offset = begin
+    while offset + 7 <= end:
+        head = stream.at(offset, 7)
+        size = frame_size(head)
+        if size:
+            offset += size
+            continue
+        # A stream may have been cut anywhere at its beginning.
+        if offset > begin and head[:3] not in (b"ID3", b"TAG", b"APE") and any(head):
+            yield offset
+        offset += 1
+        while offset + 7 <= end and not _frames_follow(stream, offset, frame_size):
+            following = find(stream, b"\xff", offset + 1)
+            offset = end if following is None else following
+
+
 def _frames_follow(stream: Stream, offset: int, frame_size: Callable[[bytes], int]) -> bool:
     """Return whether several frames follow each other at an offset, or at least two up to the end of the file."""
     for count in range(_FRAMES_IN_A_ROW):
@@ -326,13 +356,6 @@ def _frames_follow(stream: Stream, offset: int, frame_size: Callable[[bytes], in
             return count > 1 and offset == stream.size
         offset += size
     return True
-
-
-def _adts_size(head: bytes) -> int:
-    """Return the size of an ADTS frame (ISO 13818-7, 6.2), or 0 if this is none."""
-    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-    valid = head[0] == 0xFF and head[1] & 0xF6 == 0xF0 and head[2] >> 2 & 15 < 13
-    return size if valid and size > 7 else 0
 
 
 def _latm_size(head: bytes) -> int:

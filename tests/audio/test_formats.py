@@ -370,6 +370,21 @@ def test_a_hole_is_named_with_its_place(make: Callable[[str], Path]):
     assert len(samples) / 16000 == pytest.approx(1.58, abs=0.05)
 
 
+def test_frames_that_were_cut_out_of_adts_are_told(make: Callable[[str], Path]):
+    """FFmpeg drops the rest of a frame without a word; frames say how long they are, but not when they sound."""
+    data = make("adts").read_bytes()
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        start = int(rng.integers(len(data) // 10, len(data) // 2))
+        found: list[AudioWarning] = []
+        audio.load(data[:start] + data[start + len(data) // 3 :], warnings=found)
+        assert {warning.kind for warning in found} == {"damaged"}, start
+    # A recording of a stream may begin anywhere.
+    found = []
+    audio.load(data[100:], warnings=found)
+    assert not found
+
+
 def test_a_copy_protected_song(make: Callable[[str], Path]):
     data = make("aac stereo").read_bytes()
     begin = data.index(b"mdat") + 4
