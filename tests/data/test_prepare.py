@@ -175,7 +175,7 @@ def test_kill_and_resume(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
     out = tmp_path / "out"
     deadline = time.monotonic() + 200
-    while len(list(out.glob("*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
+    while len(list(out.glob("train*.json"))) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
