@@ -92,7 +92,7 @@ def resampled(
     position = steps * (sample_rate // common)
     ended = False
     while not ended and position < limit:
-        wanted = int(min(max(1, PIECE_SAMPLES // reader.channels // grid) * grid, stop - reader.position))
+        wanted = int(min(max(1, round(PIECE_SAMPLES / reader.channels / grid)) * grid, stop - reader.position))
         piece = reader.read(wanted)
         if meter is not None:
             meter.add(piece, reader.position - len(piece))
