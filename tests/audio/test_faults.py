@@ -8,7 +8,6 @@ import os
 import re
 import struct
 import sys
-import time
 import warnings as pywarnings
 from collections.abc import Callable
 from pathlib import Path
@@ -220,23 +219,22 @@ LONG = {
 }
 
 
+@pytest.mark.timeout(60)  # Work that grows with the square of the length takes much longer.
 @pytest.mark.parametrize("kind", list(LONG))
-def test_long_runs_are_passed_quickly(kind: str):
-    for source in (LONG[kind], (flac() if "flac" in kind else mp3()) + LONG[kind]):
-        began = time.process_time()
-        with contextlib.suppress(AudioError):
-            audio.load(source, RATE, warnings=[])
-        assert time.process_time() - began < 4.0
+def test_long_runs_of_one_thing_end(kind: str):
+    with contextlib.suppress(AudioError):
+        audio.load(LONG[kind], RATE, warnings=[])
+    sound = flac() if "flac" in kind else mp3()
+    alone = len(audio.load(sound, RATE))
+    with contextlib.suppress(AudioError):
+        assert len(audio.load(sound + LONG[kind], RATE, warnings=[])) >= alone
 
 
 @pytest.mark.parametrize("make", [mp3, flac, vorbis, opus, wav])
 def test_many_short_files_joined_are_read_or_told_of(make: Callable[..., bytes]):
     warnings: list[AudioWarning] = []
     files = [make(steps=range(i, i + 1)) for i in range(20)]
-    try:
-        waveform = audio.load(b"".join(files), RATE, warnings=warnings)
-    except AudioError:
-        return
+    waveform = audio.load(b"".join(files), RATE, warnings=warnings)
     assert warnings or missing(waveform, tuple(range(20))).max() <= 0.15
 
 
