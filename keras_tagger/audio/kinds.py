@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from keras_tagger.audio.layout import id3_end, skip_zeros, tag_end
 from keras_tagger.audio.streams import READ_BYTES, Stream, audio_error
 from keras_tagger.errors import AudioError
 
@@ -270,10 +271,9 @@ def _begins_frame(head: bytes) -> bool:
 
 
 def skip_id3(stream: Stream, start: int) -> int:
-    """Return where the ID3v2 tags that begin at a byte end (id3.org, ID3v2.4, 3.1)."""
-    while (head := stream.at(start, 10))[:3] == b"ID3" and len(head) == 10:
-        a, b, c, d = head[6:]
-        start += 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 16 else 0)
+    """Return where the ID3v2 tags that begin at a byte end."""
+    while (end := id3_end(stream, start)) is not None:
+        start = end
     return start
 
 
@@ -289,21 +289,13 @@ def unknown_format(stream: Stream, kind: Kind | None) -> AudioError:
 def next_start(stream: Stream, offset: int) -> int | None:
     """Find what follows a container behind zeros and tags; return None if nothing does."""
     begin = offset
-    while offset < stream.size:
-        data = stream.at(offset, READ_BYTES)
-        offset += len(data) - len(data.lstrip(b"\0"))
-        head = stream.at(offset, 32)
-        if head[:8] == b"APETAGEX" and len(head) == 32:
-            size = int.from_bytes(head[12:16], "little")
-            offset += max(32, size + (32 if head[23] & 0x20 else 0))  # with the header
-        elif head[:3] == b"ID3" and offset < skip_id3(stream, offset) <= stream.size:
-            offset = skip_id3(stream, offset)
-        elif head[:3] == b"TAG" and stream.size - offset <= 128:
-            return None
-        elif head:
+    while (offset := skip_zeros(stream, offset, stream.size)) < stream.size:
+        end = tag_end(stream, offset)
+        if end is None or end > stream.size:
             # Some kinds begin with zeros.
             back = (at for at in range(max(begin, offset - 3), offset) if recognise(stream, at) is not None)
             return next(back, offset)
+        offset = end
     return None
 
 
@@ -322,11 +314,8 @@ def padding_start(stream: Stream) -> int:
 
 def find(stream: Stream, magic: bytes, offset: int) -> int | None:
     """Find bytes from an offset on."""
-    while data := stream.at(offset, READ_BYTES):
-        if (index := data.find(magic)) >= 0:
-            return offset + index
-        offset += max(1, len(data) - len(magic) + 1)
-    return None
+    found = stream.find(re.compile(re.escape(magic)), offset, stream.size)
+    return next((place for place, _ in found), None)
 
 
 def breaks(stream: Stream, begin: int, end: int, frame_size: Callable[[bytes], int]) -> Iterator[int]:
