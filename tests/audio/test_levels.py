@@ -214,6 +214,11 @@ def test_silent_files_are_reported(tmp_path):
         assert read(file.getvalue())[1] == ["silent"], subtype
 
 
+def test_inverted_dither_is_silence_and_nothing_else():
+    dither = noise() * SILENT_PEAK / np.abs(noise()).max()
+    assert read((stereo(dither, -dither), RATE))[1] == ["silent"]
+
+
 def test_one_click_is_not_silence():
     wave = np.zeros(RATE, np.float32)
     wave[123] = 3 * SILENT_PEAK
