@@ -35,7 +35,7 @@ MAX_ARRAY_CHANNELS = 64
 
 # Encoders may miscount by this much, and sequential reading of an ogg may end this much before its last granule.
 _SHORTFALL_SECONDS = 0.1
-_OPUS_SECONDS = 1.0  # decoded before an excerpt, because the decoder needs more time to settle than libsndfile gives it
+_OPUS_SECONDS = 5.0  # decoded before an excerpt: at low bit rates, the decoder needs up to 3 s to settle
 _ZEROS = 256  # samples, of which two are looked at; a frame of flac usually has at least 576
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile reports 2**63 - 1 frames for a flac of unknown length
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -383,6 +384,34 @@ def test_frames_that_were_cut_out_of_adts_are_told(make: Callable[[str], Path]):
     found = []
     audio.load(data[100:], warnings=found)
     assert not found
+
+
+def test_many_places_are_summed_up(make: Callable[[str], Path]):
+    data = bytearray(make("wavpack").read_bytes())
+    blocks = [match.start() for match in re.finditer(b"wvpk", bytes(data))]
+    broken = blocks[1:-1:3]
+    assert len(broken) > 5
+    for start in broken:
+        data[start + 40 : start + 60] = bytes(20)
+    found: list[AudioWarning] = []
+    audio.load(bytes(data), warnings=found)
+    number = re.fullmatch(r".* is damaged in (\d+) places: ([\d.]+) s are missing in all", str(found[-1]))
+    assert number is not None
+    assert len(found) == 6
+    assert int(number[1]) == len(broken)
+    assert float(number[2]) == pytest.approx(SECONDS * len(broken) / len(blocks), rel=0.3)
+
+
+@pytest.mark.parametrize("options", ["-b:a 12k -application voip -frame_duration 60", "-b:a 16k -application voip"])
+def test_excerpts_of_opus_at_low_rates_are_those_of_the_whole(options: str):
+    """The decoder for speech takes seconds to settle."""
+    clip = Path(audio.__file__).parents[1] / "clips" / "rock_guitar_war.ogg"
+    data = ffmpeg("-i", clip, "-c:a", "libopus", *options.split(), "-f", "opus", "-")
+    whole = audio.load(data)
+    for start in range(5, 20):
+        part = audio.load(data, start_seconds=start + 0.3, end_seconds=start + 1.3)
+        first = round((start + 0.3) * 16000)
+        np.testing.assert_allclose(part, whole[first : first + 16000], atol=1e-5)
 
 
 def test_a_copy_protected_song(make: Callable[[str], Path]):

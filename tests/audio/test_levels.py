@@ -138,6 +138,23 @@ def test_an_excerpt_is_mixed_like_the_whole(kind, start, end, rate):
     assert kinds == ([] if (start, end) == (3.0, 5.9) else ["cancelled"])
 
 
+@pytest.mark.parametrize("kind", ["array", "wav"])
+def test_a_second_is_judged_as_a_whole_where_an_excerpt_ends_in_it(kind):
+    """From 2.0 to 2.5 s the channels are inverted, and from 2.5 s on they are equal and loud."""
+    left = noise()
+    left[2 * RATE : 5 * RATE // 2] *= 0.2
+    right = left.copy()
+    right[2 * RATE : 5 * RATE // 2] *= -1
+    source = (stereo(left, right), RATE)
+    if kind == "wav":
+        file = io.BytesIO()
+        soundfile.write(file, source[0], RATE, format="WAV", subtype="FLOAT")
+        source = file.getvalue()
+    part, kinds = read(source, RATE, 1.0, 2.3)
+    np.testing.assert_allclose(part[RATE:], 0, atol=1e-7)
+    assert kinds == []
+
+
 def test_the_place_in_an_excerpt_counts_from_the_start_of_the_file():
     left = noise()
     (text,) = texts((stereo(left, -left), RATE), start=0.5, end=1.25)

@@ -12,6 +12,7 @@ import soundfile
 import tensorflow as tf
 
 from keras_tagger import audio
+from keras_tagger.audio.levels import SILENT_PEAK
 from keras_tagger.export.levels import mix_to_mono
 from tiny import RATE, noise
 
@@ -30,11 +31,16 @@ def channels(kind: str) -> np.ndarray:
     right = noise(len(left), seed=2)
     partly = np.stack([left, np.where(np.arange(len(left)) // LOW % 2, left, -0.9 * left)], axis=1)
     partly[2 * LOW : 3 * LOW] = 0
+    # Nothing to hear: its channels are averaged although they cancel each other.
+    dither = np.stack([left, right], axis=1)
+    dither[LOW : 2 * LOW, 0] *= SILENT_PEAK / np.abs(left).max()
+    dither[LOW : 2 * LOW, 1] = -dither[LOW : 2 * LOW, 0]
     return {
         "mono": left[:, np.newaxis],
         "stereo": np.stack([left, right], axis=1),
         "inverted": np.stack([left, -left], axis=1),
         "partly inverted": partly,
+        "a second of inverted dither": dither,
         "the quiet one first": np.stack([0.1 * right, left, -left], axis=1),
         "32 channels, one sounds": np.pad(left[:, np.newaxis], [(0, 0), (31, 0)]),
         "less than a second": np.stack([left, -left], axis=1)[:99],
@@ -49,6 +55,7 @@ def channels(kind: str) -> np.ndarray:
         "stereo",
         "inverted",
         "partly inverted",
+        "a second of inverted dither",
         "the quiet one first",
         "32 channels, one sounds",
         "less than a second",
