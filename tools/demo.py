@@ -19,6 +19,7 @@ from pathlib import Path
 from absl import app, flags
 
 import keras_tagger as kt
+from keras_tagger.cli.app import log_plainly
 
 FLAGS = flags.FLAGS
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the steps in order and print their results."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    log_plainly()
     started = time.monotonic()
     out = Path(FLAGS.out_dir)
     run_dir, exported, heatmap = out / "run", out / "exported", out / "heatmap.png"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app
+from absl import logging as absl_logging
 from absl.flags import argparse_flags
 
 from keras_tagger.cli import (
@@ -147,7 +148,21 @@ def _show_warning(otherwise: Callable[..., None], message: Warning | str, *args:
         otherwise(message, *args, **kwargs)
 
 
+def log_plainly() -> None:
+    """Let the lines of absl's log begin with the program's name, not with a date, a thread and a line of code."""
+    absl_logging.get_absl_handler().setFormatter(_PlainFormatter())
+
+
+class _PlainFormatter(logging.Formatter):
+    """Formats a record as `keras-tagger: warning: MESSAGE`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        return f"keras-tagger: {level}{super().format(record)}"
+
+
 def _run_process(arguments: argparse.Namespace) -> int:
+    log_plainly()
     ended: list[int] = []
     # Handlers run in reverse order, so this one comes after those of everything that the command imports.
     atexit.register(_leave, ended)

@@ -293,11 +293,15 @@ class Loop:
             "audio_seconds_per_second": self._audio_speed(progress.timed_steps, progress.seconds),
             "input_wait_share": progress.wait_seconds / max(progress.seconds, 1e-9),
         }
+        # The first execution, which traces the graph, is not timed.
+        speed = (
+            f", {row['audio_seconds_per_second']:.0f} s of audio per second, "
+            f"{100 * row['input_wait_share']:.1f} % of the time waiting for input"
+        )
         tqdm.write(
             f"epoch {row['epoch']}/{self.config.training.epochs}: loss {row['loss']:.4f}, "
-            f"{split} {', '.join(f'{name} {value}' for name, value, _ in report.headline())}, "
-            f"{row['audio_seconds_per_second']:.0f} s of audio per second, "
-            f"{100 * row['input_wait_share']:.1f} % of the time waiting for input",
+            f"{split} {', '.join(f'{name} {value}' for name, value, _ in report.headline())}"
+            f"{speed if progress.timed_steps else ''}",
             file=sys.stderr,
         )
         self.history.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -11,9 +12,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
 
 from keras_tagger import __version__
-from keras_tagger.cli.app import parse
+from keras_tagger.cli.app import log_plainly, parse
 from keras_tagger.errors import AudioWarning, ConfigError
 
 # Of every command, a command line with every flag whose name has two words.
@@ -285,3 +287,14 @@ def test_what_a_listener_must_know_is_one_line(call, monkeypatch):
     monkeypatch.setattr("keras_tagger.tagger.load", load)
     lines = ["warning: 'a.mp3' is silent.", "warning: 'b.mp3' is silent.", "enough."]
     assert call("tag", "song.mp3") == (1, "", "".join(f"keras-tagger: {line}\n" for line in lines))
+
+
+def test_lines_of_the_log_begin_with_the_name_of_the_program():
+    handler = absl_logging.get_absl_handler()
+    log_plainly()
+    try:
+        for level, line in ((logging.WARNING, "keras-tagger: warning: no b"), (logging.INFO, "keras-tagger: no b")):
+            values = {"levelno": level, "levelname": logging.getLevelName(level), "msg": "no %s", "args": ("b",)}
+            assert handler.format(logging.makeLogRecord(values)) == line
+    finally:
+        handler.setFormatter(absl_logging.PythonFormatter())
