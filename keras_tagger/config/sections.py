@@ -100,16 +100,17 @@ class FrontEndConfig:
     """The convolutional front-end, which turns local timbre into one token per hop.
 
     Attributes:
-        kind: "compact" (this package's own), "timbral" (Won et al. 2019, after Pons et al. 2018), "sample" (same
-            paper, on the raw waveform, after Lee et al. 2017), "residual" (Won et al. 2020) or "pooled" (Won et al.
-            2021).
-        channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample.
+        kind: "compact" (this package's own), "pons" (musicnn's filters, Pons and Serra 2019), "timbral" (Won et al.
+            2019, after Pons et al. 2018), "sample" (same paper, on the raw waveform, after Lee et al. 2017),
+            "residual" (Won et al. 2020) or "pooled" (Won et al. 2021).
+        channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample;
+            the seven numbers of `keras_tagger.layers.PonsFrontEnd` for pons.
 
     Example:
         >>> FrontEndConfig(kind="timbral", channels=(16,))
     """
 
-    kind: Literal["compact", "timbral", "sample", "residual", "pooled"] = "compact"
+    kind: Literal["compact", "pons", "timbral", "sample", "residual", "pooled"] = "compact"
     channels: tuple[int, ...] = (16, 48, 96, 128)
 
     def __post_init__(self) -> None:
@@ -117,6 +118,8 @@ class FrontEndConfig:
         _require(len(self.channels) > 0 and min(self.channels) > 0, key, "positive numbers", list(self.channels))
         if self.kind in ("timbral", "sample"):
             _require(len(self.channels) == 1, key, f"one number (c) for the {self.kind} front-end", list(self.channels))
+        if self.kind == "pons":
+            _require(len(self.channels) == 7, key, "seven numbers for the pons front-end", list(self.channels))
         if self.kind in ("residual", "pooled"):
             _require(len(self.channels) >= 3, key, "at least three numbers", list(self.channels))
 
@@ -159,7 +162,7 @@ class EncoderConfig:
         n_heads: Number of attention heads per layer.
         width: Width of a token.
         feed_forward: Width of the hidden layer of the feed-forward block.
-        norm: "pre" or "post" layer normalisation.
+        norm: "pre" or "post" layer normalisation, or "rezero": none, but a trained factor for each residual branch.
         dropout: Dropout rate after positions, attention and feed-forward, 0..1.
         attention_dropout: Dropout rate of attention weights, 0..1.
         epsilon: Epsilon of layer normalisation.
@@ -176,7 +179,7 @@ class EncoderConfig:
     n_heads: int = 4
     width: int = 192
     feed_forward: int = 768
-    norm: Literal["pre", "post"] = "pre"
+    norm: Literal["pre", "post", "rezero"] = "pre"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = 1e-6

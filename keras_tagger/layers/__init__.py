@@ -8,6 +8,7 @@ from keras_tagger.layers.conv_norm import ConvNorm
 from keras_tagger.layers.front_ends import (
     CompactFrontEnd,
     FrontEnd,
+    PonsFrontEnd,
     PooledFrontEnd,
     ResidualFrontEnd,
     SampleFrontEnd,
@@ -26,6 +27,7 @@ __all__ = [
     "ConvNorm",
     "FrontEnd",
     "LearnedPositions",
+    "PonsFrontEnd",
     "PooledFrontEnd",
     "ResidualFrontEnd",
     "SampleFrontEnd",

@@ -16,11 +16,14 @@ from keras_tagger.layers.base import ConfiguredLayer
 class TransformerBlock(AttendingLayer):
     """Self-attention and feed-forward layers, each with a residual (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
 
+    With norm "rezero" there is no normalisation: each branch is multiplied by a trained number, at first 0, so that the
+    block begins as the identity (Bachlechner et al. 2021, arXiv 2003.04887, equation 1).
+
     Args:
         n_heads: Number of attention heads.
         width: Channels of a token; a multiple of n_heads.
         feed_forward: Channels between the two feed-forward layers.
-        norm: "pre" or "post" layer normalisation.
+        norm: "pre" or "post" layer normalisation, or "rezero".
         dropout: Dropout rate of both branches, 0..1.
         attention_dropout: Dropout rate of the attention weights, 0..1.
         epsilon: Added to the variance in layer normalisation.
@@ -63,8 +66,9 @@ class TransformerBlock(AttendingLayer):
             name="attention",
             **policy,
         )
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
+        if norm != "rezero":
+            self.attention_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
+            self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
         self.expand = keras.layers.Dense(feed_forward, activation=_gelu, name="expand", **policy)
         self.contract = keras.layers.Dense(width, name="contract", **policy)
         self.drop = keras.layers.Dropout(dropout, **policy)
@@ -75,8 +79,13 @@ class TransformerBlock(AttendingLayer):
         """Create the weights."""
         shape = (None, None, self.width)
         self.attention.build(shape, shape)
-        self.attention_norm.build(shape)
-        self.feed_forward_norm.build(shape)
+        if self.norm == "rezero":
+            self.attention_factor, self.feed_forward_factor = (
+                self.add_weight(name=name, shape=(), initializer="zeros") for name in ("attention_factor", "feed_forward_factor")
+            )
+        else:
+            self.attention_norm.build(shape)
+            self.feed_forward_norm.build(shape)
         self.expand.build(shape)
         self.contract.build((None, None, self.feed_forward))
 
@@ -122,7 +131,11 @@ class TransformerBlock(AttendingLayer):
         return self.attention_norm(x) if self.norm == "pre" else x
 
     def _after_attention(self, queries: tf.Tensor, attended: tf.Tensor, training: bool | None) -> tf.Tensor:
-        x = queries + self.drop(attended, training=training)
+        attended = self.drop(attended, training=training)
+        if self.norm == "rezero":
+            x = queries + tf.cast(self.attention_factor, attended.dtype) * attended
+            return x + tf.cast(self.feed_forward_factor, x.dtype) * self._feed_forward(x, training)
+        x = queries + attended
         if self.norm == "pre":
             return x + self._feed_forward(self.feed_forward_norm(x), training)
         x = self.attention_norm(x)

@@ -1,6 +1,6 @@
 """The trained weights that come with the package. Only `Packaged.build` imports TensorFlow.
 
-    weights/registry.json     {NAME: {"file", "sha256", "description", "licence"}}
+    weights/registry.json     {NAME: {"file", "sha256", "description", "licence", "prefix"}}
     weights/NAME.npz          arrays "0000", "0001", ... in the order of `model.weights`, and "metadata", JSON text
     weights/ATTRIBUTION.md    the origins and licences of the data and the teacher
 
@@ -9,6 +9,9 @@ model that is built is float32. The metadata holds `format_version`, `name`, `de
 sections of the configuration), `tags` (the content of a `tags.json`, in the order of the outputs), `provenance` (plain
 values: how the weights were made and measured) and `attribution` (text). A file is read only if its SHA-256 matches
 the registry, and nothing in it can be executed.
+
+Several names may share a file: each then has the tags that begin with its `prefix`, which is left out of their names;
+the name with the empty prefix has those that begin with none of the others.
 """
 
 from __future__ import annotations
@@ -145,20 +148,42 @@ def read_packaged(name: str, folder: Path | None = None) -> Packaged:
             arrays = [stored[f"{index:04d}"] for index in range(len(stored.files) - 1)]
         if metadata["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {metadata['format_version']!r}, not {FORMAT_VERSION}")
-        tags = tuple(str(entry["tag"]) for entry in metadata["tags"])
+        rows, outputs = _outputs_of(name, metadata["tags"], registry)
+        tags = tuple(str(row["tag"]) for row in rows)
+        # The head's kernel and bias are the last weights.
+        arrays[-2:] = [array[..., outputs] for array in arrays[-2:]]
         return Packaged(
             name,
             tags,
-            info_from_values(metadata["tags"], tags),
+            info_from_values(rows, tags),
             metadata["audio"],
             metadata["model"],
             arrays,
             metadata["provenance"],
             str(metadata["attribution"]),
-            str(metadata["description"]),
+            registry[name]["description"],
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(f"expected packaged weights. Received: {path} ({error}).") from None
+
+
+def _outputs_of(
+    name: str, rows: Sequence[Mapping[str, Any]], registry: Mapping[str, Mapping[str, str]]
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Return the rows of a name's tags, without their prefix, and the places of the tags among the outputs."""
+    prefix, file = registry[name]["prefix"], registry[name]["file"]
+    others = tuple(
+        entry["prefix"]
+        for other, entry in registry.items()
+        if other != name and entry["file"] == file and len(entry["prefix"]) > len(prefix)
+    )
+    chosen, outputs = [], []
+    for index, row in enumerate(rows):
+        tag = str(row["tag"])
+        if tag.startswith(prefix) and not tag.startswith(others):
+            chosen.append({**row, "tag": tag.removeprefix(prefix)})
+            outputs.append(index)
+    return chosen, outputs
 
 
 def write_packaged(
@@ -169,6 +194,7 @@ def write_packaged(
     attribution: str,
     folder: Path | None = None,
     licence: str = "Apache-2.0",
+    also: Mapping[str, tuple[str, str]] | None = None,
 ) -> Path:
     """Write a model as NAME.npz and enter it into the registry, replacing any older one of that name.
 
@@ -180,6 +206,7 @@ def write_packaged(
         attribution: Origins and licences, as text.
         folder: The folder of the registry, or None for the packaged weights.
         licence: The licence of the weights, as an SPDX identifier.
+        also: Other names that share the file: each with the prefix of its tags and a description.
 
     Raises:
         ModelError: If a weight is not finite or outside the range of float16.
@@ -208,12 +235,13 @@ def write_packaged(
     with replacing(path) as temporary:
         np.savez(temporary, metadata=np.array(json.dumps(metadata, ensure_ascii=False)), **arrays)
     registry = _registry(folder) if (folder / REGISTRY).exists() else {}
-    registry[name] = {
+    shared = {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "description": description,
         "licence": licence,
     }
+    for shared_name, (prefix, text) in {name: ("", description), **(also or {})}.items():
+        registry[shared_name] = {**shared, "description": text, "prefix": prefix}
     write_json(folder / REGISTRY, dict(sorted(registry.items())), indent=2)
     return path
 
@@ -226,6 +254,7 @@ def _registry(folder: Path) -> dict[str, dict[str, Any]]:
             str(name): {
                 **{key: str(entry[key]) for key in ("file", "sha256", "description")},
                 "licence": str(entry.get("licence", "")),
+                "prefix": str(entry.get("prefix", "")),
             }
             for name, entry in entries.items()
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_tagger.layers.front_ends.base import FrontEnd
 from keras_tagger.layers.front_ends.compact import CompactFrontEnd
+from keras_tagger.layers.front_ends.pons import PonsFrontEnd
 from keras_tagger.layers.front_ends.pooled import PooledFrontEnd
 from keras_tagger.layers.front_ends.residual import ResidualFrontEnd
 from keras_tagger.layers.front_ends.sample import SampleFrontEnd
@@ -14,6 +15,7 @@ from keras_tagger.layers.front_ends.timbral import TimbralFrontEnd
 __all__ = [
     "CompactFrontEnd",
     "FrontEnd",
+    "PonsFrontEnd",
     "PooledFrontEnd",
     "ResidualFrontEnd",
     "SampleFrontEnd",
@@ -26,7 +28,7 @@ def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kw
     """Return the front-end of a kind.
 
     Args:
-        kind: "compact", "timbral", "sample", "residual" or "pooled"; see `FrontEndConfig.kind`.
+        kind: "compact", "pons", "timbral", "sample", "residual" or "pooled"; see `FrontEndConfig.kind`.
         channels: Channels of each stage; for "timbral" and "sample" only the first number is used.
         width: Channels of a token.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
@@ -38,5 +40,10 @@ def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kw
     if kind in ("timbral", "sample"):
         one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
         return one_number(width, channels=channels[0], **kwargs)
-    stages = {"compact": CompactFrontEnd, "residual": ResidualFrontEnd, "pooled": PooledFrontEnd}[kind]
+    stages = {
+        "compact": CompactFrontEnd,
+        "pons": PonsFrontEnd,
+        "residual": ResidualFrontEnd,
+        "pooled": PooledFrontEnd,
+    }[kind]
     return stages(width, channels=channels, **kwargs)

@@ -1,0 +1,146 @@
+"""The `pons` front-end: musicnn's convolutions with a token every 8 frames, so that its weights can be the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_tagger.layers.front_ends.base import FrontEnd, known_bands
+
+VERTICAL = ((7, 0.4), (7, 0.7))
+"""Frames of the vertical filters, and the share of the mel bands that they span."""
+
+HORIZONTAL = (128, 64, 32)
+"""Frames of the horizontal filters."""
+
+
+@keras.saving.register_keras_serializable(package="keras_tagger")
+class PonsFrontEnd(FrontEnd):
+    """Vertical and horizontal filters, convolutions over time, and a second of context: after musicnn.
+
+    Vertical filters of 7 frames see timbre, horizontal ones of one band see temporal shape, and the maximum over
+    frequency makes both independent of pitch (Pons et al. 2018, arXiv 1711.02520). Three convolutions over time follow,
+    the last two residual (musicnn, Pons and Serra 2019, arXiv 1909.06654). Batch norm stands after ReLU, as there.
+
+    The maximum and the mean of all these features over a token's frames, normalised, are its feature maps. A dense layer
+    sees their maximum and mean over `pool_tokens` tokens, as musicnn's sees those of a patch of 3 s. The token is a
+    projection of its output plus one of the token's own feature maps.
+
+    Args:
+        width: Channels of a token.
+        channels: Numbers of filters: vertical over 0.4 and over 0.7 of the bands, horizontal over 128, 64 and 32
+            frames, of each convolution over time, and of the dense layer.
+
+    Example:
+        >>> PonsFrontEnd(512)(np.zeros((2, 80, 96))).shape
+        TensorShape([2, 10, 512])
+    """
+
+    frames_per_token = 8
+    mid_taps = 7
+    pool_tokens = 15
+    # Around a token's frames: the other tokens of its pool, the convolutions over time, and half of the longest filter.
+    receptive_field_frames = 8 + 2 * (8 * (pool_tokens // 2) + 3 * (mid_taps // 2) + max(HORIZONTAL) // 2)
+
+    def __init__(
+        self, width: int, channels: tuple[int, ...] = (79, 80, 13, 18, 57, 128, 400), **kwargs: Any
+    ) -> None:
+        super().__init__(width, **kwargs)
+        self.remember({"channels": channels})
+        policy = {"dtype": self.dtype_policy}
+        *self.filters, mid, hidden = self.channels
+        self.input_norm = self.norm("input_norm")
+        self.mid = [
+            keras.layers.Conv1D(mid, self.mid_taps, padding="same", activation="relu", name=f"mid_{index}", **policy)
+            for index in range(3)
+        ]
+        self.mid_norms = [self.norm(f"mid_norm_{index}") for index in range(3)]
+        self.feature_norm = self.norm("feature_norm")
+        self.context = keras.layers.Dense(hidden, activation="relu", name="context", **policy)
+        self.project_context = keras.layers.Dense(width, name="project_context", **policy)
+        self.project_own = keras.layers.Dense(width, use_bias=False, name="project_own", **policy)
+        self.convolutions: list[keras.layers.Conv2D] = []
+        self.norms: list[keras.layers.BatchNormalization] = []
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights; the heights of the vertical filters follow the number of mel bands."""
+        n_mels = known_bands(input_shape)
+        self.input_norm.build((None, None, n_mels, 1))
+        sizes = [*((frames, int(share * n_mels)) for frames, share in VERTICAL), *((n, 1) for n in HORIZONTAL)]
+        for index, (size, count) in enumerate(zip(sizes, self.filters, strict=True)):
+            name = f"{'vertical' if size[1] > 1 else 'horizontal'}_{index}"
+            convolution = keras.layers.Conv2D(
+                count,
+                size,
+                name=name,
+                dtype=self.dtype_policy,
+            )
+            convolution.build((None, None, n_mels, 1))
+            self.convolutions.append(convolution)
+            self.norms.append(self.norm(f"{name}_norm"))
+            self.norms[-1].build((None, None, None, count))
+        n_filters, mid = sum(self.filters), self.mid[0].filters
+        for index, (layer, norm) in enumerate(zip(self.mid, self.mid_norms, strict=True)):
+            layer.build((None, None, mid if index else n_filters))
+            norm.build((None, None, mid))
+        self.n_features = 2 * (n_filters + 3 * mid)
+        self.feature_norm.build((None, None, self.n_features))
+        self.context.build((None, None, self.n_features))
+        self.project_context.build((None, None, self.context.units))
+        self.project_own.build((None, None, self.n_features))
+
+    def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return the maximum, then the mean of each feature over a token's frames, `[batch, tokens, 1, features]`."""
+        missing = -tf.shape(seen)[1] % self.frames_per_token
+        x = self.input_norm(seen[..., tf.newaxis], training=training)
+        x = tf.pad(x, [[0, 0], [0, missing], [0, 0], [0, 0]])
+        found = [
+            self._filtered(x, convolution, norm, training)
+            for convolution, norm in zip(self.convolutions, self.norms, strict=True)
+        ]
+        features = [tf.concat(found, axis=-1)]
+        for index, (layer, norm) in enumerate(zip(self.mid, self.mid_norms, strict=True)):
+            y = norm(layer(features[-1]), training=training)
+            features.append(features[-1] + y if index else y)
+        joined = tf.concat(features, axis=-1)
+        shape = tf.shape(joined)
+        per_token = self.frames_per_token
+        grouped = tf.reshape(joined, [shape[0], shape[1] // per_token, per_token, self.n_features // 2])
+        maps = tf.concat([tf.reduce_max(grouped, axis=2), tf.reduce_mean(grouped, axis=2)], axis=-1)
+        return self.feature_norm(maps, training=training)[:, :, tf.newaxis]
+
+    def _filtered(
+        self, x: tf.Tensor, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization, training: Any
+    ) -> tf.Tensor:
+        """Return a filter bank's output after ReLU and norm, and its maximum over frequency, `[batch, frames, filters]`."""
+        # An even length has its longer half behind, as with "same" padding.
+        length = convolution.kernel_size[0]
+        x = tf.pad(x, [[0, 0], [(length - 1) // 2, length // 2], [0, 0], [0, 0]])
+        if training and norm.trainable:
+            return tf.reduce_max(norm(tf.nn.relu(convolution(x)), training=True), axis=2)
+        # The same with one pass over all bands. A norm that falls turns the maximum into a minimum, so the filter is
+        # negated instead.
+        scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+        offset = norm.beta - norm.moving_mean * scale
+        sign = tf.where(scale < 0, -1.0, 1.0)
+        kernel = tf.cast(tf.cast(convolution.kernel, tf.float32) * sign, x.dtype)
+        highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=2)
+        highest = tf.cast(highest, tf.float32) + tf.cast(convolution.bias, tf.float32) * sign
+        rectified = tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest))
+        return tf.cast(rectified * tf.abs(scale) + offset, x.dtype)
+
+    def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Project the token's own features, and what the dense layer makes of its neighbourhood."""
+        own = tf.squeeze(maps, axis=2)
+        highest, mean = tf.split(own, 2, axis=-1)
+        around = tf.concat(
+            [
+                tf.nn.max_pool1d(highest, self.pool_tokens, 1, "SAME"),
+                tf.nn.avg_pool1d(mean, self.pool_tokens, 1, "SAME"),
+            ],
+            axis=-1,
+        )
+        context = self.context(around)
+        return self.project_context(context) + self.project_own(own)

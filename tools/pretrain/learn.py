@@ -1,0 +1,293 @@
+"""Let a model of the preset `pons` learn from musicnn, which labels what it hears while it hears it.
+
+    export PYTHONPATH=tools
+    python -m pretrain.learn --init runs/begun.keras --out runs/learnt --steps 2000 \
+        --music data/clips/manifest.jsonl --music data/singing/manifest.jsonl --notes data/scores/manifest.jsonl
+
+A batch has crops of --music, changed and mixed at random (`produce.py` says how), which both of musicnn's sets of weights
+label as they are, and crops of --notes, whose dense labels say what sounds when (`keras_tagger/data/dense.py`). Those
+crops have the teacher's labels too, except that a tag that sounds has at least --present, and one that does not has at
+most --absent. Nothing is labelled beforehand, so no crop is heard twice.
+
+The loss is the cross-entropy of the tags of the crop, that of the contributions in each patch of 3 s, and the squared
+difference between the tokens of a patch and the teacher's values before its last layer (FitNets, Romero et al. 2015,
+arXiv 1412.6550). Batch normalisation keeps its statistics.
+
+OUT/last.keras and OUT/optimizer.npz are written every --save_steps; the program continues from them. Imports TensorFlow.
+Not part of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import tensorflow as tf
+from absl import app, flags, logging
+
+from keras_tagger.data.dense import read_dense
+from keras_tagger.errors import KerasTaggerError
+from keras_tagger.files import replacing
+from keras_tagger.models.losses import contribution_loss, tag_loss
+from keras_tagger.tagger import Tagger, load
+from pretrain.begin import VOCABULARIES
+from pretrain.produce import produce
+from pretrain.quick import PATCH_FRAMES, QuickTeacher
+from pretrain.teacher import load_teacher
+
+RATE = 16000
+# First frames of the patches of a crop of 640 frames.
+STARTS = (0, 226, 453)
+Array = npt.NDArray[Any]
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_string("init", None, "The .keras file, run or pretrained name to begin with.", required=True)
+    flags.DEFINE_string("out", None, "Folder of the checkpoints.", required=True)
+    flags.DEFINE_multi_string("music", [], "Manifest of music for the teacher; may be followed by =WEIGHT.")
+    flags.DEFINE_multi_string("notes", [], "Manifest of clips with dense labels; may be followed by =WEIGHT.")
+    flags.DEFINE_integer("steps", 2000, "Number of steps.", lower_bound=1)
+    flags.DEFINE_integer("music_batch", 6, "Crops of music in a batch.", lower_bound=0)
+    flags.DEFINE_integer("notes_batch", 2, "Crops with dense labels in a batch.", lower_bound=0)
+    flags.DEFINE_float("learning_rate", 0.0005, "Highest learning rate; it falls to a fiftieth along a cosine.")
+    flags.DEFINE_float("hint", 0.3, "Weight of the loss of the values before the teacher's last layer.", lower_bound=0)
+    flags.DEFINE_float("contributions", 1.0, "Weight of the loss of contributions.", lower_bound=0)
+    flags.DEFINE_float("temperature", 2.0, "Temperature of the loss of tags.", lower_bound=1)
+    flags.DEFINE_float("present", 0.8, "Least label of a tag that sounds.", 0.0, 1.0)
+    flags.DEFINE_float("absent", 0.02, "Highest label of a tag that does not sound.", 0.0, 1.0)
+    flags.DEFINE_integer("save_steps", 200, "Steps between checkpoints.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the crops.")
+    flags.DEFINE_string("work_dir", "data/teacher", "Folder of musicnn's wheel; pip downloads it if it is missing.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, or go on training."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    try:
+        learn(Path(FLAGS.out))
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+class Source:
+    """Random crops of the clips of manifests, each manifest with a weight.
+
+    Manifests are read again every few hundred crops, because others may still be adding clips to them.
+    """
+
+    def __init__(self, manifests: Sequence[str], samples: int, tags: tuple[str, ...], seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.samples, self.tags = samples, tags
+        self.named = [(text.rpartition("=")[0] or text, float(text.rpartition("=")[2]) if "=" in text else 1.0)
+                      for text in manifests]
+        self.drawn = 0
+        self.read()
+
+    def read(self) -> None:
+        """Read the manifests that exist."""
+        self.clips: list[list[Clip]] = []
+        self.weights: list[float] = []
+        for path, weight in self.named:
+            if Path(path).exists():
+                clips = _clips_to_learn(Path(path))
+                if clips:
+                    self.clips.append(clips)
+                    self.weights.append(weight)
+
+    def crop(self) -> tuple[Array, Array]:
+        """Return a crop, float32 [samples], and what its labels say of each patch: 1, 0 or NaN, [patches, tags]."""
+        self.drawn += 1
+        if self.drawn % 500 == 0:
+            self.read()
+        while True:
+            shares = np.array(self.weights) / sum(self.weights)
+            clips = self.clips[int(self.rng.choice(len(shares), p=shares))]
+            clip = clips[int(self.rng.integers(len(clips)))]
+            try:
+                return self._cut(clip)
+            except (KerasTaggerError, OSError, RuntimeError) as error:
+                logging.warning("%s: left out: %s", clip.path, error)
+
+    def _cut(self, clip: Clip) -> tuple[Array, Array]:
+        info = soundfile.info(clip.path)
+        wanted = int(np.ceil(self.samples * info.samplerate / RATE))
+        first = int(self.rng.integers(max(1, info.frames - wanted + 1)))
+        waveform, _ = soundfile.read(clip.path, frames=wanted, start=first, dtype="float32", always_2d=True)
+        waveform = waveform.mean(axis=1)
+        if info.samplerate != RATE:
+            import soxr
+
+            waveform = soxr.resample(waveform, info.samplerate, RATE)
+        if len(waveform) < RATE:
+            raise OSError("shorter than a second")
+        known = np.full((len(STARTS), len(self.tags)), np.nan, np.float32)
+        if clip.labels:
+            dense = read_dense(clip.labels)
+            values = dense.columns(self.tags)
+            starts = np.arange(len(values)) * dense.hop_seconds
+            for index, start in enumerate(STARTS):
+                begin = first / info.samplerate + start * 256 / RATE
+                end = begin + PATCH_FRAMES * 256 / RATE
+                inside = (starts + dense.length_seconds > begin + 0.2) & (starts < end - 0.2)
+                if inside.any():
+                    # A tag sounds in the patch if it sounds in any stretch, and does not if it sounds in none.
+                    known[index] = np.where(
+                        (values[inside] >= 0.5).any(axis=0), 1.0, np.where((values[inside] < 0.5).all(axis=0), 0.0, np.nan)
+                    )
+        if len(waveform) < self.samples:
+            known[1:] = np.nan if not clip.labels else known[:1]
+        return np.resize(waveform, self.samples).astype(np.float32), known
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A file, and that of its dense labels."""
+
+    path: str
+    labels: str | None
+
+
+def _clips_to_learn(manifest: Path) -> list[Clip]:
+    """Return the clips of the training split of a manifest in JSON lines."""
+    rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+    return [
+        Clip(str(manifest.parent / row["path"]), str(manifest.parent / row["labels"]) if row.get("labels") else None)
+        for row in rows
+        if row.get("split", "train") == "train"
+    ]
+
+
+def batches(model: keras.Model, tags: tuple[str, ...], first_step: int) -> Iterator[tuple[Array, Array]]:
+    """Yield waveforms [batch, samples] and known labels [batch, patches, tags], from a thread of its own."""
+    samples = model.window_samples
+    music = Source(FLAGS.music, samples, tags, FLAGS.seed + 2 * first_step)
+    notes = Source(FLAGS.notes, samples, tags, FLAGS.seed + 2 * first_step + 1) if FLAGS.notes else None
+    rng = np.random.default_rng(FLAGS.seed + first_step)
+    ready: queue.Queue[Any] = queue.Queue(4)
+
+    def fill() -> None:
+        while True:
+            if notes and not notes.clips:
+                notes.read()
+            waves, known = [], []
+            for _ in range(FLAGS.music_batch):
+                wave, labels = music.crop()
+                waves.append(produce(wave, rng, lambda: music.crop()[0]))
+                known.append(np.full_like(labels, np.nan))
+            for _ in range(FLAGS.notes_batch if notes and notes.clips else 0):
+                wave, labels = notes.crop()
+                if rng.random() < 0.3:
+                    other, also = notes.crop()
+                    wave = wave + other * 10.0 ** (rng.uniform(-6.0, 3.0) / 20.0)
+                    # What sounds in either sounds in both.
+                    labels = np.where((labels == 1) | (also == 1), 1.0, np.where(labels + also == 0, 0.0, np.nan))
+                waves.append(produce(wave, rng, None))
+                known.append(labels)
+            ready.put((np.stack(waves).astype(np.float32), np.stack(known).astype(np.float32)))
+
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        yield ready.get()
+
+
+def learn(out: Path) -> Tagger:
+    """Train and write the checkpoints; return the tagger."""
+    out.mkdir(parents=True, exist_ok=True)
+    last, state = out / "last.keras", out / "optimizer.npz"
+    tagger = load(str(last) if last.exists() else FLAGS.init)
+    model = tagger.model
+    model.freeze("statistics")
+    # The filters have heard far more music than there is here. Their scales and offsets are trained.
+    for layer in (model.front_end.input_norm, *model.front_end.convolutions):
+        layer.trainable = False
+    teachers = [QuickTeacher(load_teacher(FLAGS.work_dir, vocabulary).model) for vocabulary in VOCABULARIES]
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(FLAGS.steps - 50, 1), alpha=0.02, warmup_target=FLAGS.learning_rate, warmup_steps=50
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0)
+    weights = model.trainable_weights
+    optimizer.build(weights)
+    if state.exists():
+        with np.load(state) as saved:
+            for variable, key in zip(optimizer.variables, sorted(saved.files), strict=True):
+                variable.assign(saved[key])
+    first_step = int(optimizer.iterations.numpy())
+    hidden = 2 * 200
+    bounds = tf.constant(
+        [[[start * 256, (start + PATCH_FRAMES) * 256] for start in STARTS]], tf.int32
+    )
+    tokens_of_patch = np.zeros((len(STARTS), model.window_samples // model.token_samples), np.float32)
+    for row, start in zip(tokens_of_patch, STARTS, strict=True):
+        row[-(-start // 8) : (start + PATCH_FRAMES) // 8] = 1.0
+    tokens_of_patch /= tokens_of_patch.sum(axis=1, keepdims=True)
+
+    @tf.function(autograph=False)
+    def step(waveform: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        seen = model.see(waveform)
+        # The teacher's logarithms are decadic.
+        patches = tf.stack([seen[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1) / np.log(10.0)
+        flat = tf.reshape(patches, [-1, PATCH_FRAMES, seen.shape[-1]])
+        told = [teacher(flat) for teacher in teachers]
+        shape = [-1, len(STARTS)]
+        hints = tf.reshape(tf.concat([hint for hint, _ in told], -1), [*shape, hidden])
+        soft = tf.reshape(tf.sigmoid(tf.concat([logits for _, logits in told], -1)), [*shape, len(model.tags)])
+        stretches = tf.where(known == 1, tf.maximum(soft, FLAGS.present), soft)
+        stretches = tf.where(known == 0, tf.minimum(stretches, FLAGS.absent), stretches)
+        labels = tf.reduce_mean(stretches, axis=1)
+        # A tag that sounds in any patch sounds in the crop.
+        labels = tf.where(tf.reduce_any(known == 1, axis=1), tf.reduce_max(stretches, axis=1), labels)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([weight.value for weight in weights])
+            tokens = model.front_end(seen, training=False)
+            context, _ = model.encoder.encode_context(model._place(tokens), training=True)
+            logits = model.head(model.encoder.finish(context, training=True), training=True)
+            single = model.head(model.encoder.attend_single(context, True)[:, 1:], training=True)
+            tag = tag_loss(labels, logits, FLAGS.temperature)
+            batch_bounds = tf.repeat(bounds, tf.shape(waveform)[0], axis=0)
+            where = contribution_loss(single, stretches, batch_bounds, model.token_samples)
+            near = tf.einsum("pt,btc->bpc", tokens_of_patch, tokens[..., :hidden])
+            hint = tf.reduce_mean(tf.square(near - hints))
+            loss = tag + FLAGS.contributions * where + FLAGS.hint * hint
+        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        entropy = tag_loss(labels, tf.math.log(labels) - tf.math.log1p(-labels), FLAGS.temperature)
+        return tag - entropy, where, hint
+
+    began, seen_losses = time.monotonic(), []
+    stream = batches(model, tuple(model.tags), first_step)
+    for index in range(first_step, FLAGS.steps):
+        seen_losses.append([float(value) for value in step(*(tf.constant(array) for array in next(stream)))])
+        if (index + 1) % 25 == 0:
+            tag, where, hint = np.mean(seen_losses, axis=0)
+            seconds = time.monotonic() - began
+            print(
+                f"step {index + 1}/{FLAGS.steps}, {seconds:.0f} s: above the labels' entropy {tag:.4f}, "
+                f"contributions {where:.4f}, hint {hint:.3f}",
+                flush=True,
+            )
+            seen_losses = []
+        if (index + 1) % FLAGS.save_steps == 0 or index + 1 == FLAGS.steps:
+            tagger.save(last)
+            with replacing(state) as temporary:
+                np.savez(temporary, **{f"{i:04d}": v.numpy() for i, v in enumerate(optimizer.variables)})
+    (out / "settings.json").write_text(json.dumps(FLAGS.flag_values_dict(), indent=1, default=str), "utf-8")
+    return tagger
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
