@@ -81,7 +81,8 @@ class TransformerBlock(AttendingLayer):
         self.attention.build(shape, shape)
         if self.norm == "rezero":
             self.attention_factor, self.feed_forward_factor = (
-                self.add_weight(name=name, shape=(), initializer="zeros") for name in ("attention_factor", "feed_forward_factor")
+                self.add_weight(name=name, shape=(), initializer="zeros")
+                for name in ("attention_factor", "feed_forward_factor")
             )
         else:
             self.attention_norm.build(shape)

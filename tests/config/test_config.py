@@ -275,7 +275,7 @@ def test_values_take_their_types() -> None:
     assert [phase.from_epoch for phase in config.training.phases] == [2, 4]
 
 
-@pytest.mark.parametrize("name", ["compact", *AUTHORS])
+@pytest.mark.parametrize("name", ["compact", "pons", *AUTHORS])
 def test_presets_round_trip(name: str, tmp_path: Path) -> None:
     config = presets()[name]
     assert (config.name, config.preset) == (name, name)

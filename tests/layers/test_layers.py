@@ -115,6 +115,17 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         False,
         (1, 3, 4, 80),
     ),
+    # Five filter banks and three convolutions over time with a norm each; norms of input and features; three dense
+    # layers, one without a bias.
+    "pons": (
+        layers.PonsFrontEnd,
+        {"width": 6, "channels": (3, 2, 3, 2, 4, 5, 7)},
+        SPECTROGRAMS,
+        (2, 5, 6),
+        (8 * (2 + 2) + 2 * 2 + 5, 10 * 2),
+        False,
+        (1, 8, 9, 80),
+    ),
     "attention": (
         layers.SelfAttention,
         {
@@ -138,6 +149,15 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         TOKENS,
         (2, 9, 8),
         (16, 0),
+        False,
+        (1, 30),
+    ),
+    "block_rezero": (
+        layers.TransformerBlock,
+        {**BLOCK, "norm": "rezero"},
+        TOKENS,
+        (2, 9, 8),
+        (16 - 4 + 2, 0),
         False,
         (1, 30),
     ),
@@ -167,6 +187,15 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         TOKENS,
         (2, 8),
         (32, 0),
+        False,
+        (1, 30),
+    ),
+    "encoder_rezero": (
+        layers.TransformerEncoder,
+        {**ENCODER, "norm": "rezero"},
+        TOKENS,
+        (2, 8),
+        (34 - 2 - 2 * (4 - 2), 0),
         False,
         (1, 30),
     ),

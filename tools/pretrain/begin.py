@@ -191,9 +191,7 @@ def _set_context(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
         dense, dense_bias = (weight.astype(np.float64) for weight in body.layers["dense"].get_weights())
         outputs = slice(N_HIDDEN * index, N_HIDDEN * (index + 1))
         bias[outputs] = dense_bias + beta @ dense
-        mids = [
-            n_filters + N_MID * len(bodies) * step + N_MID * index + np.arange(N_MID) for step in range(3)
-        ]
+        mids = [n_filters + N_MID * len(bodies) * step + N_MID * index + np.arange(N_MID) for step in range(3)]
         places = np.concatenate([_joined_rows(bodies, index), *mids])
         for half in (0, 1):
             # musicnn's order is maximum and mean of the first feature, then of the second, ...

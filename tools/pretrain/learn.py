@@ -63,7 +63,10 @@ def define_flags() -> None:
     flags.DEFINE_integer("steps", 2000, "Number of steps.", lower_bound=1)
     flags.DEFINE_integer("music_batch", 6, "Crops of music in a batch.", lower_bound=0)
     flags.DEFINE_integer("notes_batch", 2, "Crops with dense labels in a batch.", lower_bound=0)
-    flags.DEFINE_float("learning_rate", 0.0005, "Highest learning rate; it falls to a fiftieth along a cosine.")
+    flags.DEFINE_float(
+        "learning_rate", 1.5e-5, "Highest learning rate of what musicnn has; it falls to a fiftieth along a cosine."
+    )
+    flags.DEFINE_float("new_learning_rate", 6e-5, "The same for [CLS], the encoder and the tokens' own features.")
     flags.DEFINE_float("hint", 0.3, "Weight of the loss of the values before the teacher's last layer.", lower_bound=0)
     flags.DEFINE_float("contributions", 1.0, "Weight of the loss of contributions.", lower_bound=0)
     flags.DEFINE_float("temperature", 2.0, "Temperature of the loss of tags.", lower_bound=1)
@@ -93,8 +96,10 @@ class Source:
     def __init__(self, manifests: Sequence[str], samples: int, tags: tuple[str, ...], seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.samples, self.tags = samples, tags
-        self.named = [(text.rpartition("=")[0] or text, float(text.rpartition("=")[2]) if "=" in text else 1.0)
-                      for text in manifests]
+        self.named = [
+            (text.rpartition("=")[0] or text, float(text.rpartition("=")[2]) if "=" in text else 1.0)
+            for text in manifests
+        ]
         self.drawn = 0
         self.read()
 
@@ -147,7 +152,9 @@ class Source:
                 if inside.any():
                     # A tag sounds in the patch if it sounds in any stretch, and does not if it sounds in none.
                     known[index] = np.where(
-                        (values[inside] >= 0.5).any(axis=0), 1.0, np.where((values[inside] < 0.5).all(axis=0), 0.0, np.nan)
+                        (values[inside] >= 0.5).any(axis=0),
+                        1.0,
+                        np.where((values[inside] < 0.5).all(axis=0), 0.0, np.nan),
                     )
         if len(waveform) < self.samples:
             known[1:] = np.nan if not clip.labels else known[:1]
@@ -212,25 +219,30 @@ def learn(out: Path) -> Tagger:
     tagger = load(str(last) if last.exists() else FLAGS.init)
     model = tagger.model
     model.freeze("statistics")
+    front_end = model.front_end
     # The filters have heard far more music than there is here. Their scales and offsets are trained.
-    for layer in (model.front_end.input_norm, *model.front_end.convolutions):
+    for layer in (front_end.input_norm, *front_end.convolutions):
         layer.trainable = False
     teachers = [QuickTeacher(load_teacher(FLAGS.work_dir, vocabulary).model) for vocabulary in VOCABULARIES]
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(FLAGS.steps - 50, 1), alpha=0.02, warmup_target=FLAGS.learning_rate, warmup_steps=50
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0)
     weights = model.trainable_weights
-    optimizer.build(weights)
+    fresh = [weight for weight in weights if any(part in weight.path for part in ("encoder", "class_token", "own"))]
+    known_already = [weight for weight in weights if not any(weight is other for other in fresh)]
+    groups = ((known_already, FLAGS.learning_rate), (fresh, FLAGS.new_learning_rate))
+    optimizers = []
+    for group, rate in groups:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, max(FLAGS.steps - 150, 1), alpha=0.02, warmup_target=rate, warmup_steps=150
+        )
+        optimizers.append(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0))
+        optimizers[-1].build(group)
+    variables = [variable for optimizer in optimizers for variable in optimizer.variables]
     if state.exists():
         with np.load(state) as saved:
-            for variable, key in zip(optimizer.variables, sorted(saved.files), strict=True):
+            for variable, key in zip(variables, sorted(saved.files), strict=True):
                 variable.assign(saved[key])
-    first_step = int(optimizer.iterations.numpy())
+    first_step = int(optimizers[0].iterations.numpy())
     hidden = 2 * 200
-    bounds = tf.constant(
-        [[[start * 256, (start + PATCH_FRAMES) * 256] for start in STARTS]], tf.int32
-    )
+    bounds = tf.constant([[[start * 256, (start + PATCH_FRAMES) * 256] for start in STARTS]], tf.int32)
     tokens_of_patch = np.zeros((len(STARTS), model.window_samples // model.token_samples), np.float32)
     for row, start in zip(tokens_of_patch, STARTS, strict=True):
         row[-(-start // 8) : (start + PATCH_FRAMES) // 8] = 1.0
@@ -242,7 +254,20 @@ def learn(out: Path) -> Tagger:
         # The teacher's logarithms are decadic.
         patches = tf.stack([seen[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1) / np.log(10.0)
         flat = tf.reshape(patches, [-1, PATCH_FRAMES, seen.shape[-1]])
-        told = [teacher(flat) for teacher in teachers]
+        # The filters are musicnn's own, so what the vertical ones find serves teacher and model.
+        x = front_end.padded(seen)
+        responses = [
+            tf.stop_gradient(front_end.response(x, convolution, norm))
+            for convolution, norm in zip(front_end.convolutions, front_end.norms, strict=True)
+        ]
+        told = []
+        for index, teacher in enumerate(teachers):
+            vertical = []
+            for bank in (0, 1):
+                found = tf.split(responses[bank], [len(other.kept[bank]) for other in teachers], axis=-1)[index]
+                cut = tf.stack([found[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1)
+                vertical.append(tf.reshape(cut, [-1, PATCH_FRAMES, found.shape[-1]]))
+            told.append(teacher(flat, vertical))
         shape = [-1, len(STARTS)]
         hints = tf.reshape(tf.concat([hint for hint, _ in told], -1), [*shape, hidden])
         soft = tf.reshape(tf.sigmoid(tf.concat([logits for _, logits in told], -1)), [*shape, len(model.tags)])
@@ -253,7 +278,7 @@ def learn(out: Path) -> Tagger:
         labels = tf.where(tf.reduce_any(known == 1, axis=1), tf.reduce_max(stretches, axis=1), labels)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in weights])
-            tokens = model.front_end(seen, training=False)
+            tokens = front_end.tokens_of(front_end.maps_of(responses, False), False)
             context, _ = model.encoder.encode_context(model._place(tokens), training=True)
             logits = model.head(model.encoder.finish(context, training=True), training=True)
             single = model.head(model.encoder.attend_single(context, True)[:, 1:], training=True)
@@ -263,7 +288,9 @@ def learn(out: Path) -> Tagger:
             near = tf.einsum("pt,btc->bpc", tokens_of_patch, tokens[..., :hidden])
             hint = tf.reduce_mean(tf.square(near - hints))
             loss = tag + FLAGS.contributions * where + FLAGS.hint * hint
-        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        gradients = tape.gradient(loss, [known_already, fresh])
+        for optimizer, group, gradient in zip(optimizers, (known_already, fresh), gradients, strict=True):
+            optimizer.apply_gradients(zip(gradient, group, strict=True))
         entropy = tag_loss(labels, tf.math.log(labels) - tf.math.log1p(-labels), FLAGS.temperature)
         return tag - entropy, where, hint
 
@@ -283,7 +310,7 @@ def learn(out: Path) -> Tagger:
         if (index + 1) % FLAGS.save_steps == 0 or index + 1 == FLAGS.steps:
             tagger.save(last)
             with replacing(state) as temporary:
-                np.savez(temporary, **{f"{i:04d}": v.numpy() for i, v in enumerate(optimizer.variables)})
+                np.savez(temporary, **{f"{i:04d}": v.numpy() for i, v in enumerate(variables)})
     (out / "settings.json").write_text(json.dumps(FLAGS.flag_values_dict(), indent=1, default=str), "utf-8")
     return tagger
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -29,6 +31,7 @@ class QuickTeacher:
             self.banks.append([tf.constant(part[..., kept]) for part in (kernel, bias, scale, offset)])
             constants.append(beta)
             live.append(kept)
+        self.kept = [np.flatnonzero(kept) for kept in live]
         kept, constant = np.concatenate(live), np.concatenate(constants)
         self.live = np.flatnonzero(kept).astype(np.int32)
         kernel, bias = self.layers["conv2d_5"].get_weights()
@@ -55,11 +58,17 @@ class QuickTeacher:
         scale = gamma / np.sqrt(variance + layer.epsilon)
         return scale, beta - mean * scale, beta, gamma * scale * variance / np.sqrt(variance + layer.epsilon)
 
-    def __call__(self, patches: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the values before the last layer, and the logits."""
+    def __call__(self, patches: tf.Tensor, vertical: Sequence[tf.Tensor] | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the values before the last layer, and the logits.
+
+        `vertical` may give what the live vertical filters find, as `PonsFrontEnd.response`, `[patches, 187, filters]`.
+        """
         x = self.layers["batch_normalization"](patches[..., tf.newaxis], training=False)
         found = []
         for index, (kernel, bias, scale, offset) in enumerate(self.banks):
+            if vertical is not None and index < 2:
+                found.append(vertical[index] * tf.abs(scale) + offset)
+                continue
             padded = tf.pad(x, [[0, 0], [3, 3], [0, 0], [0, 0]]) if index < 2 else x
             # A scale below 0 turns the maximum over frequency into a minimum, so the filter is negated instead.
             sign = tf.where(scale < 0, -1.0, 1.0)
@@ -77,8 +86,6 @@ class QuickTeacher:
                 features.append(features[-1] + norm(y, training=False))
         joined = tf.concat(features, axis=-1)
         highest, mean = tf.reduce_max(joined, axis=1), tf.reduce_mean(joined, axis=1)
-        hidden = tf.nn.relu(
-            tf.matmul(highest, self.of_highest) + tf.matmul(mean, self.of_mean) + self.dense_bias
-        )
+        hidden = tf.nn.relu(tf.matmul(highest, self.of_highest) + tf.matmul(mean, self.of_mean) + self.dense_bias)
         values = (hidden - self.mean) / self.deviation
         return values, tf.matmul(values, self.last) + self.last_bias

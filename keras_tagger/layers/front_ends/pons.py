@@ -44,9 +44,7 @@ class PonsFrontEnd(FrontEnd):
     # Around a token's frames: the other tokens of its pool, the convolutions over time, and half of the longest filter.
     receptive_field_frames = 8 + 2 * (8 * (pool_tokens // 2) + 3 * (mid_taps // 2) + max(HORIZONTAL) // 2)
 
-    def __init__(
-        self, width: int, channels: tuple[int, ...] = (79, 80, 13, 18, 57, 128, 400), **kwargs: Any
-    ) -> None:
+    def __init__(self, width: int, channels: tuple[int, ...] = (79, 80, 13, 18, 57, 128, 400), **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
         self.remember({"channels": channels})
         policy = {"dtype": self.dtype_policy}
@@ -93,14 +91,46 @@ class PonsFrontEnd(FrontEnd):
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the maximum, then the mean of each feature over a token's frames, `[batch, tokens, 1, features]`."""
+        banks = zip(self.convolutions, self.norms, strict=True)
+        x = self.padded(seen, training)
+        if not training or not self.norms[0].trainable:
+            return self.maps_of([self.response(x, convolution, norm) for convolution, norm in banks], training)
+        found = [
+            tf.reduce_max(norm(tf.nn.relu(convolution(_same(x, convolution))), training=True), axis=2)
+            for convolution, norm in banks
+        ]
+        return self._maps_of_filters(tf.concat(found, axis=-1), training)
+
+    def padded(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return the normalised spectrogram with whole tokens, `[batch, frames, bands, 1]`."""
         missing = -tf.shape(seen)[1] % self.frames_per_token
         x = self.input_norm(seen[..., tf.newaxis], training=training)
-        x = tf.pad(x, [[0, 0], [0, missing], [0, 0], [0, 0]])
-        found = [
-            self._filtered(x, convolution, norm, training)
-            for convolution, norm in zip(self.convolutions, self.norms, strict=True)
-        ]
-        features = [tf.concat(found, axis=-1)]
+        return tf.pad(x, [[0, 0], [0, missing], [0, 0], [0, 0]])
+
+    def response(
+        self, x: tf.Tensor, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
+    ) -> tf.Tensor:
+        """Return what a filter bank finds in a padded spectrogram, before its norm, `[batch, frames, filters]`.
+
+        It is the maximum over frequency after ReLU. If the norm falls, and so turns the maximum of its output into the
+        minimum of its input, it is the negated minimum.
+        """
+        sign = tf.where(norm.gamma < 0, -1.0, 1.0)
+        kernel = tf.cast(tf.cast(convolution.kernel, tf.float32) * sign, x.dtype)
+        highest = tf.reduce_max(tf.nn.conv2d(_same(x, convolution), kernel, 1, "VALID"), axis=2)
+        highest = tf.cast(highest, tf.float32) + tf.cast(convolution.bias, tf.float32) * sign
+        return tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest))
+
+    def maps_of(self, responses: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Return the feature maps that follow from the responses of all filter banks."""
+        found = []
+        for response, norm in zip(responses, self.norms, strict=True):
+            scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+            found.append(response * tf.abs(scale) + norm.beta - norm.moving_mean * scale)
+        return self._maps_of_filters(tf.cast(tf.concat(found, axis=-1), self.compute_dtype), training)
+
+    def _maps_of_filters(self, filters: tf.Tensor, training: bool | None) -> tf.Tensor:
+        features = [filters]
         for index, (layer, norm) in enumerate(zip(self.mid, self.mid_norms, strict=True)):
             y = norm(layer(features[-1]), training=training)
             features.append(features[-1] + y if index else y)
@@ -110,26 +140,6 @@ class PonsFrontEnd(FrontEnd):
         grouped = tf.reshape(joined, [shape[0], shape[1] // per_token, per_token, self.n_features // 2])
         maps = tf.concat([tf.reduce_max(grouped, axis=2), tf.reduce_mean(grouped, axis=2)], axis=-1)
         return self.feature_norm(maps, training=training)[:, :, tf.newaxis]
-
-    def _filtered(
-        self, x: tf.Tensor, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization, training: Any
-    ) -> tf.Tensor:
-        """Return a filter bank's output after ReLU and norm, and its maximum over frequency, `[batch, frames, filters]`."""
-        # An even length has its longer half behind, as with "same" padding.
-        length = convolution.kernel_size[0]
-        x = tf.pad(x, [[0, 0], [(length - 1) // 2, length // 2], [0, 0], [0, 0]])
-        if training and norm.trainable:
-            return tf.reduce_max(norm(tf.nn.relu(convolution(x)), training=True), axis=2)
-        # The same with one pass over all bands. A norm that falls turns the maximum into a minimum, so the filter is
-        # negated instead.
-        scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
-        offset = norm.beta - norm.moving_mean * scale
-        sign = tf.where(scale < 0, -1.0, 1.0)
-        kernel = tf.cast(tf.cast(convolution.kernel, tf.float32) * sign, x.dtype)
-        highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=2)
-        highest = tf.cast(highest, tf.float32) + tf.cast(convolution.bias, tf.float32) * sign
-        rectified = tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest))
-        return tf.cast(rectified * tf.abs(scale) + offset, x.dtype)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Project the token's own features, and what the dense layer makes of its neighbourhood."""
@@ -144,3 +154,9 @@ class PonsFrontEnd(FrontEnd):
         )
         context = self.context(around)
         return self.project_context(context) + self.project_own(own)
+
+
+def _same(x: tf.Tensor, convolution: keras.layers.Conv2D) -> tf.Tensor:
+    """Pad the time of a spectrogram for "same" output; an even filter has its longer half behind."""
+    length = convolution.kernel_size[0]
+    return tf.pad(x, [[0, 0], [(length - 1) // 2, length // 2], [0, 0], [0, 0]])

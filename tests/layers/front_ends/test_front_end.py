@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from keras_tagger.layers import CompactFrontEnd, FrontEnd, TimbralFrontEnd, front_end_from_config
+from keras_tagger.layers import CompactFrontEnd, FrontEnd, PonsFrontEnd, TimbralFrontEnd, front_end_from_config
 
 N_MELS = 16
 MAKERS: dict[str, Callable[[], FrontEnd]] = {
@@ -16,15 +16,18 @@ MAKERS: dict[str, Callable[[], FrontEnd]] = {
     "compact_two_stages": lambda: CompactFrontEnd(5, channels=(4, 4)),
     "compact_five_stages": lambda: CompactFrontEnd(5, channels=(4, 4, 4, 4, 4)),
     "timbral": lambda: TimbralFrontEnd(5, channels=2),
+    "pons": lambda: PonsFrontEnd(5, channels=(2, 3, 2, 2, 2, 4, 6)),
 }
 # frames_per_token, receptive_field_frames. Compact: a kernel of 4, kernels of 2 at strides 2 and 4, and two of 3
-# at each stage's stride: 4 + 2 * 2 * 2 = 12, + 2 + 2 * 2 * 4 = 30, + 4 + 2 * 2 * 8 = 66, + 2 * 2 * 8 = 98, 130.
+# at each stage's stride: 4 + 2 * 2 * 2 = 12, + 2 + 2 * 2 * 4 = 30, + 4 + 2 * 2 * 8 = 66, + 2 * 2 * 8 = 98, 130. Pons:
+# seven tokens to either side, three kernels of 7, and half of 128 frames: 8 + 2 * (56 + 9 + 64).
 NUMBERS = {
     "compact": (8, 98),
     "compact_default": (8, 98),
     "compact_two_stages": (4, 30),
     "compact_five_stages": (8, 130),
     "timbral": (1, 165),
+    "pons": (8, 266),
 }
 
 
@@ -70,7 +73,9 @@ def test_receptive_field_is_exact(kind: str, offset: int) -> None:
     changed = np.flatnonzero(np.abs(second - first).max(axis=-1) > 1e-6)
     margin = (field - hop) // 2
     tokens = np.arange(n_frames // hop)
-    inside = (tokens * hop - margin <= frame) & (frame < (tokens + 1) * hop + margin)
+    # Filters of an even number of frames see one frame less before a token than behind it.
+    before_it = margin - (kind == "pons")
+    inside = (tokens * hop - before_it <= frame) & (frame < (tokens + 1) * hop + margin)
     np.testing.assert_array_equal(changed, tokens[inside])
     np.testing.assert_array_equal(second[~inside], first[~inside])
 
@@ -107,6 +112,34 @@ def test_timbral_filters_are_the_papers() -> None:
         (165, 1, 16), (129, 1, 32), (65, 1, 64), (33, 1, 128),
     ]  # fmt: skip
     assert layer.project.kernel.shape == (29 * 16, 512)
+
+
+def test_pons_filters_are_musicnns() -> None:
+    layer = PonsFrontEnd(512)
+    layer.build((None, None, 96))
+    shapes = [convolution.kernel.shape for convolution in layer.convolutions]
+    assert shapes == [(7, 38, 1, 79), (7, 67, 1, 80), (128, 1, 1, 13), (64, 1, 1, 18), (32, 1, 1, 57)]
+    assert [convolution.kernel.shape for convolution in layer.mid] == [(7, 247, 128), (7, 128, 128), (7, 128, 128)]
+
+
+@pytest.mark.parametrize("n_frames", [5, 41])
+def test_pons_in_one_pass_is_relu_then_norm_then_maximum(n_frames: int) -> None:
+    layer = MAKERS["pons"]()
+    layer.build((None, None, N_MELS))
+    rng = np.random.default_rng(1)
+    for weight in layer.weights:
+        low, high = (0.5, 1.5) if weight.name == "moving_variance" else (-1.0, 1.0)
+        weight.assign(rng.uniform(low, high, weight.shape))
+    assert any((norm.gamma.numpy() < 0).any() for norm in layer.norms)
+    x = layer.padded(spectrogram(n_frames) - 1.5)
+    for convolution, norm in zip(layer.convolutions, layer.norms, strict=True):
+        length = convolution.kernel_size[0]
+        padded = np.pad(x, [(0, 0), ((length - 1) // 2, length // 2), (0, 0), (0, 0)])
+        expected = np.maximum(convolution(padded), 0.0)
+        expected = np.max(norm(expected, training=False), axis=2)
+        scale = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+        found = layer.response(x, convolution, norm) * np.abs(scale) + norm.beta - norm.moving_mean * scale
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_from_config() -> None:
