@@ -50,9 +50,7 @@ class Tagger(TrainedModel):
         guitar 0.81, rock 0.63
     """
 
-    def tag(
-        self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False, rank: str = "score"
-    ) -> Tags:
+    def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False, rank: str = "score") -> Tags:
         """Return the best tags of a whole clip.
 
         The probabilities are means over the clip's windows in which every second counts once. Those of a silent window

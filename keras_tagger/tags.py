@@ -33,7 +33,12 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
 )
 # Somebody sings, and nobody sings: a clip has tags of one of the two families only.
 VOICES: tuple[str, ...] = (
-    *(name for group in SYNONYMS if {"vocal", "female", "male", "choir", "female vocalists"} & {*group} for name in group),
+    *(
+        name
+        for group in SYNONYMS
+        if {"vocal", "female", "male", "choir", "female vocalists"} & {*group}
+        for name in group
+    ),
     *("male vocalists", "opera"),
 )
 NO_VOICES: tuple[str, ...] = ("no vocals", "no vocal", "no voice", "instrumental")
@@ -175,10 +180,9 @@ class Tags(Sequence[TagScore]):
             if key not in self.names:
                 raise UnknownTagError(f"expected one of the tags {', '.join(self.names)}. Received: {key!r}.")
             key = self.names.index(key)
-        flags = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
-        known = self.margins is not None and not np.isnan(self.margins[key])
-        margin = float(self.margins[key]) if self.margins is not None and known else None
-        return TagScore(self.names[key], float(self.scores[key]), *flags, margin)
+        present, heard = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
+        margin = None if self.margins is None or np.isnan(self.margins[key]) else float(self.margins[key])
+        return TagScore(self.names[key], float(self.scores[key]), present, heard, margin)
 
     def __contains__(self, item: object) -> bool:
         return item in self.names if isinstance(item, str) else any(item == entry for entry in self)
@@ -404,9 +408,10 @@ def merged(tags: Tags) -> Tags:
     heard = tags.heard
     # Names without training examples count only if all names of the group are without.
     members = [[index for index in group if heard is None or heard[index]] or group for group in groups.values()]
-    scores, present, heard, margins = (
+    scores = np.array([tags.scores[group].max() for group in members], np.float32)
+    present, heard, margins = (
         None if values is None else np.array([values[group].max() for group in members], values.dtype)
-        for values in (tags.scores, tags.present, heard, tags.margins)
+        for values in (tags.present, heard, tags.margins)
     )
     return Tags(tuple(groups), scores, present, heard, tags.warnings, margins)
 

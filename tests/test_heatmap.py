@@ -117,6 +117,7 @@ def test_to_dict_survives_json_with_non_finite_numbers_as_null():
         "times": [0.5, 1.5],
         "frequencies": None,
         "scores": [0.5, 0.125],
+        "margins": None,
         "values": [[0.25, None], [None, 0.5]],
         "warnings": [],
     }

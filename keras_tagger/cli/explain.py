@@ -37,9 +37,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
     command.add_argument("--method", help="contributions, integrated_gradients, ...; by default, the most faithful one")
     command.add_argument("--methods", action="store_true", help="list the methods and their options, then exit")
-    command.add_argument(
-        "--tags", metavar="TAG[,TAG]", help=f"tags to explain (the {_BEST} best ones, see --rank)"
-    )
+    command.add_argument("--tags", metavar="TAG[,TAG]", help=f"tags to explain (the {_BEST} best ones, see --rank)")
     add_rank_flag(command)
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set an option of the method, e.g. steps=64"

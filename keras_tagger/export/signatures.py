@@ -54,7 +54,9 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     thresholds = tf.constant([*(trained.info[tag].threshold for tag in trained.tags), float("nan")], tf.float32)
     evidence = tf.constant([*(trained.info[tag].has_evidence for tag in trained.tags), False])
     measured = [trained.info[tag].false_alarm_rate for tag in trained.tags]
-    false_alarms = tf.constant([*(float("nan") if rate is None else rate for rate in measured), float("nan")], tf.float32)
+    false_alarms = tf.constant(
+        [*(float("nan") if rate is None else rate for rate in measured), float("nan")], tf.float32
+    )
 
     def times(tokens: tf.Tensor) -> tf.Tensor:
         # tokens: an output with the batch as its first axis and the tokens as its last.
