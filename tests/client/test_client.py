@@ -119,7 +119,7 @@ def test_tag_gives_the_best_tags_first_by_the_models_names(client):
 def test_margins_are_those_of_the_served_thresholds(client):
     tags = client.tag(steps(0.3), rank="margin")
     known = dict(zip(NAMES, THRESHOLDS, strict=False))
-    expected = {name: margin(tags[name].score, known[name]) for name in NAMES if tags[name].heard}
+    expected = {name: float(margin(tags[name].score, known[name])) for name in NAMES if tags[name].heard}
     assert {entry.name: entry.margin for entry in tags if entry.heard} == pytest.approx(expected, abs=1e-4)
     assert tags.names == (*sorted(expected, key=expected.get, reverse=True), "flûte")
     assert client.contributions(steps(0.3)).top(4, rank="margin").tags == tags.names
