@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.files import replacing
+from keras_tagger.tags import ranking
 from keras_tagger.views.drawing import column_edges as column_edges
 from keras_tagger.views.drawing import draw_map, shorten
 
@@ -37,6 +38,8 @@ class Heatmap:
         frequencies: float64 `[F]`, centres of the bands in Hz, increasing; None for maps over time only.
         scores: float32 `[n_rows]`, one score per row such as the tag's probability, or None. The constructor also takes
             a mapping from every row's name to its score.
+        margins: float32 `[n_rows]`, how far each row's score exceeds its tag's threshold (`keras_tagger.tags.margin`),
+            NaN for tags that training had no example of; None if unknown.
         warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
 
     Raises:
@@ -54,6 +57,7 @@ class Heatmap:
     frequencies: npt.NDArray[Any] | None = None
     scores: npt.NDArray[Any] | Mapping[str, float] | None = None
     warnings: tuple[AudioWarning, ...] = ()
+    margins: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         tags = tuple(str(tag) for tag in self.tags)
@@ -79,9 +83,12 @@ class Heatmap:
             scores = np.array([scores[tag] for tag in tags])
         if scores is not None:
             scores = np.asarray(scores, dtype=np.float32)
-            if scores.shape != (len(tags),):
-                raise ModelError(f"expected one score for each of {len(tags)} heat map rows. Received: {scores.shape}.")
-        fields = {"values": values, "tags": tags, "times": times, "frequencies": frequencies, "scores": scores}
+        margins = None if self.margins is None else np.asarray(self.margins, dtype=np.float32)
+        for one, found in (("score", scores), ("margin", margins)):
+            if found is not None and found.shape != (len(tags),):
+                raise ModelError(f"expected one {one} for each of {len(tags)} heat map rows. Received: {found.shape}.")
+        fields = {"values": values, "tags": tags, "times": times, "frequencies": frequencies}
+        fields |= {"scores": scores, "margins": margins}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -98,13 +105,17 @@ class Heatmap:
             raise ModelError(f"expected one of the heat map's rows: {', '.join(self.tags)}. Received: {tag!r}.")
         return self.values[self.tags.index(tag)]
 
-    def top(self, n: int) -> Heatmap:
+    def top(self, n: int, rank: str = "score") -> Heatmap:
         """Return the n rows with the highest scores, highest first; without scores, the highest mean values.
 
         If there are fewer than n rows, all of them are returned.
 
+        Args:
+            n: How many rows.
+            rank: "margin" for the rows whose scores exceed the thresholds by most, as in `Tags.top`.
+
         Raises:
-            ModelError: If n is below 1.
+            ModelError: If n is below 1, or `rank` is unknown or is "margin" for a map without margins.
 
         Example:
             >>> heatmap.top(3).tags
@@ -112,10 +123,13 @@ class Heatmap:
         """
         if n < 1:
             raise ModelError(f"expected at least 1 row to keep. Received: {n}.")
-        rank = self.values.reshape(len(self.tags), -1).mean(axis=1) if self.scores is None else self.scores
-        index = np.argsort(-np.asarray(rank), kind="stable")[:n]
-        scores = None if self.scores is None else np.asarray(self.scores)[index]
-        return replace(self, values=self.values[index], tags=tuple(self.tags[i] for i in index), scores=scores)
+        means = self.values.reshape(len(self.tags), -1).mean(axis=1)
+        index = ranking(means if self.scores is None else np.asarray(self.scores), self.margins, rank)[:n]
+        scores, margins = (
+            None if values is None else np.asarray(values)[index] for values in (self.scores, self.margins)
+        )
+        tags = tuple(self.tags[i] for i in index)
+        return replace(self, values=self.values[index], tags=tags, scores=scores, margins=margins)
 
     def crop(self, start: float, end: float) -> Heatmap:
         """Return the columns whose centres lie in [start, end), in seconds.
@@ -157,6 +171,7 @@ class Heatmap:
             "times": self.times.tolist(),
             "frequencies": None if self.frequencies is None else self.frequencies.tolist(),
             "scores": None if self.scores is None else _json_list(np.asarray(self.scores)),
+            "margins": None if self.margins is None else _json_list(self.margins),
             "values": _json_list(self.values),
             "warnings": [{"kind": warning.kind, "message": str(warning)} for warning in self.warnings],
         }

@@ -18,7 +18,7 @@ from keras_tagger.explain import DEFAULT_METHOD, explain, taggram
 from keras_tagger.explain.methods import TAGGRAM_SECONDS
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
 from keras_tagger.models.trained import TrainedModel
-from keras_tagger.tags import Tags, make_tags
+from keras_tagger.tags import Tags, check_rank, make_tags
 
 
 class Tagger(TrainedModel):
@@ -50,8 +50,8 @@ class Tagger(TrainedModel):
         guitar 0.81, rock 0.63
     """
 
-    def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False) -> Tags:
-        """Return the most probable tags of a whole clip.
+    def tag(self, audio: AudioSource, top: int | None = 10, merge_synonyms: bool = False, rank: str = "score") -> Tags:
+        """Return the best tags of a whole clip.
 
         The probabilities are means over the clip's windows in which every second counts once. Those of a silent window
         are 0. `Tags.warnings` says what a listener must know about the audio.
@@ -61,19 +61,27 @@ class Tagger(TrainedModel):
             top: Number of tags to return; None for all.
             merge_synonyms: Whether names of the same thing (vocal, vocals, voice, singing) become one entry with their
                 largest score; see `keras_tagger.tags.SYNONYMS`.
+            rank: Which tags are best: "score" for the most probable ones, "margin" for those that exceed their
+                thresholds by most; see `Tags.top`.
 
         Raises:
-            ModelError: If `top` is not a whole number of at least 1.
+            ModelError: If `top` is not a whole number of at least 1, or `rank` is unknown.
 
         Example:
             >>> tagger.tag("song.mp3", top=5)
         """
         _check_top(top)
+        check_rank(rank)
         warnings: list[AudioWarning] = []
-        return make_tags(self.tags, self._mean(audio, "tags", warnings), self.info, top, merge_synonyms, warnings)
+        scores = self._mean(audio, "tags", warnings)
+        return make_tags(self.tags, scores, self.info, top, merge_synonyms, warnings, rank)
 
     def tag_files(
-        self, sources: Iterable[AudioSource], top: int | None = 10, merge_synonyms: bool = False
+        self,
+        sources: Iterable[AudioSource],
+        top: int | None = 10,
+        merge_synonyms: bool = False,
+        rank: str = "score",
     ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
         """Tag many clips, decoding the next ones in the background.
 
@@ -81,18 +89,20 @@ class Tagger(TrainedModel):
             sources: The clips, each as described for `Tagger`; taken one after the other as they are needed.
             top: As for `tag`.
             merge_synonyms: As for `tag`.
+            rank: As for `tag`.
 
         Returns:
             An iterator over the sources, in order, each with its tags, or with the error if it cannot be decoded.
 
         Raises:
-            ModelError: If `sources` is a single file, or `top` is not a whole number of at least 1.
+            ModelError: If `sources` is a single file, `top` is not a whole number of at least 1, or `rank` is unknown.
 
         Example:
             >>> for path, tags in tagger.tag_files(["a.mp3", "b.mp3"]):
             ...     print(path, tags)
         """
         _check_top(top)
+        check_rank(rank)
         if isinstance(sources, str | bytes | os.PathLike) or is_file_object(sources):
             received = repr(os.fspath(sources)) if isinstance(sources, str | os.PathLike) else "the bytes of one"
             raise ModelError(f"sources: expected several files, such as a list of paths. Received: {received}.")
@@ -104,7 +114,7 @@ class Tagger(TrainedModel):
 
         found = accumulate_clips(clips(), self._run("tags"), WindowMean, batch_size=1)
         return (
-            (source, make_tags(self.tags, result.value, self.info, top, merge_synonyms, warnings))
+            (source, make_tags(self.tags, result.value, self.info, top, merge_synonyms, warnings, rank))
             if isinstance(result, WindowMean)
             else (source, result)
             for (source, warnings), result in found

@@ -7,7 +7,7 @@ import html
 import json
 import warnings
 from collections.abc import ItemsView, KeysView, Mapping, Sequence, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -31,6 +31,21 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("electronic", "electronica"),
     ("chill", "chillout"),
 )
+# Somebody sings, and nobody sings: a clip has tags of one of the two families only.
+VOICES: tuple[str, ...] = (
+    *(
+        name
+        for group in SYNONYMS
+        if {"vocal", "female", "male", "choir", "female vocalists"} & {*group}
+        for name in group
+    ),
+    *("male vocalists", "opera"),
+)
+NO_VOICES: tuple[str, ...] = ("no vocals", "no vocal", "no voice", "instrumental")
+
+RANKS = ("score", "margin")
+# Scores and thresholds nearer to 0 or 1 than this count as this near, so that every margin is finite.
+_NEAREST = 1e-6
 
 
 class UnknownTagError(ModelError, KeyError):
@@ -43,16 +58,23 @@ class UnknownTagError(ModelError, KeyError):
 
 @dataclass(frozen=True)
 class TagInfo:
-    """The threshold of one output of a model, and whether the model was trained on its tag.
+    """What is known about one output of a model: its threshold, and whether training had examples of its tag.
 
     Attributes:
         threshold: Lowest score at which the tag counts as present, 0..1.
         has_evidence: False if no training clip had the tag; its score then means nothing.
-        calibrated: Whether the threshold was fitted to validation clips (`keras_tagger.evaluation.thresholds`).
+        calibrated: Whether the threshold was fitted to clips (`keras_tagger.evaluation.thresholds`).
         train_clips: Number of training clips that have the tag; None if unknown.
+        rule: How the threshold was fitted: "f1" (best F1), "false_alarms" (a highest share of false alarms, on clips
+            that people have labelled) or "teacher" (present as often as the teacher says); None if it was not, or if
+            unknown.
+        false_alarm_rate: Share of the clips without the tag that reach the threshold, 0..1, on the clips of the fit.
+        clips_with: Number of clips of the fit that have the tag.
+        clips_without: Number of clips of the fit that lack it.
+        evidence_from: Name of the model that training started from, if that model had examples of the tag.
 
     Raises:
-        ModelError: If a value has the wrong type or the threshold is outside 0..1.
+        ModelError: If a value has the wrong type, or a threshold or rate is outside 0..1.
 
     Example:
         >>> TagInfo(threshold=0.3, calibrated=True, train_clips=120)
@@ -62,16 +84,28 @@ class TagInfo:
     has_evidence: bool = True
     calibrated: bool = False
     train_clips: int | None = None
+    rule: str | None = None
+    false_alarm_rate: float | None = None
+    clips_with: int | None = None
+    clips_without: int | None = None
+    evidence_from: str | None = None
 
     def __post_init__(self) -> None:
-        plain = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        if not plain or not 0 <= self.threshold <= 1:
-            raise ModelError(f"threshold: expected a number in 0..1. Received: {self.threshold!r}.")
+        for name in ("threshold", "false_alarm_rate"):
+            value = getattr(self, name)
+            plain = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+            if not plain and (value is not None or name == "threshold"):
+                raise ModelError(f"{name}: expected a number in 0..1. Received: {value!r}.")
         for name in ("has_evidence", "calibrated"):
             if not isinstance(getattr(self, name), bool):
                 raise ModelError(f"{name}: expected true or false. Received: {getattr(self, name)!r}.")
-        if self.train_clips is not None and (not isinstance(self.train_clips, int) or self.train_clips < 0):
-            raise ModelError(f"train_clips: expected a number of clips. Received: {self.train_clips!r}.")
+        for name in ("train_clips", "clips_with", "clips_without"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise ModelError(f"{name}: expected a number of clips. Received: {value!r}.")
+        for name in ("rule", "evidence_from"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ModelError(f"{name}: expected a name. Received: {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)
@@ -81,14 +115,17 @@ class TagScore:
     Attributes:
         name: The tag.
         score: Probability, 0..1.
-        present: Whether the score reaches the tag's threshold; None if the threshold is unknown.
+        present: Whether the score reaches the tag's threshold, and no contradicting tag is more certain; None if the
+            threshold is unknown.
         heard: False if training had no example of the tag, so that the score means nothing; None if unknown.
+        margin: How far the score exceeds the threshold (`margin`); None if unknown or if `heard` is False.
     """
 
     name: str
     score: float
     present: bool | None = None
     heard: bool | None = None
+    margin: float | None = field(default=None, compare=False)
 
     def __float__(self) -> float:
         return self.score
@@ -100,13 +137,19 @@ class Tags(Sequence[TagScore]):
 
     An index gives an entry, a slice gives `Tags`, and a name gives the entry of that tag.
 
+    A tag that says that somebody sings (`VOICES`) and one that says that nobody does (`NO_VOICES`) are never both
+    present. If tags of both families reach their thresholds, only those of the family with the largest margin are
+    present, and the margins of the others count from that one. Scores stay as they are.
+
     Attributes:
         names: The tags.
-        scores: float32 `[n]`, probabilities 0..1, highest first.
-        present: bool `[n]`, whether each score reaches the tag's threshold; None if the thresholds are unknown, as with
-            a served model that does not report them.
+        scores: float32 `[n]`, probabilities 0..1; highest first, unless ranked by margin.
+        present: bool `[n]`, whether each score reaches the tag's threshold and no contradicting tag is more certain;
+            None if the thresholds are unknown, as with a served model that does not report them.
         heard: bool `[n]`, False if training had no example of the tag; None if unknown.
         warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
+        margins: float32 `[n]`, how far each score exceeds the tag's threshold (`keras_tagger.tags.margin`); NaN if
+            `heard` is False; None if the thresholds are unknown.
 
     Example:
         >>> tags = tagger.tag("song.mp3")
@@ -119,6 +162,7 @@ class Tags(Sequence[TagScore]):
     present: npt.NDArray[Any] | None = None
     heard: npt.NDArray[Any] | None = None
     warnings: tuple[AudioWarning, ...] = ()
+    margins: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -131,17 +175,42 @@ class Tags(Sequence[TagScore]):
 
     def __getitem__(self, key: int | str | slice) -> TagScore | Tags:
         if isinstance(key, slice):
-            present, heard = (None if values is None else values[key] for values in (self.present, self.heard))
-            return Tags(self.names[key], self.scores[key], present, heard, self.warnings)
+            return self._take(range(len(self))[key])
         if isinstance(key, str):
             if key not in self.names:
                 raise UnknownTagError(f"expected one of the tags {', '.join(self.names)}. Received: {key!r}.")
             key = self.names.index(key)
-        flags = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
-        return TagScore(self.names[key], float(self.scores[key]), *flags)
+        present, heard = (None if values is None else bool(values[key]) for values in (self.present, self.heard))
+        margin = None if self.margins is None or np.isnan(self.margins[key]) else float(self.margins[key])
+        return TagScore(self.names[key], float(self.scores[key]), present, heard, margin)
 
     def __contains__(self, item: object) -> bool:
         return item in self.names if isinstance(item, str) else any(item == entry for entry in self)
+
+    def top(self, n: int | None = None, rank: str = "score") -> Tags:
+        """Return the best tags, best first.
+
+        Args:
+            n: How many; None for all.
+            rank: "score" for the highest scores; "margin" for those that exceed their thresholds by most, with tags
+                that training had no example of last.
+
+        Raises:
+            ModelError: If `rank` is neither, or is "margin" and the thresholds are unknown.
+
+        Example:
+            >>> tagger.tag("song.mp3", top=None).top(3, rank="margin").names
+            ('jazz', 'guitar', 'electronic')
+        """
+        return self._take(ranking(self.scores, self.margins, rank)[:n])
+
+    def _take(self, rows: Sequence[int] | npt.NDArray[Any]) -> Tags:
+        index = np.asarray(rows, int)
+        present, heard, margins = (
+            None if values is None else values[index] for values in (self.present, self.heard, self.margins)
+        )
+        names = tuple(self.names[row] for row in index)
+        return Tags(names, self.scores[index], present, heard, self.warnings, margins)
 
     def to_dict(self) -> dict[str, float]:
         """Return tag to score, best first.
@@ -153,7 +222,7 @@ class Tags(Sequence[TagScore]):
         return {entry.name: entry.score for entry in self}
 
     def to_dataframe(self) -> Any:
-        """Return a pandas `DataFrame` with the columns name, score, present and heard.
+        """Return a pandas `DataFrame` with the columns name, score, present, heard and margin.
 
         Raises:
             ImportError: If pandas is not installed.
@@ -217,6 +286,57 @@ def _note(entry: TagScore) -> str:
     return ", ".join([*notes, "not heard in training"] if entry.heard is False else notes)
 
 
+def margin(scores: npt.ArrayLike, thresholds: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return how far scores exceed thresholds: the difference of their log odds, log(p / (1 - p)).
+
+    That is the logit which the score would have if every tag's threshold were 0.5, so tags with different thresholds
+    can be compared. It is 0 at the threshold, and negative below it. Log odds are limited to those of 1e-6 and
+    1 - 1e-6, so the margin is finite for scores and thresholds of 0 and 1 too.
+
+    Args:
+        scores: Probabilities, 0..1, of any shape.
+        thresholds: Thresholds, 0..1, of the same shape.
+
+    Returns:
+        Margins, float32 of that shape.
+
+    Example:
+        On a jazz clip, "electronic" scores 0.34 with a threshold of 0.29, and "jazz" 0.28 with one of 0.10:
+
+        >>> margin([0.34, 0.28], [0.29, 0.10]).round(2)
+        array([0.23, 1.25], dtype=float32)
+    """
+    # As float32, so that a score is on the same side of its threshold here and in `present`.
+    pairs = (np.asarray(values, np.float32).astype(np.float64) for values in (scores, thresholds))
+    score, threshold = (np.clip(values, _NEAREST, 1 - _NEAREST) for values in pairs)
+    return np.asarray(np.log(score / (1 - score)) - np.log(threshold / (1 - threshold)), np.float32)
+
+
+def ranking(scores: npt.NDArray[Any], margins: npt.NDArray[Any] | None, rank: str) -> npt.NDArray[Any]:
+    """Return the indices of tags in the order of a rank, best first; equal ones keep their order.
+
+    Args:
+        scores: float `[n]`.
+        margins: float `[n]`; NaN comes last, in the order of the scores. None if unknown.
+        rank: One of `RANKS`.
+
+    Raises:
+        ModelError: If there is no such rank, or it is "margin" and the margins are unknown.
+    """
+    check_rank(rank)
+    if rank == "score":
+        return np.argsort(-scores, kind="stable")
+    if margins is None:
+        raise ModelError("rank: expected 'score' if the thresholds of the tags are unknown. Received: 'margin'.")
+    return np.lexsort((-scores, -margins))
+
+
+def check_rank(rank: str) -> None:
+    """Raise `ModelError` if `rank` is not one of `RANKS`."""
+    if rank not in RANKS:
+        raise ModelError(f"rank: expected {' or '.join(RANKS)}. Received: {rank!r}.")
+
+
 def make_tags(
     names: Sequence[str],
     scores: npt.NDArray[Any],
@@ -224,6 +344,7 @@ def make_tags(
     top: int | None,
     merge_synonyms: bool,
     warnings: Sequence[AudioWarning] = (),
+    rank: str = "score",
 ) -> Tags:
     """Sort a model's outputs into `Tags`. In a silent clip nothing is present, whatever the model says.
 
@@ -234,60 +355,72 @@ def make_tags(
         top: How many of the best tags to keep; None for all.
         merge_synonyms: Whether to merge tags that mean the same; see `merged`.
         warnings: What was found when the audio was read.
+        rank: Which tags are best; see `Tags.top`.
     """
     silent = any(warning.kind == "silent" for warning in warnings)
     scores = np.asarray(scores, np.float32) * np.float32(not silent)
-    present = heard = None
+    present = heard = margins = None
     if info is not None:
-        reached = [score >= info[name].threshold for name, score in zip(names, scores, strict=True)]
-        present = np.array(reached, bool) & (not silent)
-        heard = np.array([info[name].has_evidence for name in names], bool)
-    columns = (tuple(names), scores, present, heard)
-    names, scores, present, heard = merged(*columns) if merge_synonyms else columns
-    order = np.argsort(-scores, kind="stable")
-    present, heard = (None if values is None else values[order] for values in (present, heard))
-    return Tags(tuple(names[i] for i in order), scores[order], present, heard, tuple(warnings))[:top]
+        present, heard, margins = judged(names, scores, info)
+        present &= not silent
+    found = Tags(tuple(names), scores, present, heard, tuple(warnings), margins)
+    return (merged(found) if merge_synonyms else found).top(top, rank)
 
 
-def merged(
-    names: Sequence[str],
-    scores: npt.NDArray[Any],
-    present: npt.NDArray[Any] | None,
-    heard: npt.NDArray[Any] | None,
-) -> tuple[tuple[str, ...], npt.NDArray[Any], npt.NDArray[Any] | None, npt.NDArray[Any] | None]:
-    """Merge each group of `SYNONYMS` into one entry, named by the group's first name in `names`.
-
-    The score is the largest among the names that training had examples of (among all names if it had none). Annotators
-    choose one of several names, so the probability of each name is a lower bound of the probability of the thing; a
-    mean would fall with every name that nobody uses. The entry is present if one of these names is, and heard if one
-    name is.
+def judged(
+    names: Sequence[str], scores: npt.NDArray[Any], info: Mapping[str, TagInfo]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Compare scores with the tags' thresholds.
 
     Args:
         names: The tags.
         scores: float `[n]`.
-        present: bool `[n]`, or None if unknown.
-        heard: bool `[n]`, or None if unknown.
+        info: `TagInfo` by tag.
 
     Returns:
-        Names, scores, present and heard, with one entry per group.
+        `present`, `heard` and `margins` as in `Tags`.
     """
+    scores, thresholds = np.asarray(scores, np.float32), np.array([info[name].threshold for name in names], np.float32)
+    heard = np.array([info[name].has_evidence for name in names], bool)
+    present, margins = scores >= thresholds, np.where(heard, margin(scores, thresholds), np.float32(np.nan))
+    families = [np.isin(names, family) for family in (VOICES, NO_VOICES)]
+    if all((present & family).any() for family in families):
+        best = [np.max(margins[family & heard], initial=-np.inf) for family in families]
+        weaker = families[int(best[0] >= best[1])]
+        present &= ~weaker
+        margins[weaker] -= max(best)
+    return present, heard, margins
+
+
+def merged(tags: Tags) -> Tags:
+    """Merge each group of `SYNONYMS` into one entry, named by the group's first name among the tags.
+
+    The score is the largest among the names that training had examples of (among all names if it had none). Annotators
+    choose one of several names, so the probability of each name is a lower bound of the probability of the thing; a
+    mean would fall with every name that nobody uses. The entry is present if one of these names is, heard if one name
+    is, and its margin is the largest.
+    """
+    names = tags.names
     first = {name: next(one for one in group if one in names) for group in SYNONYMS for name in group if name in names}
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         groups.setdefault(first.get(name, name), []).append(index)
+    heard = tags.heard
     # Names without training examples count only if all names of the group are without.
     members = [[index for index in group if heard is None or heard[index]] or group for group in groups.values()]
-    best = np.array([scores[group].max() for group in members], np.float32)
-    present, heard = (
-        None if values is None else np.array([values[group].any() for group in members], bool)
-        for values in (present, heard)
+    scores = np.array([tags.scores[group].max() for group in members], np.float32)
+    present, heard, margins = (
+        None if values is None else np.array([values[group].max() for group in members], values.dtype)
+        for values in (tags.present, heard, tags.margins)
     )
-    return tuple(groups), best, present, heard
+    return Tags(tuple(groups), scores, present, heard, tags.warnings, margins)
 
 
 def info_to_values(tags: Sequence[str], info: Mapping[str, TagInfo]) -> list[dict[str, Any]]:
     """Return plain values, one object per tag in the order of `tags`; `info_from_values` is the inverse."""
-    return [{"tag": tag, **dataclasses.asdict(info[tag])} for tag in tags]
+    # What is unknown is left out, so that versions without a field can read the rest.
+    known = ({k: v for k, v in dataclasses.asdict(info[tag]).items() if v is not None} for tag in tags)
+    return [{"tag": tag, **values} for tag, values in zip(tags, known, strict=True)]
 
 
 def info_from_values(values: Any, tags: Sequence[str]) -> dict[str, TagInfo]:

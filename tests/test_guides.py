@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.guides, pytest.mark.timeout(600)]
 
 
 def test_getting_started(tmp_path):
-    assert run_page("docs/getting_started.md", tmp_path) == ["python", "python"]
+    assert run_page("docs/getting_started.md", tmp_path) == ["python"] * 3
+    assert_drawn(tmp_path / "margin.png")
 
 
 def test_command_line(tmp_path):

@@ -81,6 +81,24 @@ def test_top_ranks_by_score_then_by_mean_value():
         rows().top(0)
 
 
+def test_top_ranks_by_margin():
+    known = rows(margins=[0.1, np.nan, 0.2])
+    best = known.top(2, rank="margin")
+    assert best.tags == ("loud", "rock")
+    np.testing.assert_allclose(best.margins, [0.2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(best.scores, [0.6, 0.9], rtol=1e-6)
+    # A tag that training had no example of is last; the default is as before.
+    assert known.top(3, rank="margin").tags[2] == "guitar"
+    assert known.top(2).tags == ("rock", "loud")
+    assert known.to_dict()["margins"] == [pytest.approx(0.1), None, pytest.approx(0.2)]
+    with pytest.raises(ModelError, match="rank: expected 'score' if the thresholds of the tags are unknown"):
+        rows().top(1, rank="margin")
+    with pytest.raises(ModelError, match="rank: expected score or margin. Received: 'values'"):
+        rows().top(1, rank="values")
+    with pytest.raises(ModelError, match=r"expected one margin for each of 3 heat map rows. Received: \(2,\)"):
+        rows(margins=[0.1, 0.2])
+
+
 def test_top_ranks_maps_over_frequency():
     values = np.zeros((2, 3, 4))
     values[1, 2] = 1.0
@@ -117,6 +135,7 @@ def test_to_dict_survives_json_with_non_finite_numbers_as_null():
         "times": [0.5, 1.5],
         "frequencies": None,
         "scores": [0.5, 0.125],
+        "margins": None,
         "values": [[0.25, None], [None, 0.5]],
         "warnings": [],
     }

@@ -137,6 +137,30 @@ def test_select_of_what_cannot_be(tagger: Any, tags: list[str], rename: Any, wor
         tagger.select(tags, rename)
 
 
+def test_ranked_by_margin_everywhere(tagger: Any) -> None:
+    scores = dict(zip(TAGS, tagger.scores((SHORT, RATE)), strict=True))
+    # The lowest score is far above its threshold, and the highest one below it.
+    high, middle, low = sorted(TAGS, key=lambda tag: -scores[tag])
+    info = {
+        high: TagInfo(min(float(scores[high]) + 0.01, 1.0)),
+        middle: TagInfo(has_evidence=False),
+        low: TagInfo(0.001),
+    }
+    known = Tagger(tagger.model, tagger.config, info)
+    found = known.tag((SHORT, RATE), rank="margin")
+    assert found.names == (low, high, middle)
+    assert known.tag((SHORT, RATE)).names == (high, middle, low)
+    assert [tags.names for _, tags in known.tag_files([(SHORT, RATE)], 2, rank="margin")] == [(low, high)]
+    for heat in (known.contributions((SHORT, RATE)), known.taggram((SHORT, RATE))):
+        assert heat.top(3, rank="margin").tags == (low, high, middle)
+        assert heat.top(1).tags == (high,)
+    margins = known.contributions((SHORT, RATE)).top(2, rank="margin").margins
+    np.testing.assert_allclose(margins, found.margins[:2], atol=1e-3)
+    for ask in (known.tag, lambda clip, rank: known.tag_files([clip], rank=rank)):
+        with pytest.raises(ModelError, match="rank: expected score or margin. Received: 'best'"):
+            ask((SHORT, RATE), rank="best")
+
+
 @pytest.mark.parametrize("top", [0, -1, 2.5, "3", float("nan")])
 def test_an_impossible_top(tagger: Any, top: Any) -> None:
     with pytest.raises(ModelError, match=f"top: expected at least 1. Received: {top!r}"):

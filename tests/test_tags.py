@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -13,14 +14,18 @@ import pytest
 
 from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.tags import (
+    NO_VOICES,
     SYNONYMS,
+    VOICES,
     TagInfo,
     Tags,
     TagScore,
     UnknownTagError,
     info_from_json,
     info_to_json,
+    judged,
     make_tags,
+    margin,
     merged,
 )
 from pretrain.teacher import TAGS as PUBLISHED
@@ -116,8 +121,8 @@ def test_to_dataframe_has_a_column_for_each_field(tags: Tags, monkeypatch: pytes
     module.DataFrame = lambda data, columns: (data, columns)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pandas", module)
     data, columns = tags[:1].to_dataframe()
-    assert columns == ["name", "score", "present", "heard"]
-    assert data == [{"name": "harp", "score": pytest.approx(0.9), "present": True, "heard": False}]
+    assert columns == ["name", "score", "present", "heard", "margin"]
+    assert data == [{"name": "harp", "score": pytest.approx(0.9), "present": True, "heard": False, "margin": None}]
     monkeypatch.setitem(sys.modules, "pandas", None)
     expected = r'to_dataframe needs pandas\. Install it with: pip install "keras_tagger\[dataframe\]"'
     with pytest.raises(ImportError, match=expected):
@@ -151,23 +156,27 @@ def test_merged_is_the_largest_under_one_of_the_names() -> None:
 
 
 def test_names_without_evidence_speak_only_alone() -> None:
-    scores, present = np.array([0.2, 0.9], np.float32), np.array([False, True])
-    names, found, there, heard = merged(("choir", "choral"), scores, present, np.array([True, False]))
-    assert (names, there.tolist(), heard.tolist()) == (("choir",), [False], [True])
-    np.testing.assert_array_equal(found, scores[:1])
-    _, found, there, heard = merged(("choir", "choral"), scores, present, np.array([False, False]))
-    assert (there.tolist(), heard.tolist()) == ([True], [False])
-    np.testing.assert_array_equal(found, scores[1:])
+    names, scores = ("choir", "choral"), np.array([0.2, 0.9], np.float32)
+    margins, present = np.array([-1, np.nan], np.float32), np.array([False, True])
+    found = merged(Tags(names, scores, present, np.array([True, False]), margins=margins))
+    assert list(found) == [TagScore("choir", float(scores[0]), False, True)]
+    assert found["choir"].margin == -1
+    found = merged(Tags(names, scores, present, np.array([False, False]), margins=np.full(2, np.nan)))
+    assert list(found) == [TagScore("choir", float(scores[1]), True, False)]
+    assert found["choir"].margin is None
 
 
 def test_synonyms_are_names_of_the_published_vocabularies() -> None:
     published = {*PUBLISHED["MTT"], *PUBLISHED["MSD"]}
     listed = [name for group in SYNONYMS for name in group]
-    assert set(listed) <= published
+    assert {*listed, *VOICES, *NO_VOICES} <= published
+    assert not {*VOICES} & {*NO_VOICES}
+    # No name that says something about voices is in neither family.
+    about = {name for name in published if re.search("voc|voice|sing|male|woman|^man$|choi|choral|opera", name)}
+    assert about == {*VOICES, *NO_VOICES} - {"instrumental"}
     assert len(set(listed)) == len(listed)
-    everything = np.ones(50, bool)
     for vocabulary, left in (("MTT", 50 - 3 - 2 - 3 - 3 - 1 - 1 - 1), ("MSD", 47)):
-        names = merged(PUBLISHED[vocabulary], np.zeros(50, np.float32), everything, everything)[0]
+        names = merged(Tags(PUBLISHED[vocabulary], np.zeros(50, np.float32))).names
         assert len(names) == left
         assert set(names) <= set(PUBLISHED[vocabulary])
 
@@ -181,6 +190,13 @@ def test_synonyms_are_names_of_the_published_vocabularies() -> None:
         ({"has_evidence": 1}, "has_evidence: expected true or false. Received: 1"),
         ({"calibrated": None}, "calibrated: expected true or false. Received: None"),
         ({"train_clips": -1}, "train_clips: expected a number of clips. Received: -1"),
+        ({"clips_with": 1.5}, "clips_with: expected a number of clips. Received: 1.5"),
+        ({"clips_without": "3"}, "clips_without: expected a number of clips. Received: '3'"),
+        ({"false_alarm_rate": 5}, "false_alarm_rate: expected a number in 0..1. Received: 5"),
+        ({"false_alarm_rate": "5 %"}, "false_alarm_rate: expected a number in 0..1. Received: '5 %'"),
+        ({"threshold": None}, "threshold: expected a number in 0..1. Received: None"),
+        ({"rule": 1}, "rule: expected a name. Received: 1"),
+        ({"evidence_from": True}, "evidence_from: expected a name. Received: True"),
     ],
 )
 def test_impossible_info(values: dict[str, Any], words: str) -> None:
@@ -196,6 +212,11 @@ def test_info_as_text() -> None:
     }
     assert "ü" in text
     assert info_from_json(text, ["a;b", "ü"]) == info
+    fitted = TagInfo(0.25, True, True, 0, "false_alarms", 0.048, 31, 125, "compact")
+    assert info_from_json(info_to_json(["a"], {"a": fitted}), ["a"]) == {"a": fitted}
+    # A file of an older version, and what it may leave out.
+    old = '[{"tag": "a", "threshold": 0.3, "has_evidence": true, "calibrated": false, "train_clips": null}]'
+    assert info_from_json(old, ["a"]) == info_from_json('[{"tag": "a", "threshold": 0.3}]', ["a"])
     with pytest.raises(ModelError, match="expected the model's tags in order .* Received: a;b, ü"):
         info_from_json(text, ["ü", "a;b"])
 
@@ -247,3 +268,92 @@ def test_nothing_is_present_in_silence(merge: bool) -> None:
     assert not tags.present.any()
     assert str(tags[:1]) == "guitar 0.00 (silent)"
     assert make_tags(NAMES, SCORES, None, None, merge, [SILENT]).present is None
+
+
+def logit(p: float) -> float:
+    return float(np.log(p / (1 - p)))
+
+
+def test_margin_is_a_difference_of_log_odds() -> None:
+    scores, thresholds = np.array([0.34, 0.28, 0.05]), np.array([0.29, 0.1, 0.5])
+    expected = [logit(p) - logit(t) for p, t in zip(scores, thresholds, strict=True)]
+    found = margin(scores, thresholds)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Certain scores and thresholds of 0 and 1 have finite margins, and a threshold itself is no distance away.
+    corners = margin([0.0, 1.0, 0.0, 1.0, 0.5, 0.5], [0.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(corners, np.array([0, 0, -2, 2, 1, -1]) * logit(1 - 1e-6), rtol=1e-5)
+
+
+def test_margins_have_the_sign_of_present() -> None:
+    rng = np.random.default_rng(0)
+    names, thresholds = [f"tag {i}" for i in range(2000)], rng.random(2000).round(2).clip(0.01, 0.99)
+    # Half of the scores are exactly at a threshold, or at the float32 number beside it.
+    step = rng.choice([-1, 0, 1], 2000)
+    near = np.where(step, np.nextafter(thresholds.astype(np.float32), step.astype(np.float32)), np.float32(thresholds))
+    scores = np.where(rng.random(2000) < 0.5, near, rng.random(2000)).astype(np.float32)
+    tags = make_tags(names, scores, {n: TagInfo(float(t)) for n, t in zip(names, thresholds, strict=True)}, None, False)
+    assert tags.present is not None
+    assert tags.margins is not None
+    np.testing.assert_array_equal(tags.present, tags.margins >= 0)
+    assert 0 < tags.present.sum() < 2000
+
+
+def test_ranked_by_margin() -> None:
+    tags = make_tags(NAMES, SCORES, INFO, None, False, rank="margin")
+    # voice exceeds its threshold by most, woman is at its own, harp means nothing though its score is the highest.
+    assert tags.names == ("voice", "woman", "vocals", "guitar", "harp")
+    np.testing.assert_array_equal(tags.scores, SCORES[[1, 4, 2, 0, 3]])
+    assert tags["voice"].margin == pytest.approx(logit(0.4) - logit(0.3), abs=1e-5)
+    assert tags["woman"].margin == 0
+    assert tags["harp"].margin is None
+    by_score = make_tags(NAMES, SCORES, INFO, None, False)
+    assert by_score.top(2, "margin").names == by_score.top(rank="margin")[:2].names == ("voice", "woman")
+    assert by_score.top(2).names == tags.top(2, "score").names == ("harp", "guitar")
+    assert make_tags(NAMES, SCORES, INFO, 2, True, [LEVEL], rank="margin").names == ("vocals", "woman")
+    assert by_score.top(1, "margin").warnings == by_score.warnings
+    # Tags without examples are last, the highest score first.
+    lost = {name: TagInfo(has_evidence=name == "woman") for name in NAMES}
+    assert make_tags(NAMES, SCORES, lost, None, False, rank="margin").names[:3] == ("woman", "harp", "guitar")
+
+
+def test_a_rank_that_cannot_be() -> None:
+    with pytest.raises(ModelError, match=r"^rank: expected score or margin\. Received: 'size'\.$"):
+        make_tags(NAMES, SCORES, INFO, None, False, rank="size")
+    with pytest.raises(ModelError, match=r"^rank: expected 'score' if the thresholds of the tags are unknown\."):
+        make_tags(NAMES, SCORES, None, None, False, rank="margin")
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize(
+    ("scores", "present"),
+    [
+        # vocal 2.2 above its threshold, no vocals 0.3: somebody sings.
+        ((0.5, 0.05, 0.04, 0.4), ["vocal", "guitar"]),
+        ((0.11, 0.05, 0.5, 0.4), ["no vocals", "guitar"]),
+        # The family of the tag with the largest margin keeps all that reaches its threshold.
+        ((0.5, 0.2, 0.4, 0.1), ["no vocals"]),
+        ((0.9, 0.2, 0.4, 0.1), ["vocal", "female voice"]),
+        ((0.09, 0.05, 0.02, 0.4), ["guitar"]),
+        ((0.09, 0.05, 0.04, 0.4), ["no vocals", "guitar"]),
+    ],
+)
+def test_voices_and_no_voices_are_not_both_present(merge: bool, scores: tuple[float, ...], present: list[str]) -> None:
+    info = {"vocal": TagInfo(0.1), "female voice": TagInfo(0.1), "no vocals": TagInfo(0.03), "guitar": TagInfo(0.3)}
+    tags = make_tags(list(info), np.array(scores), info, None, merge)
+    assert sorted(entry.name for entry in tags if entry.present) == sorted(present)
+    assert tags.to_dict() == pytest.approx(dict(zip(info, scores, strict=True)))
+    assert [entry.margin >= 0 for entry in tags if entry.margin is not None] == tags.present.tolist()
+
+
+def test_the_margin_of_a_contradicted_tag_counts_from_the_other() -> None:
+    info = {"opera": TagInfo(0.1, has_evidence=False), "vocal": TagInfo(0.1), "instrumental": TagInfo(0.1)}
+    scores = np.array([0.9, 0.6, 0.2])
+    present, heard, margins = judged(list(info), scores, info)
+    assert present.tolist() == [True, True, False]
+    assert heard.tolist() == [False, True, True]
+    np.testing.assert_allclose(margins, [np.nan, logit(0.6) - logit(0.1), logit(0.2) - logit(0.6)], rtol=1e-5)
+    # A tag that training had no example of does not contradict one that it had.
+    present, _, margins = judged(list(info), np.array([0.9, 0.05, 0.2]), info)
+    assert present.tolist() == [False, False, True]
+    assert margins[2] == pytest.approx(logit(0.2) - logit(0.1), abs=1e-5)

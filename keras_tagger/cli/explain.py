@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
 from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, find_inputs
-from keras_tagger.cli.output import fail, warn, warnings_of
+from keras_tagger.cli.output import add_rank_flag, fail, warn, warnings_of
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
 from keras_tagger.files import printable
 
@@ -37,9 +37,8 @@ def add(commands: Commands) -> None:
     command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
     command.add_argument("--method", help="contributions, integrated_gradients, ...; by default, the most faithful one")
     command.add_argument("--methods", action="store_true", help="list the methods and their options, then exit")
-    command.add_argument(
-        "--tags", metavar="TAG[,TAG]", help=f"tags to explain (the {_BEST} tags with the highest scores)"
-    )
+    command.add_argument("--tags", metavar="TAG[,TAG]", help=f"tags to explain (the {_BEST} best ones, see --rank)")
+    add_rank_flag(command)
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set an option of the method, e.g. steps=64"
     )
@@ -136,7 +135,7 @@ class _Explained:
         # The audio is read several times.
         source = seekable(entry.source)
         if arguments.tags is None:
-            tags = list(self._tagger.tag(source, top=_BEST).names)
+            tags = list(self._tagger.tag(source, top=_BEST, rank=arguments.rank).names)
         else:
             tags = list(dict.fromkeys(tag.strip() for tag in arguments.tags.split(",")))
         heat = self._tagger.explain(source, self._method, tags, **self._options)

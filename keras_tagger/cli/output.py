@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import sys
@@ -67,13 +68,25 @@ def add_output_flags(command: argparse.ArgumentParser, aliases: Mapping[str, str
 def add_tag_flags(command: argparse.ArgumentParser) -> None:
     """Add the flags that control which tags are printed, and how."""
     command.add_argument("--top", type=positive, default=10, metavar="N", help="number of tags to print (10)")
+    add_rank_flag(command)
     command.add_argument(
         "--merge_synonyms", action="store_true", help="print one entry for vocal, vocals, voice, singing, and so on"
     )
     add_output_flags(
         command,
         {"json": "jsonl", "csv": "csv"},
-        "csv has a row of file, tag, score, present and unheard per tag; json is an array, jsonl a line per file",
+        "csv has a row of file, tag, score, present, unheard and margin per tag; json is an array, jsonl a line per "
+        "file",
+    )
+
+
+def add_rank_flag(command: argparse.ArgumentParser) -> None:
+    """Add the flag that says which tags are best."""
+    command.add_argument(
+        "--rank",
+        choices=("score", "margin"),
+        default="score",
+        help="best first by score, or by how far the score exceeds the tag's threshold (score)",
     )
 
 
@@ -103,12 +116,12 @@ class Form:
     has_errors: bool = False
 
 
-def tags_form(name: str) -> Form:
-    """Return the form of `Tags` in one of `FORMATS`."""
+def tags_form(name: str, rank: str = "score") -> Form:
+    """Return the form of `Tags` in one of `FORMATS`; a table ranked by margin shows the margins."""
     if name == "table":
-        return Form(_tags_text)
+        return Form(functools.partial(_tags_text, margins=rank == "margin"))
     if name == "csv":
-        return Form(_tags_rows, csv_text([["file", "tag", "score", "present", "unheard"]]))
+        return Form(_tags_rows, csv_text([["file", "tag", "score", "present", "unheard", "margin"]]))
     return json_form(name, tags_values)
 
 
@@ -139,6 +152,8 @@ def tags_values(tags: Tags) -> dict[str, Any]:
         values["present"] = [entry.name for entry in tags if entry.present]
     if tags.heard is not None:
         values["unheard"] = [entry.name for entry in tags if not entry.heard]
+    if tags.margins is not None:
+        values["margins"] = {entry.name: entry.margin for entry in tags}
     values["warnings"] = warning_values(warnings_of(tags))
     return values
 
@@ -214,12 +229,13 @@ def warnings_of(result: Any) -> Sequence[AudioWarning]:
     return found
 
 
-def _tags_text(file: str, tags: Tags) -> str:
+def _tags_text(file: str, tags: Tags, margins: bool) -> str:
     names = [printable(name) for name in tags.names]
     width = max(map(len, names))
     lines = [printable(file)]
     for name, entry in zip(names, tags, strict=True):
-        note = (" *" if entry.present else "") + ("  not heard in training" if entry.heard is False else "")
+        note = f"  {entry.margin:+.2f}" if margins and entry.margin is not None else ""
+        note += (" *" if entry.present else "") + ("  not heard in training" if entry.heard is False else "")
         lines.append(f"  {name:<{width}}  {entry.score:.3f}{note}")
     return "\n".join([*lines, ""])
 
@@ -232,6 +248,7 @@ def _tags_rows(file: str, tags: Tags) -> str:
             f"{entry.score:.6f}",
             "" if entry.present is None else int(entry.present),
             "" if entry.heard is None else int(not entry.heard),
+            "" if entry.margin is None else f"{entry.margin:.6f}",
         ]
         for entry in tags
     )

@@ -83,9 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         tls=Tls(*pems) if arguments.tls or any(pems) else None,
     ) as client:
         if signature == "tags":
-            top, merge = arguments.top, arguments.merge_synonyms
-            found = _answers(lambda source: client.tag(source, top=top, merge_synonyms=merge))
-            return write_results(arguments, inputs, answers(inputs, found), tags_form(form))
+            choice = {key: getattr(arguments, key) for key in ("top", "merge_synonyms", "rank")}
+            found = _answers(lambda source: client.tag(source, **choice))
+            return write_results(arguments, inputs, answers(inputs, found), tags_form(form, arguments.rank))
         found = _answers(lambda source: _VALUES[signature](client, source))
         return write_results(arguments, inputs, answers(inputs, found), json_form(form, dict))
 

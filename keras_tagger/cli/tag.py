@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   keras-tagger tag song.mp3
   keras-tagger tag my_music/ mix.m3u8 --top 3 --output tags.csv
+  keras-tagger tag song.mp3 --rank margin
   ffmpeg -v error -i film.mkv -f wav - | keras-tagger tag -
   keras-tagger tag *.mp3 --merge_synonyms --csv > tags.csv
   keras-tagger tag song.mp3 --model runs/demo --format json
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         from keras_tagger.tagger import load
 
         tagger = load(arguments.model)
-        yield from (tags for _, tags in tagger.tag_files(sources, arguments.top, arguments.merge_synonyms))
+        found = tagger.tag_files(sources, arguments.top, arguments.merge_synonyms, arguments.rank)
+        yield from (tags for _, tags in found)
 
-    return write_results(arguments, inputs, answers(inputs, tag), tags_form(chosen_format(arguments)))
+    return write_results(arguments, inputs, answers(inputs, tag), tags_form(chosen_format(arguments), arguments.rank))

@@ -199,24 +199,29 @@ class Client(_Connection):
         top: int | None = 10,
         tags: Sequence[str] | None = None,
         merge_synonyms: bool = False,
+        rank: str = "score",
     ) -> Tags:
-        """Return the most probable tags of a clip, as `Tagger.tag` does.
+        """Return the best tags of a clip, as `Tagger.tag` does.
 
-        The thresholds (`Tags.present`) and the evidence (`Tags.heard`) come from the model's signature `tag_info`; for
-        a model without it both are None.
+        The thresholds (`Tags.present`, `Tags.margins`) and the evidence (`Tags.heard`) come from the model's signature
+        `tag_info`; for a model without it they are None.
 
         Args:
             audio: See `Client`.
             top: How many tags; None for all.
             tags: Names of the outputs of `serving_default`, in order, for a model without the signature `classify`.
             merge_synonyms: Whether to merge tags that mean the same (`keras_tagger.tags.SYNONYMS`) into one entry.
+            rank: "score", or "margin" for the tags that exceed their thresholds by most; see `Tags.top`.
+
+        Raises:
+            ModelError: If `rank` is unknown, or is "margin" for a model without the signature `tag_info`.
 
         Example:
             >>> print(client.tag("song.mp3", top=3))
             guitar 0.91, rock 0.74, drums 0.55
         """
         audio = seekable(audio)
-        return self._run(lambda model: model.tag(audio, top, tags, merge_synonyms))
+        return self._run(lambda model: model.tag(audio, top, tags, merge_synonyms, rank))
 
     def classify(self, audio: AudioSource) -> Tags:
         """Return all tags of a clip, best first, by the signature `classify`.

@@ -25,7 +25,7 @@ from keras_tagger.client.probe import Plan, Reply, Request
 from keras_tagger.errors import AudioWarning, ServingError
 from keras_tagger.files import to_bytes, to_text
 from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
-from keras_tagger.tags import TagInfo, Tags, make_tags
+from keras_tagger.tags import TagInfo, Tags, check_rank, judged, make_tags
 
 Result = TypeVar("Result")
 
@@ -70,9 +70,15 @@ class ServedModel:
     facts: ModelFacts = field(default_factory=ModelFacts)
 
     def tag(
-        self, audio: AudioSource, top: int | None, tags: Sequence[str] | None, merge_synonyms: bool = False
+        self,
+        audio: AudioSource,
+        top: int | None,
+        tags: Sequence[str] | None,
+        merge_synonyms: bool = False,
+        rank: str = "score",
     ) -> Plan[Tags]:
         """Return the best tags of a clip."""
+        check_rank(rank)
         if top is not None and top < 1:
             raise ServingError(f"top: expected at least 1. Received: {top}.")
         found: list[AudioWarning] = []
@@ -93,7 +99,7 @@ class ServedModel:
             names, scores = tuple(tags), (yield from self._mean(audio, "serving_default", "tags", found))
             if len(names) != len(scores):
                 raise ServingError(f"tags: expected {len(scores)} names, one per output. Received: {len(names)}.")
-        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms, found)
+        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms, found, rank)
 
     def classify(self, audio: AudioSource) -> Plan[Tags]:
         """Return all tags of a clip, by the signature `classify`."""
@@ -150,9 +156,13 @@ class ServedModel:
             rows = [names.index(tag) for tag in (names if tags is None else tags)]
         found: list[AudioWarning] = []
         values, times, mean = yield from self._map(kind, audio, found, start_seconds, seconds)
-        scores = None if mean is None else mean[rows]
         kept = tuple(names[row] for row in rows)
-        return Heatmap(np.atleast_2d(values)[rows], kept, times, kind, scores=scores, warnings=tuple(found))
+        scores = margins = None
+        if mean is not None:
+            scores, info = mean[rows], (yield from self._info(names))
+            margins = None if info is None else judged(kept, scores, info)[2]
+        kept_values = np.atleast_2d(values)[rows]
+        return Heatmap(kept_values, kept, times, kind, scores=scores, warnings=tuple(found), margins=margins)
 
     def tag_names(self) -> Plan[tuple[str, ...]]:
         """Return the names of the tags in the order of the outputs."""

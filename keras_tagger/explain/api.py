@@ -15,6 +15,7 @@ from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.explain.maps import Maps
 from keras_tagger.explain.methods import DEFAULT_METHOD, TAGGRAM_SECONDS, Method, find_method
 from keras_tagger.heatmap import Heatmap
+from keras_tagger.tags import judged
 
 if TYPE_CHECKING:
     from keras_tagger.models.trained import TrainedModel
@@ -78,6 +79,7 @@ def explain(
         joined.frequencies,
         scores=joined.scores.value,
         warnings=tuple(warnings),
+        margins=judged(names, joined.scores.value, trained.info)[2],
     )
 
 
@@ -138,7 +140,9 @@ def taggram(
     names = tuple(trained.tags[row] for row in rows)
     times = np.array(columns.centres) / windowing.sample_rate
     values = np.stack(columns.values, axis=1)
-    return Heatmap(values, names, times, "taggram", scores=columns.mean.value, warnings=tuple(warnings))
+    scores = columns.mean.value
+    margins = judged(names, scores, trained.info)[2]
+    return Heatmap(values, names, times, "taggram", scores=scores, warnings=tuple(warnings), margins=margins)
 
 
 class _Columns:

@@ -7,7 +7,8 @@
     attention        waveform -> tags, attention float32 [B, layers, heads, 1+T, 1+T], heatmap [B, T], times [B, T]
     contributions    waveform -> tags, contributions float32 [B, n, T], times [B, T]
     embedding        waveform -> embedding float32 [B, D]
-    tag_info         tags string [B] (names)          -> threshold float32 [B], heard bool [B]
+    tag_info         tags string [B] (names)          -> threshold float32 [B], heard bool [B],
+                                                         false_alarm_rate float32 [B]
 
 All inputs and outputs are dense and batch-major, and only stock TensorFlow ops are used. Waveforms have the model's
 sample rate and values in about -1..1; `times` are the centres of the tokens in seconds. Clips may have any length of at
@@ -15,8 +16,9 @@ least one sample; a clip longer than the model's window is processed window by w
 (`keras_tagger.export.windowed`), as `Tagger` does. The tags and contributions of a silent window are 0. A waveform
 without clips or samples, or with a sample that is not finite, is refused (INVALID_ARGUMENT).
 
-`tag_info` returns what `TagInfo` holds for a tag: the score from which it counts as present, and whether the training
-data contained it. For a name that the model does not have, `threshold` is NaN and `heard` is false.
+`tag_info` returns what `TagInfo` holds for a tag: the score from which it counts as present, whether the training data
+contained it, and the threshold's share of false alarms, NaN if unknown. For a name that the model does not have, the
+numbers are NaN and `heard` is false.
 """
 
 from __future__ import annotations
@@ -51,6 +53,10 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     # The last entries are for names that the model does not have.
     thresholds = tf.constant([*(trained.info[tag].threshold for tag in trained.tags), float("nan")], tf.float32)
     evidence = tf.constant([*(trained.info[tag].has_evidence for tag in trained.tags), False])
+    measured = [trained.info[tag].false_alarm_rate for tag in trained.tags]
+    false_alarms = tf.constant(
+        [*(float("nan") if rate is None else rate for rate in measured), float("nan")], tf.float32
+    )
 
     def times(tokens: tf.Tensor) -> tf.Tensor:
         # tokens: an output with the batch as its first axis and the tokens as its last.
@@ -105,7 +111,8 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
     def tag_info(tags: tf.Tensor) -> dict[str, tf.Tensor]:
         same = at_least_one(tags, "tag")[:, tf.newaxis] == names
         rows = tf.where(tf.reduce_any(same, axis=1), tf.argmax(same, axis=1), len(model.tags))
-        return {"threshold": tf.gather(thresholds, rows), "heard": tf.gather(evidence, rows)}
+        values = {"threshold": thresholds, "heard": evidence, "false_alarm_rate": false_alarms}
+        return {name: tf.gather(value, rows) for name, value in values.items()}
 
     functions = (serving_default, wav, classify, attention, contributions, embedding, tag_info)
     return {function.python_function.__name__: function for function in functions}

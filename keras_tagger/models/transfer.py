@@ -1,4 +1,4 @@
-"""Copying weights between `MusicTagger` models: the whole body, and the outputs that both have."""
+"""Copying weights between `MusicTagger` models: the whole body, and the outputs that both have, with their evidence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.tags import TagInfo
 
 
 def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str, str]) -> None:
@@ -33,6 +34,30 @@ def copy_weights(source: MusicTagger, target: MusicTagger, outputs: Mapping[str,
         values = np.array(taken.numpy())
         values[..., to] = given.numpy()[..., of]
         taken.assign(values)
+
+
+def inherited_info(info: Mapping[str, TagInfo], outputs: Mapping[str, str], name: str) -> dict[str, TagInfo]:
+    """Return what a new model knows about the tags whose columns `copy_weights` copied.
+
+    A tag that the source had examples of keeps this evidence (`TagInfo.evidence_from`) and its threshold. How the
+    threshold was fitted is left out, because training changes the model.
+
+    Args:
+        info: `TagInfo` by tag of the source.
+        outputs: Maps a tag of the target to the tag of the source, as for `copy_weights`.
+        name: The name of the source.
+
+    Returns:
+        `TagInfo` by tag of the target; tags without evidence are left out.
+    """
+    found = {}
+    for tag, source in outputs.items():
+        known = info[source]
+        if known.has_evidence:
+            # A source that had no example itself is not the origin of the evidence.
+            origin = name if known.train_clips or known.evidence_from is None else known.evidence_from
+            found[tag] = TagInfo(known.threshold, evidence_from=origin)
+    return found
 
 
 def _body(model: MusicTagger) -> Iterator[Any]:

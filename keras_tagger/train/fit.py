@@ -28,12 +28,12 @@ from keras_tagger.evaluation.report import Report, load_report
 from keras_tagger.evaluation.thresholds import calibrate
 from keras_tagger.files import printable, write_text
 from keras_tagger.models.music_tagger import MusicTagger
-from keras_tagger.models.transfer import copy_weights
+from keras_tagger.models.transfer import copy_weights, inherited_info
 from keras_tagger.storage.loading import load_config
 from keras_tagger.storage.run_dir import RunDir
 from keras_tagger.tables import listed
 from keras_tagger.tagger import Tagger, load
-from keras_tagger.tags import info_to_json
+from keras_tagger.tags import info_from_json, info_to_json
 from keras_tagger.train.board import Board
 from keras_tagger.train.history import read_history
 from keras_tagger.train.loop import Loop
@@ -106,7 +106,8 @@ def fit(
             machine with the same numbers as an uninterrupted run. A finished run is returned unchanged. If there is no
             run, a new one is started.
         init: The model to start from, instead of `training.init`: a pretrained name, a run directory or a `.keras`
-            file. All weights below the head are copied, and from the head those of tags that the data also has;
+            file. All weights below the head are copied, and from the head those of tags that the data also has, with
+            the evidence that the model has of them (`TagInfo.evidence_from`);
             `training.freeze` sets which parts are not trained. `audio` and `model` must equal those of the initial
             model, except for window and dropout, on which no weight depends. Without a preset, missing settings come
             from that model.
@@ -168,8 +169,12 @@ def fit(
     loop = Loop(model, settings, prepared, run, board.show_epoch, callbacks)
     resumed = resume and loop.restore()
     if settings.training.init and not resumed:
-        init_model = init_tagger.model if init_tagger else _load_init(settings).model
-        copy_weights(init_model, model, {tag: tag for tag in model.tags if tag in init_model.tags})
+        init_tagger = init_tagger or _load_init(settings)
+        shared = {tag: tag for tag in model.tags if tag in init_tagger.tags}
+        copy_weights(init_tagger.model, model, shared)
+        inherited = inherited_info(init_tagger.info, shared, _init_title(settings.training.init))
+        # A resumed run reads it from there.
+        write_text(run.tags_json, info_to_json(model.tags, Tagger(model, settings, inherited).info))
     write_text(run.config, settings.to_yaml())
     write_text(run.tags_text, "".join(f"{tag}\n" for tag in prepared.tags))
     if manifest is not None:
@@ -180,7 +185,9 @@ def fit(
         board.show_config()
     loop.run()
 
-    tagger = Tagger(_in_float32(model, folder), settings)
+    known = settings.training.init and run.tags_json.is_file()
+    inherited = info_from_json(run.tags_json.read_bytes(), model.tags) if known else {}
+    tagger = Tagger(_in_float32(model, folder), settings, inherited)
     model.freeze("none")
     validation = "valid" if "valid" in prepared.splits else None
     tagger.info = calibrate(tagger, prepared, validation, settings.data.positive)
@@ -298,6 +305,12 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
 def _init_name(init: str | os.PathLike[str]) -> str:
     # A path with one part could be mistaken for a pretrained name.
     return init if isinstance(init, str) else os.path.join(os.curdir, os.fspath(init))
+
+
+def _init_title(init: str) -> str:
+    """Return a name for the model to start from, without the folders that it lies in."""
+    path = Path(init)
+    return path.parent.name or path.stem if path.name == RunDir(path.parent).model.name else path.stem
 
 
 def _load_init(settings: ExperimentConfig) -> Tagger:

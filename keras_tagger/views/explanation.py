@@ -61,7 +61,7 @@ def write(heatmap: Heatmap, path: str | os.PathLike[str], audio: AudioSource, ti
     elif suffix == ".html":
         write_text(target, explanation_page(heatmap, audio, title))
     else:
-        names = ("values", "tags", "times", "method", "frequencies", "scores")
+        names = ("values", "tags", "times", "method", "frequencies", "scores", "margins")
         fields = {name: getattr(heatmap, name) for name in names}
         with replacing(target) as temporary:
             np.savez_compressed(temporary, **{name: np.asarray(v) for name, v in fields.items() if v is not None})

@@ -104,12 +104,13 @@ class ScriptedClient:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def tag(self, file: str, top: int, merge_synonyms: bool) -> Tags:
+    def tag(self, file: str, top: int, merge_synonyms: bool, rank: str) -> Tags:
         if file == "bad.mp3":
             raise AudioError("expected audio. Received: bad.mp3.")
-        assert (top, merge_synonyms) == (2, True)
+        assert (top, merge_synonyms, rank) == (2, True, "margin")
         flags = (np.array([True, False]), np.array([True, False])) if self.known else (None, None)
-        return Tags(("guitar", "sax"), np.array([0.75, 0.25], np.float32), *flags)
+        margins = np.array([1.5, np.nan], np.float32) if self.known else None
+        return Tags(("guitar", "sax"), np.array([0.75, 0.25], np.float32), *flags, margins=margins)
 
     def heatmap(self, file: str, kind: str = "contributions") -> Heatmap:
         return Heatmap(
@@ -128,16 +129,16 @@ def ask(call, monkeypatch):
     [
         (
             "known",
-            ["  guitar  0.750 *", "  sax     0.250  not heard in training"],
-            {"present": ["guitar"], "unheard": ["sax"]},
-            ["1,0", "0,1"],
+            ["  guitar  0.750  +1.50 *", "  sax     0.250  not heard in training"],
+            {"present": ["guitar"], "unheard": ["sax"], "margins": {"guitar": 1.5, "sax": None}},
+            ["1,0,1.500000", "0,1,"],
         ),
-        ("unknown", ["  guitar  0.750", "  sax     0.250"], {}, [",", ","]),
+        ("unknown", ["  guitar  0.750", "  sax     0.250"], {}, [",,", ",,"]),
     ],
     ids=["known", "unknown"],
 )
 def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, columns):
-    how = ("bad.mp3", "a.mp3", "--model_name", model, "--top", 2, "--merge_synonyms")
+    how = ("bad.mp3", "a.mp3", "--model_name", model, "--top", 2, "--merge_synonyms", "--rank", "margin")
     message = "keras-tagger: expected audio. Received: bad.mp3.\n"
     assert ask(*how) == (1, "\n".join(["a.mp3", *text, ""]), message)
     status, out, _ = ask(*how, "--json")
@@ -149,7 +150,7 @@ def test_thresholds_and_evidence_are_printed_if_known(ask, model, text, extra, c
         ],
     )
     rows = [f"a.mp3,guitar,0.750000,{columns[0]}", f"a.mp3,sax,0.250000,{columns[1]}"]
-    assert ask(*how, "--csv")[1].splitlines() == ["file,tag,score,present,unheard", *rows]
+    assert ask(*how, "--csv")[1].splitlines() == ["file,tag,score,present,unheard,margin", *rows]
 
 
 @pytest.mark.parametrize(

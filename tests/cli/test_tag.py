@@ -76,16 +76,30 @@ def test_shipped_weights_are_the_default(call, tiny_run, clip, tmp_path, monkeyp
         ]
     )
     status, out, _ = call("tag", clip, "--json")
-    assert json.loads(out) == {
+    found = json.loads(out)
+    assert found == {
         **{"file": str(clip), "tags": pytest.approx(scores, abs=1e-6), "present": ["singing"], "unheard": ["voice"]},
+        "margins": {entry.name: entry.margin and pytest.approx(entry.margin, abs=1e-4) for entry in expected},
         "warnings": [],
     }
+    assert found["margins"]["voice"] is None
+    # What was not heard is last, whatever its score.
+    status, out, _ = call("tag", clip, "--rank", "margin")
+    assert (status, out.splitlines()[1:]) == (
+        0,
+        [
+            f"  singing  {scores['singing']:.3f}  {expected['singing'].margin:+.2f} *",
+            f"  mid      {scores['mid']:.3f}  {expected['mid'].margin:+.2f}",
+            f"  voice    {scores['voice']:.3f}  not heard in training",
+        ],
+    )
     status, out, _ = call("tag", clip, "--merge_synonyms", "--csv", "--model", "compact")
     rows = {row["tag"]: row for row in csv.DictReader(io.StringIO(out))}
     assert (status, sorted(rows)) == (0, ["mid", "voice"])
     # The score is that of the name that was heard in training.
     assert float(rows["voice"]["score"]) == pytest.approx(scores["singing"], abs=1e-6)
     assert (rows["voice"]["present"], rows["voice"]["unheard"]) == ("1", "0")
+    assert float(rows["voice"]["margin"]) == pytest.approx(expected["singing"].margin, abs=1e-4)
     status, _, err = call("tag", clip, "--model", "compct")
     assert status == 1
     assert "expected a pretrained name (compact), a run directory or a .keras file. Received: 'compct'" in err
@@ -103,7 +117,8 @@ def test_a_bad_file_among_good_ones_is_reported_and_skipped(call, tiny_run, clip
     found = [json.loads(line) for line in out.splitlines()]
     assert [row["file"] for row in found] == [str(bad), str(clip), str(tmp_path / "gone.wav")]
     assert [f"keras-tagger: {row['error']}" for row in found if "error" in row] == messages
-    assert [list(row) for row in found if "error" not in row] == [["file", "tags", "present", "unheard", "warnings"]]
+    keys = ["file", "tags", "present", "unheard", "margins", "warnings"]
+    assert [list(row) for row in found if "error" not in row] == [keys]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

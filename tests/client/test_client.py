@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from keras_tagger.client.client import SAMPLE_RATE, Client
-from keras_tagger.errors import AudioNotFoundError, ServingError
+from keras_tagger.errors import AudioNotFoundError, ModelError, ServingError
 from keras_tagger.serving.server import Server
-from keras_tagger.tags import TagScore
+from keras_tagger.tags import TagScore, margin
 
 SPEC = tf.TensorSpec([None, None], tf.float32, name="waveform")
 WEIGHTS = np.array([1.0, 3.0, -1.0, 2.0], np.float32)
@@ -114,6 +114,20 @@ def test_tag_gives_the_best_tags_first_by_the_models_names(client):
     assert tags.present.tolist() == [True, False, False, False]
     assert tags.heard.tolist() == [False, True, True, True]
     assert client.classify(steps(0.5)).to_dict() == client.tag(steps(0.5), top=None).to_dict()
+
+
+def test_margins_are_those_of_the_served_thresholds(client):
+    tags = client.tag(steps(0.3), rank="margin")
+    known = dict(zip(NAMES, THRESHOLDS, strict=False))
+    expected = {name: float(margin(tags[name].score, known[name])) for name in NAMES if tags[name].heard}
+    assert {entry.name: entry.margin for entry in tags if entry.heard} == pytest.approx(expected, abs=1e-4)
+    assert tags.names == (*sorted(expected, key=expected.get, reverse=True), "flûte")
+    assert client.contributions(steps(0.3)).top(4, rank="margin").tags == tags.names
+    assert client.heatmap(steps(0.3), "attention").margins is None
+    with pytest.raises(ModelError, match="rank: expected score or margin. Received: 'best'"):
+        client.tag(steps(0.3), rank="best")
+    with pytest.raises(ModelError, match="rank: expected 'score' if the thresholds of the tags are unknown"):
+        client.tag(steps(0.3), tags=["a", "b", "c", "d"], rank="margin")
 
 
 def test_names_can_be_given(client):

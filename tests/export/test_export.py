@@ -42,7 +42,7 @@ SIGNATURES = {
         {"tags": "float32", "contributions": "float32", "times": "float32"},
     ),
     "embedding": ({"waveform": "float32"}, {"embedding": "float32"}),
-    "tag_info": ({"tags": "string"}, {"threshold": "float32", "heard": "bool"}),
+    "tag_info": ({"tags": "string"}, {"threshold": "float32", "heard": "bool", "false_alarm_rate": "float32"}),
 }
 
 # Runs in an interpreter of its own: PATH of the SavedModel, PATH of the clips, PATH of the answers.

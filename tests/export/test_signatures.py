@@ -70,13 +70,19 @@ def test_classify_takes_audio_bytes_beside_waveforms(tagger: Any, served: Any) -
 
 
 def test_tag_info_is_what_is_known_of_each_tag(tagger: Any) -> None:
-    info = {"high": TagInfo(0.25), "low": TagInfo(0.0, has_evidence=False), "mid": TagInfo(1.0, True, True, 7)}
+    info = {
+        "high": TagInfo(0.25),
+        "low": TagInfo(0.0, has_evidence=False),
+        "mid": TagInfo(1.0, True, True, 7, "f1", 0.125),
+    }
     ask = signatures(Tagger(tagger.model, tagger.config, info))["tag_info"]
     names = ["mid", "jazz", "low", "high", "mid", "", "Mid"]
     found = {name: value.numpy() for name, value in ask(tf.constant(names)).items()}
     np.testing.assert_array_equal(found["threshold"], [1.0, np.nan, 0.0, 0.25, 1.0, np.nan, np.nan])
     np.testing.assert_array_equal(found["heard"], [True, False, False, True, True, False, False])
-    assert (found["threshold"].dtype, found["heard"].dtype) == (np.float32, bool)
+    rates = [0.125, np.nan, np.nan, np.nan, 0.125, np.nan, np.nan]
+    np.testing.assert_array_equal(found["false_alarm_rate"], np.array(rates, np.float32))
+    assert [found[name].dtype for name in sorted(found)] == [np.float32, bool, np.float32]
 
 
 BAD = np.array([[0.0, np.nan]], np.float32)

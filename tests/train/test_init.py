@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 
 import tiny
+from keras_tagger.data.manifest import read_manifest
 from keras_tagger.errors import ConfigError, ModelNotFoundError
+from keras_tagger.models.transfer import inherited_info
 from keras_tagger.storage import pretrained as packaged
 from keras_tagger.storage.loading import load_config
 from keras_tagger.tagger import load
+from keras_tagger.tags import TagInfo
 from keras_tagger.train import loop
 from keras_tagger.train.fit import fit
 from tiny import LEARNER, RATE
@@ -66,6 +70,56 @@ def test_body_and_shared_tags_are_taken(tiny_run: Any, other_tags: Path, tmp_pat
     assert len(new.trainable_variables) == len(old.trainable_variables)
 
 
+def test_evidence_is_inherited_and_a_resumed_run_keeps_it(
+    tiny_run: Any, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No training clip has "high": nothing is known about it in the first run, and it is absent in the second."""
+    rows = tones.read_text(encoding="utf-8").splitlines()
+    path = tones.parent / "without.csv"
+    path.write_text("\n".join(row for row in rows if not (",high," in row and ",train" in row)), encoding="utf-8")
+    data = read_manifest(path)
+    unknown = dataclasses.replace(
+        data,
+        clips=tuple(
+            dataclasses.replace(c, tags={**c.tags, "high": np.nan}) if c.split == "train" else c for c in data.clips
+        ),
+    )
+
+    def killed(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    save = loop.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(STILL, unknown, run_dir=tmp_path / "run", init=tiny_run.dir)
+    info = fit(STILL, unknown, run_dir=tmp_path / "run", init=tiny_run.dir, resume=True).tagger.info
+    threshold = tiny_run.tagger.info["high"].threshold
+    assert info["high"] == TagInfo(threshold, train_clips=0, evidence_from="tiny")
+    assert (info["low"].train_clips, info["low"].evidence_from) == (4, "tiny")
+    assert load(tmp_path / "run").info == info
+    absent = fit(STILL, data, run_dir=tmp_path / "absent", init=tiny_run.dir / "model.keras").tagger.info
+    assert absent["high"] == TagInfo(has_evidence=False, train_clips=0)
+    assert absent["low"] == info["low"]
+
+
+def test_the_origin_of_evidence() -> None:
+    info = {
+        "own": TagInfo(0.25, True, True, 3, "f1", 0.1, 20, 30, "elder"),
+        "passed on": TagInfo(0.75, train_clips=0, evidence_from="elder"),
+        "unknown": TagInfo(),
+        "unheard": TagInfo(has_evidence=False, train_clips=0),
+        "left out": TagInfo(train_clips=3),
+    }
+    columns = {"mine": "own", "passed on": "passed on", "unknown": "unknown", "unheard": "unheard"}
+    assert inherited_info(info, columns, "parent") == {
+        "mine": TagInfo(0.25, evidence_from="parent"),
+        "passed on": TagInfo(0.75, evidence_from="elder"),
+        "unknown": TagInfo(evidence_from="parent"),
+    }
+
+
 def test_a_new_head_learns_on_a_frozen_body(tiny_run: Any, other_tags: Path, tmp_path: Path) -> None:
     config = tiny.merged(
         STILL, {"training": {"epochs": 4, "optimizer": "adam", "learning_rate": 0.1, "freeze": "all_but_head"}}
@@ -113,6 +167,7 @@ def test_by_a_pretrained_name(tiny_run: Any, tones: Path, tmp_path: Path, monkey
     run = fit(STILL, tones, run_dir=tmp_path / "run", init="toy", **{"training.freeze": "all_but_head"})
     assert same(load("toy").model.front_end, run.tagger.model.front_end)
     np.testing.assert_allclose(run.tagger.scores((WAVE, RATE)), load("toy").scores((WAVE, RATE)), atol=1e-5)
+    assert {entry.evidence_from for entry in run.tagger.info.values()} == {"toy"}
     stored = load_config(run.dir / "config.yaml")
     assert (stored.training.init, stored.training.freeze) == ("toy", "all_but_head")
     # What the run keeps needs the init no more.
