@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _BATCH = 16
 
 
 class _PatchTeacher:
-    """A teacher that scores every patch as a clip of its own.
+    """A teacher that scores every patch as a clip of its own, as `Tagger.tag` does.
 
     Args:
         name: What it is, for people.
@@ -41,8 +41,8 @@ class _PatchTeacher:
         self.tags = tags
         self.sample_rate = sample_rate
 
-    def _scores(self, waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return probabilities `[B, n_tags]` of waveforms `[B, samples]`."""
+    def _scores(self, patches: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Return the probabilities, float `[B, n_tags]`, of waveforms."""
         raise NotImplementedError
 
     def label(self, waveform: npt.NDArray[Any], hop_seconds: float = HOP_SECONDS) -> DenseLabels:
@@ -51,12 +51,8 @@ class _PatchTeacher:
         size, hop = round(PATCH_SECONDS * rate), hop_seconds * rate
         beyond = max(len(waveform) - size + round(_SLACK_SECONDS * rate), 0)
         starts = [int(i * hop + 0.5) for i in range(int(beyond / hop) + 1)]
-        values = []
-        for first in range(0, len(starts), _BATCH):
-            patches = [waveform[start : start + size] for start in starts[first : first + _BATCH]]
-            longest = max(map(len, patches))
-            padded = [np.pad(patch, (0, longest - len(patch))) for patch in patches]
-            values.append(self._scores(np.stack(padded).astype(np.float32)))
+        patches = [waveform[start : start + size] for start in starts]
+        values = [self._scores(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
         length = min(PATCH_SECONDS, len(waveform) / rate)
         return DenseLabels(self.tags, np.concatenate(values).astype(np.float32), hop_seconds, length, "mean")
 
@@ -77,8 +73,15 @@ class TaggerTeacher(_PatchTeacher):
         super().__init__(name, fingerprint, tagger.tags, tagger.model.audio_config.sample_rate)
         self._tagger = tagger
 
-    def _scores(self, waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self._tagger.model.analyze(waveforms, ("tags",))["tags"].numpy()
+    def _scores(self, patches: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        windowing = self._tagger.model.windowing
+        windows = (windowing.cut((patch, self.sample_rate), warnings=[]) for patch in patches)
+        found = []
+        for scores in self._tagger.clip_scores(windows):
+            if not isinstance(scores, np.ndarray):
+                raise scores
+            found.append(scores)
+        return np.stack(found)
 
     def select(self, tags: Collection[str]) -> TaggerTeacher:
         """Return the same teacher; fewer outputs would not be faster."""
@@ -111,8 +114,11 @@ class SavedModelTeacher(_PatchTeacher):
             digest.update(file.read_bytes())
         super().__init__(os.fspath(path), f"SavedModel {digest.hexdigest()}", tags, rate)
 
-    def _scores(self, waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self._signature(waveform=tf.constant(waveforms))["tags"].numpy()
+    def _scores(self, patches: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        # The last patch may lack a few samples.
+        longest = max(map(len, patches))
+        padded = np.stack([np.pad(patch, (0, longest - len(patch))) for patch in patches])
+        return self._signature(waveform=tf.constant(padded, tf.float32))["tags"].numpy()
 
     def select(self, tags: Collection[str]) -> SavedModelTeacher:
         """Return the same teacher."""
