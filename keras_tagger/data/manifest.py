@@ -183,7 +183,8 @@ def read_manifest(
     root = os.path.abspath(path.parent)
     clips: list[Clip] = []
     first_seen: dict[tuple[str, float, float | None], str] = {}
-    rows = list(read_rows(path))
+    unlabelled = tags is not None and len(tags) == 0
+    rows = list(read_rows(path, ("path",) if unlabelled else ("path", "tags")))
     cells = TagCells(row.get("tags") for _, row in rows)
     for where, row in rows:
         clip = _clip(row, root, f"{path}, {where}", cells)

@@ -125,6 +125,8 @@ class Distillation:
 
     def verdict(self) -> str:
         """Return a sentence that says whether the model is better, for the person who decides whether to use it."""
+        if not np.isfinite([self.difference.difference, self.after.spearman]).any():
+            return "The agreement cannot be measured, because too few clips are held out."
         if not self.improved:
             return "The model agrees no better with the teacher than before; keep the one that you had."
         if self.difference.low <= 0:
@@ -336,10 +338,11 @@ class _Plan:
     def _check_splits(self, clips: Sequence[Clip], failed: Sequence[Mapping[str, str]] = ()) -> None:
         splits = {clip.split for clip in clips}
         if "train" not in splits or not splits & {"valid", "test"}:
-            reason = f" and {len(failed)} that cannot be used (first: {failed[0]['reason']})" if failed else ""
+            reason = f", without {len(failed)} that cannot be used (first: {failed[0]['reason']})" if failed else ""
+            where = f"all in the split {splits.pop()}" if len(splits) == 1 else "none"
             raise ManifestError(
                 "expected clips to train on and clips to hold out, at least two artists, folders or files. "
-                f"Received: {len(clips)} clips for {listed(sorted(map(str, splits))) or 'no split'}{reason}."
+                f"Received: {len(clips)} clip{'' if len(clips) == 1 else 's'}, {where}{reason}."
             )
 
     def _stored(self, source: Teacher, clip: Clip) -> Path:

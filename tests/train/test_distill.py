@@ -244,7 +244,10 @@ def test_mistakes_are_reported_first(music_folder: Path, student: Path, tmp_path
         start(data="no_music", **run)
     with pytest.raises(ModelError, match="teacher: expected one with some of the model's tags .*kazoo.*Received: .*x"):
         start(teacher=tiny.random_tagger(tags=("x",)), **run)
-    with pytest.raises(ManifestError, match="expected clips to train on and clips to hold out.* Received: 1 clips"):
+    with pytest.raises(
+        ManifestError,
+        match="expected clips to train on and clips to hold out.* Received: 1 clip, all in the split train",
+    ):
         start(data=music_folder / "artist 1" / "mid.wav", **run)
     exclusive = tiny.random_tagger({"model": {"head": {"activation": "softmax"}}})
     exclusive.save(tmp_path / "softmax.keras")
@@ -272,6 +275,15 @@ def test_the_verdict_is_plain(music: Any, change: float, low: float, improved: b
     assert found.improved is improved
     assert verdict in found.verdict()
     assert found.to_dict()["difference"]["difference"] == (None if np.isnan(change) else change)
+
+
+def test_too_few_clips_to_measure_are_said_so(music: Any) -> None:
+    nan = float("nan")
+    run, nothing = Run(Path("runs/x"), music, [], None), Agreement(nan, 0, 2.0, nan)  # type: ignore[arg-type]
+    found = Distillation(run, "test", 1, nothing, nothing, Difference(*[nan] * 6), {"low": "low"}, (), ())
+    assert not found.improved
+    assert "cannot be measured" in found.verdict()
+    assert "undefined" in str(found)
 
 
 def test_the_default_model_is_that_of_the_command_line() -> None:
