@@ -28,7 +28,7 @@ def read_rows(path: Path, columns: Sequence[str] = ("path", "tags")) -> Iterator
 
     Args:
         path: The file.
-        columns: The columns that a CSV file must have.
+        columns: The columns or keys that must be there.
 
     Yields:
         The place of a row ("line 3") and its values by column.
@@ -36,7 +36,7 @@ def read_rows(path: Path, columns: Sequence[str] = ("path", "tags")) -> Iterator
     Raises:
         ManifestError: If the file cannot be parsed; the message names file, line and column.
     """
-    return _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path, columns)
+    return _json_rows(path, columns) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path, columns)
 
 
 def as_text(value: Any) -> str | None:
@@ -243,7 +243,7 @@ def _is_name(column: str, cell: str, row: Mapping[str, str], folder: Path) -> bo
     return all(any(os.path.isdir(parent / tag) for parent in (folder / row["path"]).parents) for tag in tags)
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding=_encoding(path))
     except UnicodeDecodeError:
@@ -264,7 +264,8 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for place, entry in entries:
             if not isinstance(entry, dict):
                 raise ManifestError(
-                    f"{path}, {place}: expected a JSON object with path and tags. Received: {str(entry)[:80]!r}."
+                    f"{path}, {place}: expected a JSON object with {' and '.join(columns)}. "
+                    f"Received: {str(entry)[:80]!r}."
                 )
             for column in columns:
                 if column not in entry:

@@ -65,7 +65,8 @@ class Agreement:
     Attributes:
         roc_auc: Macro ROC-AUC over tags that the teacher gives some clips (label above 0.3) and not others.
         n_tags: The number of these tags.
-        top_overlap: How many of the five best tags of a clip both share, averaged over clips.
+        top_overlap: How many of the five best tags of a clip both share, averaged over clips; NaN with five tags or
+            fewer.
         spearman: Rank correlation across clips, averaged over tags.
     """
 
@@ -401,7 +402,7 @@ def _agreement(report: Report) -> Agreement:
     return Agreement(
         report.roc_auc,
         int(np.isfinite(report.per_tag["roc_auc"].astype(float)).sum()),
-        top_overlap(found.labels, found.scores),
+        top_overlap(found.labels, found.scores) if len(found.tags) > TOP else float("nan"),
         float(np.nanmean(correlations)) if np.isfinite(correlations).any() else float("nan"),
     )
 
@@ -415,8 +416,11 @@ def _difference(before: Report, after: Report) -> Difference:
 def _joined_info(
     old: Mapping[str, TagInfo], new: Mapping[str, TagInfo], matched: Mapping[str, str]
 ) -> dict[str, TagInfo]:
-    """Take the thresholds that held-out clips of the new music determine, and keep what is known of other tags."""
-    return {tag: new[tag] if tag in matched and new[tag].calibrated else info for tag, info in old.items()}
+    """Keep what is known of a tag, unless the new music determines its threshold or is the first to have the tag."""
+    return {
+        tag: new[tag] if tag in matched and (new[tag].calibrated or not info.has_evidence) else info
+        for tag, info in old.items()
+    }
 
 
 def _share(text: str) -> float:

@@ -90,7 +90,8 @@ def music_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tagger with random weights and a tag that the teacher lacks."""
     tagger = tiny.random_tagger(tiny.LEARNER, tags=("high", "low", "mid", "kazoo"))
-    tagger.info = {**tagger.info, "kazoo": TagInfo(0.77, calibrated=True, train_clips=3)}
+    known = {"kazoo": TagInfo(0.77, calibrated=True, train_clips=3), "low": TagInfo(has_evidence=False)}
+    tagger.info = {**tagger.info, **known}
     path = tmp_path_factory.mktemp("student") / "student.keras"
     tagger.save(path)
     return path
@@ -166,6 +167,8 @@ def test_the_result_is_a_run_directory(finished: Any) -> None:
     assert tagger.tags == ("high", "low", "mid", "kazoo")
     # What was known of a tag that the teacher lacks is still known.
     assert tagger.info["kazoo"] == TagInfo(0.77, calibrated=True, train_clips=3)
+    # A tag that it had never heard has been heard now.
+    assert tagger.info["low"].has_evidence
     assert tagger.info == finished.found.tagger.info
     assert tagger.tag((tiny.tone(3000.0, 1.0, 0), tiny.RATE)).to_dict()["high"] > 0.5
 
