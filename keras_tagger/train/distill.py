@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,11 +35,8 @@ from keras_tagger.teachers.labelling import label_clips
 from keras_tagger.teachers.matching import match_tags
 from keras_tagger.teachers.models import TaggerTeacher
 from keras_tagger.teachers.opening import open_teacher
-from keras_tagger.teachers.teacher import HOP_SECONDS
+from keras_tagger.teachers.teacher import HOP_SECONDS, Teacher
 from keras_tagger.train.fit import Run, check_run_dir, fit, init_name
-
-if TYPE_CHECKING:
-    from keras_tagger.teachers.teacher import Teacher
 
 DEFAULT_INIT = "compact"
 DEFAULT_TEACHER = "musicnn"
@@ -60,7 +57,7 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a model agrees with its teacher on clips that neither trained the model nor chose its best epoch.
+    """How well a model agrees with its teacher on clips that it was not trained on.
 
     Attributes:
         roc_auc: Macro ROC-AUC over tags that the teacher gives some clips (label above 0.3) and not others.
@@ -82,7 +79,8 @@ class Distillation:
 
     Attributes:
         run: The training run.
-        split: The split of the clips that agreement was measured on: "test", or "valid" if there are no others.
+        split: The split of the clips that agreement was measured on: "test", or "valid", which also chose the best
+            epoch, if there are no others.
         n_clips: The number of these clips.
         before: The agreement of the model that training started from.
         after: The agreement of the distilled model.
@@ -159,7 +157,8 @@ class Distillation:
             [f"{TOP} best tags in common", *(_fixed(part.top_overlap, 2) for part in (before, after))],
             ["Spearman correlation", *(_fixed(part.spearman) for part in (before, after))],
         ]
-        lines = [f"{self.n_clips} clips of split {self.split}, {len(self.matched)} tags", text_table(rows)]
+        chose = ", which also chose the best epoch" if self.split == "valid" else ""
+        lines = [f"{self.n_clips} clips of split {self.split}{chose}, {len(self.matched)} tags", text_table(rows)]
         if np.isfinite(bounds.difference):
             interval = f"{bounds.low:+.4f} to {bounds.high:+.4f}"
             lines.append(f"difference of ROC-AUC: {bounds.difference:+.4f} (95 % interval {interval})")
@@ -231,6 +230,8 @@ def distill(
             raise ConfigError(f"data.{key}: expected no value, as `data` has the music. Received: {overrides!r}.")
     run = RunDir(Path(run_dir) if run_dir is not None else Path("runs") / settings.name)
     check_run_dir(run.path, settings, resume)
+    if run.manifest.exists() and Path(data).resolve() == run.manifest.resolve():
+        raise ConfigError(f"run_dir: expected a directory without the data. Received: {run.path}, which has them.")
     labelled = resume and run.distillation.exists() and run.manifest.exists()
     # A mistake in the path is reported before the teacher is downloaded.
     found, errors = (None, []) if labelled else open_unlabelled(data)
@@ -381,7 +382,9 @@ class _Plan:
         tags = tuple(self.matched)
         held_out = dataclasses.replace(manifest.select(split), tags=tags)
         positive = self.settings.data.positive
-        before, after = (evaluate(tagger, held_out, split, positive) for tagger in (self.student, trained.tagger))
+        before, after = (
+            evaluate(tagger, held_out, split, positive, resamples=0) for tagger in (self.student, trained.tagger)
+        )
         return Distillation(
             trained,
             split,

@@ -229,9 +229,10 @@ def test_a_manifest_keeps_its_splits(music_folder: Path, student: Path, tmp_path
         distill(
             tmp_path / "music.csv", PitchTeacher(), student, tmp_path / "run", callbacks=[Interrupt(0)], **OVERRIDES
         )
-    assert [(clip.path, clip.split) for clip in labelled_clips(tmp_path / "run")] == [
-        (clip.path, clip.split) for clip in clips
-    ]
+    found = labelled_clips(tmp_path / "run")
+    assert [(clip.path, clip.split) for clip in found] == [(clip.path, clip.split) for clip in clips]
+    with pytest.raises(ConfigError, match="expected a directory without the data"):
+        distill(tmp_path / "run" / "manifest.csv", PitchTeacher(), student, tmp_path / "run", resume=True, **OVERRIDES)
 
 
 def test_mistakes_are_reported_first(music_folder: Path, student: Path, tmp_path: Path) -> None:
