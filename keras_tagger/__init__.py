@@ -26,6 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _HOMES = {
     "fit": "keras_tagger.train.fit",
     "Run": "keras_tagger.train.fit",
+    "distill": "keras_tagger.train.distill",
+    "Distillation": "keras_tagger.train.distill",
     "TagLoss": "keras_tagger.models.losses",
     "evaluate": "keras_tagger.evaluation.evaluate",
     "Report": "keras_tagger.evaluation.report",
@@ -60,11 +62,13 @@ if TYPE_CHECKING:
     from keras_tagger.storage.pretrained import pretrained
     from keras_tagger.tagger import Tagger, import_checkpoint, load
     from keras_tagger.tags import TagInfo, Tags, TagScore
+    from keras_tagger.train.distill import Distillation, distill
     from keras_tagger.train.fit import Run, fit
 
 __all__ = [
     "Attention",
     "Comparison",
+    "Distillation",
     "ExperimentConfig",
     "Heatmap",
     "KerasTaggerError",
@@ -76,6 +80,7 @@ __all__ = [
     "Tagger",
     "Tags",
     "compare",
+    "distill",
     "evaluate",
     "fit",
     "import_checkpoint",

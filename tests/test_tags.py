@@ -28,7 +28,7 @@ from keras_tagger.tags import (
     margin,
     merged,
 )
-from pretrain.teacher import TAGS as PUBLISHED
+from keras_tagger.teachers.musicnn import TAGS as PUBLISHED
 
 NAMES = ("guitar", "voice", "vocals", "harp", "woman")
 SCORES = np.array([0.7, 0.4, 0.6, 0.9, 0.1], np.float32)

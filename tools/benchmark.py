@@ -3,7 +3,7 @@
     python tools/benchmark.py
 
 writes docs/benchmarks.md, which says what is compared. The clips are those in the package, repeated to 30 s and written
-as mp3. musicnn is the one of `tools/pretrain/teacher.py`: the published weights in a Keras model, with a librosa
+as mp3. musicnn is the one of `keras_tagger.teachers.musicnn`: the published weights in a Keras model, with a librosa
 front-end and consecutive patches of 3 s. Run it on an idle machine; it takes about 15 minutes on two cores.
 
 Each measurement runs in a process of its own (--task). `taskset` binds the process to its cores, and the numbers of
@@ -123,22 +123,22 @@ class System(Protocol):
 
 
 class Musicnn:
-    """The musicnn model with the weights of a `teacher.Teacher`.
+    """musicnn as its users run it, with the weights of a `keras_tagger.teachers.musicnn.Musicnn`.
 
-    `librosa.load` decodes and resamples (with soxr HQ, its default), `teacher.log_mel` computes librosa's mel
-    spectrogram in musicnn's scaling, and one traced function runs the model including the sigmoid.
+    `librosa.load` decodes and resamples (with soxr HQ, its default), librosa computes the mel spectrogram in musicnn's
+    scaling, and one traced function runs the model including the sigmoid.
     """
 
-    def __init__(self, teacher: Any) -> None:
+    def __init__(self, network: Any) -> None:
         import tensorflow as tf
 
-        from pretrain import teacher as module
+        from keras_tagger.teachers.musicnn import N_MELS, PATCH_FRAMES
 
-        self.teacher = teacher
-        self._module = module
-        signature = [tf.TensorSpec([None, module.PATCH_FRAMES, module.N_MELS], tf.float32)]
+        self.network = network
+        self._patch_frames = PATCH_FRAMES
+        signature = [tf.TensorSpec([None, PATCH_FRAMES, N_MELS], tf.float32)]
         self._run = tf.function(
-            lambda patches: tf.sigmoid(teacher.model(patches, training=False)), input_signature=signature
+            lambda patches: tf.sigmoid(network.model(patches, training=False)), input_signature=signature
         )
 
     def load(self, path: Path) -> np.ndarray:
@@ -149,13 +149,18 @@ class Musicnn:
 
     def spectrograms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute spectrograms of whole clips, [frames, mels] each."""
-        return [self._module.log_mel(waveform) for waveform in waveforms]
+        import librosa
+
+        options = {"n_fft": 512, "hop_length": 256, "n_mels": 96, "pad_mode": "reflect"}
+        mels = [librosa.feature.melspectrogram(y=waveform, sr=RATE, **options) for waveform in waveforms]
+        # musicnn rounds to half precision.
+        return [np.log10(10000.0 * mel.T.astype(np.float16).astype(np.float32) + 1.0) for mel in mels]
 
     def pieces(self, spectrograms: list[np.ndarray]) -> Any:
         """Cut consecutive patches of 187 frames; an incomplete patch at the end is dropped."""
         import tensorflow as tf
 
-        size = self._module.PATCH_FRAMES
+        size = self._patch_frames
         whole = [frames[: len(frames) // size * size] for frames in spectrograms]
         return tf.constant(np.concatenate([frames.reshape(-1, size, frames.shape[1]) for frames in whole]))
 
@@ -237,9 +242,9 @@ def open_system(name: str, model: str, work_dir: str) -> System:
         from keras_tagger import load
 
         return KerasTagger(load(model))
-    from pretrain import teacher
+    from keras_tagger.teachers.musicnn import find_wheel, load_musicnn
 
-    return Musicnn(teacher.load_teacher(work_dir))
+    return Musicnn(load_musicnn(find_wheel(work_dir)))
 
 
 # --- measurements in processes of their own ----------------------------------------------------------------------
@@ -515,7 +520,7 @@ def page(measured: dict[str, Any], command: str) -> str:
 
 writes this page. It compares keras_tagger with musicnn 0.1.0 (J. Pons and X. Serra, 2019, arXiv 1909.06654). Both run
 in turns in one process, on the same clips: those in the package, as mp3s of 30 s, 44.1 kHz, stereo, {kbps:.0f} kb/s on
-average. musicnn is rebuilt by `tools/pretrain/teacher.py`, with its published weights.
+average. musicnn is rebuilt in Keras (`keras_tagger.teachers.musicnn`), with its published weights.
 
 Every number is a median with its quartiles, over {repeats} repeats for times and {len(extra)} processes for memory and
 cold start. Ratios are computed within each repeat. Everything runs once before it is timed.

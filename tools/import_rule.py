@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("storage", "explain", "export"),
     ("views",),
     ("tagger",),
-    ("evaluation",),
+    ("evaluation", "teachers"),
     ("train",),
     ("", "keras_registration"),
     ("cli",),

@@ -25,6 +25,7 @@ from absl.flags import argparse_flags
 from keras_tagger.cli import (
     compare,
     data,
+    distill,
     evaluate,
     explain,
     export,
@@ -39,7 +40,7 @@ from keras_tagger.cli.flags import Commands, underscored
 from keras_tagger.cli.output import fail, warn
 from keras_tagger.errors import AudioWarning, KerasTaggerError
 
-_COMMANDS = (tag, explain, models, fit, evaluate, compare, import_checkpoint, export, serve, request, data)
+_COMMANDS = (tag, explain, models, fit, distill, evaluate, compare, import_checkpoint, export, serve, request, data)
 
 _EPILOG = """examples:
   keras-tagger tag song.mp3                               print the best tags of a file
@@ -49,6 +50,7 @@ _EPILOG = """examples:
   keras-tagger data check my_music/                       count clips, find unreadable files
   keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
   keras-tagger tag song.mp3 --model runs/demo             tag with your own model
+  keras-tagger distill --data my_music/                   let musicnn teach the tagger your unlabelled music
   keras-tagger evaluate runs/demo --data my_music/ --out reports/demo
   keras-tagger compare reports/demo reports/other         compare two models on the same clips
   keras-tagger export runs/demo exported/                 write a SavedModel to exported/1

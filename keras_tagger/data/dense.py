@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
+from keras_tagger.files import replacing
 
 POOLS = ("mean", "max")
 UNKNOWN = float("nan")
@@ -111,6 +112,19 @@ def read_dense(path: str | os.PathLike[str]) -> DenseLabels:
         if not ok:
             raise ManifestError(f"{path}: expected dense labels with {expected}. Received: {received}.")
     return labels
+
+
+def write_dense(path: str | os.PathLike[str], labels: DenseLabels) -> None:
+    """Write an `.npz` file of dense labels atomically; values become float16."""
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            values=labels.values.astype(np.float16),
+            tags=np.array(labels.tags),
+            hop_seconds=labels.hop_seconds,
+            length_seconds=labels.length_seconds,
+            pool=labels.pool,
+        )
 
 
 def _of_arrays(path: Path) -> DenseLabels:

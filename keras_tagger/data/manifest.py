@@ -163,7 +163,8 @@ def read_manifest(
 
     Args:
         path: The manifest file.
-        tags: The vocabulary, in order; other tags are dropped. None takes all tags of the manifest, sorted.
+        tags: The vocabulary, in order; other tags are dropped. None takes all tags of the manifest, sorted; an empty
+            vocabulary reads clips without labels.
         min_clips_per_tag: Without `tags`, drop tags that fewer clips have.
 
     Raises:
@@ -182,7 +183,8 @@ def read_manifest(
     root = os.path.abspath(path.parent)
     clips: list[Clip] = []
     first_seen: dict[tuple[str, float, float | None], str] = {}
-    rows = list(read_rows(path))
+    unlabelled = tags is not None and len(tags) == 0
+    rows = list(read_rows(path, ("path",) if unlabelled else ("path", "tags")))
     cells = TagCells(row.get("tags") for _, row in rows)
     for where, row in rows:
         clip = _clip(row, root, f"{path}, {where}", cells)
@@ -311,7 +313,7 @@ def _manifest(
         vocabulary = tuple(tags)
         if len(set(vocabulary)) != len(vocabulary):
             raise ManifestError(f"{source}: expected a vocabulary without duplicates. Received: {list(tags)}.")
-        if not counts.keys() & set(vocabulary):
+        if vocabulary and not counts.keys() & set(vocabulary):
             known = ", ".join(sorted(counts)[:10]) or "none"
             raise ManifestError(f"{source}: expected clips with a tag of {list(tags)[:10]}. Received: tags {known}.")
     _warn_of_tags({tag: counts[tag] for tag in vocabulary}, source)

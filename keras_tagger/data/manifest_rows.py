@@ -23,8 +23,12 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # as `surrogateescape` reads bytes
 _WEIGHTED = re.compile(r"^(?P<tag>.*\S)\s*:\s*(?P<weight>[-+]?(\d+[.,]?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|\?)$")
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(path: Path, columns: Sequence[str] = ("path", "tags")) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read the rows of a CSV file, JSON lines or a JSON array.
+
+    Args:
+        path: The file.
+        columns: The columns or keys that must be there.
 
     Yields:
         The place of a row ("line 3") and its values by column.
@@ -32,7 +36,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ManifestError: If the file cannot be parsed; the message names file, line and column.
     """
-    return _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path)
+    return _json_rows(path, columns) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path, columns)
 
 
 def as_text(value: Any) -> str | None:
@@ -171,7 +175,7 @@ def _labels(pairs: Sequence[tuple[Any, Any]], where: str) -> dict[str, float]:
     return tags
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     encoding = _encoding(path)
     with open(
         path, encoding=encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "strict", newline=""
@@ -182,9 +186,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             header = [name.strip() for name in next(reader, [])]
             if not header:
                 raise ManifestError(
-                    f"{path}: expected a CSV header with the columns path and tags. Received: an empty file."
+                    f"{path}: expected a CSV header with the columns {' and '.join(columns)}. Received: an empty file."
                 )
-            for column in ("path", "tags"):
+            for column in columns:
                 if header.count(column) != 1:
                     raise ManifestError(
                         f"{path}, line 1: expected one column {column}. Received: the columns {', '.join(header)}."
@@ -239,7 +243,7 @@ def _is_name(column: str, cell: str, row: Mapping[str, str], folder: Path) -> bo
     return all(any(os.path.isdir(parent / tag) for parent in (folder / row["path"]).parents) for tag in tags)
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding=_encoding(path))
     except UnicodeDecodeError:
@@ -260,9 +264,10 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for place, entry in entries:
             if not isinstance(entry, dict):
                 raise ManifestError(
-                    f"{path}, {place}: expected a JSON object with path and tags. Received: {str(entry)[:80]!r}."
+                    f"{path}, {place}: expected a JSON object with {' and '.join(columns)}. "
+                    f"Received: {str(entry)[:80]!r}."
                 )
-            for column in ("path", "tags"):
+            for column in columns:
                 if column not in entry:
                     raise ManifestError(
                         f"{path}, {place}: expected the key {column}. Received: the keys {', '.join(entry)}."

@@ -1,17 +1,28 @@
-"""Open labelled audio of any kind: a manifest, a folder per tag, a prepared folder, or the demo clips."""
+"""Open audio by its path.
+
+`open_source` opens labelled audio of any kind: a manifest, a folder per tag, a prepared folder, or the demo clips.
+`open_unlabelled` opens audio without labels: a folder, a playlist, a file, or a manifest whose labels are not read.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from keras_tagger.data.manifest import Manifest, read_folders, read_manifest
+from absl import logging
+
+from keras_tagger.audio.paths import PathError, expand
+from keras_tagger.audio.streams import is_remote
+from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest
 from keras_tagger.data.prepared import INDEX, Prepared, open_prepared
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+# Fewer folders than this cannot be divided into parts of useful sizes.
+_FEWEST_GROUPS = 5
 
 
 def open_source(
@@ -32,21 +43,87 @@ def open_source(
         >>> len(open_source("demo"))
         7
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ManifestError(f"expected the path of a manifest or a folder. Received: {type(path).__name__}.")
-    if not os.fspath(path):
-        raise ManifestNotFoundError("expected a manifest or a folder. Received: an empty path.")
-    path = (
-        Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
-        if path == "demo"
-        else Path(path).expanduser()
-    )
+    path = _existing(path)
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
-    if not path.exists():
-        raise ManifestNotFoundError(f"expected a manifest or a folder. Received: '{path}', which does not exist.")
     if path.suffix.lower() not in MANIFEST_SUFFIXES:
         raise ManifestError(
             f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'."
         )
     return read_manifest(path, tags, min_clips_per_tag)
+
+
+def open_unlabelled(path: str | os.PathLike[str]) -> tuple[Manifest, list[tuple[str, PathError]]]:
+    """Open audio whose labels do not matter.
+
+    Clips without a group or split get a group, so that recordings of one artist or album stay together in
+    `assign_splits`: the folder that the file is in, at the highest level at which there are at least five folders. In a
+    folder `ARTIST/ALBUM/song.mp3`, that is the artist's. If there are fewer folders at every level, every file is on
+    its own, and a warning says so.
+
+    Args:
+        path: A folder, which is searched at any depth, a playlist, an audio file, or a manifest, whose splits and
+            groups count.
+
+    Returns:
+        The clips, without tags; and each folder, playlist or entry of one that cannot be read, with the error.
+
+    Raises:
+        ManifestNotFoundError: If the path does not exist.
+        ManifestError: If it holds no audio, or is a prepared folder.
+
+    Example:
+        >>> manifest, errors = open_unlabelled("my_music/")
+        >>> manifest.clips[0].group
+        '/home/me/my_music/The Artist'
+    """
+    path = _existing(path)
+    if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
+        manifest, errors = read_manifest(path, ()), []
+    else:
+        if (path / INDEX).exists():
+            raise ManifestError(f"expected audio files or a manifest. Received: '{path}', a prepared folder.")
+        expanded = list(expand([os.fspath(path)]))
+        errors = [(name, error) for name, error in expanded if error is not None]
+        files = dict.fromkeys(
+            file if is_remote(file) else os.path.abspath(file) for file, error in expanded if not error
+        )
+        if not files:
+            raise ManifestError(str(errors[0][1]) if errors else f"expected audio files. Received: '{path}'.")
+        clips = tuple(Clip(file, {}) for file in files)
+        manifest = Manifest(clips, (), name=path.stem, root=os.path.abspath(path if path.is_dir() else path.parent))
+    without = [clip.path for clip in manifest.clips if clip.group is None and clip.split is None]
+    groups = _folders(without)
+    clips = tuple(dataclasses.replace(clip, group=clip.group or groups.get(clip.path)) for clip in manifest.clips)
+    return dataclasses.replace(manifest, clips=clips), errors
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    """Return a path that exists; "demo" is that of the demo clips."""
+    if not isinstance(path, str | os.PathLike):
+        raise ManifestError(f"expected the path of a manifest or a folder. Received: {type(path).__name__}.")
+    if not os.fspath(path):
+        raise ManifestNotFoundError("expected a manifest or a folder. Received: an empty path.")
+    if path == "demo":
+        return Path(str(resources.files("keras_tagger") / "clips" / "manifest.csv"))
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise ManifestNotFoundError(f"expected a manifest or a folder. Received: '{path}', which does not exist.")
+    return path
+
+
+def _folders(files: Sequence[str]) -> Mapping[str, str]:
+    """Return the folder that stands for each file's artist or album; none if the folders do not tell files apart."""
+    parents = {file: Path(os.path.dirname(file)).parts for file in files if not is_remote(file)}
+    depth = max(map(len, parents.values()), default=0)
+    for level in range(1, depth + 1):
+        groups = {file: os.path.join(*parts[:level]) for file, parts in parents.items()}
+        if len(set(groups.values())) >= _FEWEST_GROUPS:
+            return groups
+    if len(files) > 1:
+        logging.warning(
+            "The music is in fewer than %d folders, so they are not taken as artists: songs of one artist may be in "
+            "several splits. A manifest with the column group keeps them together.",
+            _FEWEST_GROUPS,
+        )
+    return {}

@@ -1,10 +1,11 @@
 """The names of the files in a run directory, which only this module knows.
 
     runs/NAME/  config.yaml  tags.txt  tags.json  manifest.csv  model.keras  checkpoints/last.npz  logs/
-                history.csv  report.json  report.csv  report.html  scores.npz  imported.json
+                history.csv  report.json  report.csv  report.html  scores.npz  imported.json  distill.json  labels/
 
 `model.keras` is the best model so far, `checkpoints/last.npz` the newest state, and `logs/` is for TensorBoard. Only
-the directory of an imported checkpoint has `imported.json`.
+the directory of an imported checkpoint has `imported.json`, and only that of a distilled model `distill.json` and
+`labels/`.
 """
 
 from __future__ import annotations
@@ -80,6 +81,16 @@ class RunDir:
     def imported(self) -> Path:
         """The origin of an imported checkpoint."""
         return self.path / "imported.json"
+
+    @property
+    def distillation(self) -> Path:
+        """The settings of a distillation and, when it has finished, the agreement with the teacher."""
+        return self.path / "distill.json"
+
+    @property
+    def labels(self) -> Path:
+        """The dense labels that a distilled model was trained on."""
+        return self.path / "labels"
 
 
 # A `.keras` file has a member of the same name and content.

@@ -131,7 +131,7 @@ def fit(
         >>> run.tagger.tag("song.mp3")
     """
     if init is not None:
-        overrides["training.init"] = _init_name(init)
+        overrides["training.init"] = init_name(init)
     settings = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / settings.name
     if data is not None and not isinstance(data, str | os.PathLike | Manifest | Prepared):
@@ -143,7 +143,7 @@ def fit(
     if run_dir is not None and not os.fspath(run_dir):
         raise ConfigError("run_dir: expected a directory. Received: an empty path.")
     run = RunDir(folder)
-    _check_run_dir(folder, settings, resume)
+    check_run_dir(folder, settings, resume)
     if settings.data.path and run.manifest.exists() and Path(settings.data.path).resolve() == run.manifest.resolve():
         raise ConfigError(f"run_dir: expected a directory without the data. Received: {folder}, which has them.")
     if resume and run.report.exists():
@@ -280,7 +280,7 @@ def _check_train(data: Manifest | Prepared) -> None:
             logging.warning("Nothing can be learned about tags that %s: %s.", which, listed(found))
 
 
-def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
+def check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> None:
     """Refuse to overwrite a run, or to resume one with another configuration."""
     stored_path = RunDir(folder).config
     if folder.exists() and not folder.is_dir():
@@ -302,7 +302,8 @@ def _check_run_dir(folder: Path, settings: ExperimentConfig, resume: bool) -> No
         )
 
 
-def _init_name(init: str | os.PathLike[str]) -> str:
+def init_name(init: str | os.PathLike[str]) -> str:
+    """Return the value of `training.init` for a name or path."""
     # A path with one part could be mistaken for a pretrained name.
     return init if isinstance(init, str) else os.path.join(os.curdir, os.fspath(init))
 

@@ -24,7 +24,7 @@ from keras_tagger.data.datasets.vocabularies import CALS_50, GTZAN_10, JAMENDO_5
 from keras_tagger.data.manifest import Manifest
 from keras_tagger.data.splits import assign_splits
 from keras_tagger.errors import ConfigError, ManifestError, ManifestNotFoundError
-from pretrain.teacher import TAGS as MUSICNN
+from keras_tagger.teachers.musicnn import TAGS as MUSICNN
 
 
 def by_split(manifest: Manifest, root: Path) -> dict[str, list[tuple[str, list[str]]]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_tagger.data.dense import read_dense
+from keras_tagger.data.dense import DenseLabels, read_dense, write_dense
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.data.pipeline import n_stretches, training_dataset
 from keras_tagger.data.prepare import prepare
@@ -233,3 +233,11 @@ def test_a_crop_has_the_labels_of_the_stretches_inside_it(mixed, tmp_path):
                     assert np.isnan(label[1])
     assert seen == {0, 1, 2}
     assert len(begins) > 120
+
+
+def test_what_is_written_is_read(tmp_path):
+    values = np.array([[0.25, np.nan], [1.0, 0.0]], np.float32)
+    write_dense(tmp_path / "new" / "a.npz", DenseLabels(("x", "y"), values, 1.5, 3.0, "mean"))
+    found = read_dense(tmp_path / "new" / "a.npz")
+    assert (found.tags, found.hop_seconds, found.length_seconds, found.pool) == (("x", "y"), 1.5, 3.0, "mean")
+    np.testing.assert_array_equal(found.values, values)

@@ -17,7 +17,7 @@ import keras_tagger as kt
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.storage import pretrained as packaged
 from keras_tagger.tags import TagInfo
-from pretrain.teacher import TAGS as PUBLISHED
+from keras_tagger.teachers.musicnn import TAGS as PUBLISHED
 from tiny import RATE, TAGS, noise
 
 CLIP = noise(40000, seed=4)

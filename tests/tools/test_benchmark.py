@@ -15,10 +15,10 @@ import soundfile
 
 import benchmark
 import tiny
-from pretrain import teacher
+from keras_tagger.teachers import musicnn
 
 ROOT = Path(__file__).parents[2]
-WHEEL = Path(os.environ.get(teacher.WHEEL_VARIABLE) or ROOT / "data/teacher" / teacher.WHEEL)
+WHEEL = Path(os.environ.get(musicnn.WHEEL_VARIABLE) or ROOT / "data/teacher" / musicnn.WHEEL)
 
 
 def times(musicnn, keras_tagger):
@@ -64,9 +64,9 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def systems(tagger):
-    model = teacher.build_model()
+    model = musicnn.build_model()
     tiny.randomize(model)
-    return times(benchmark.Musicnn(teacher.Teacher("MTT", model)), benchmark.KerasTagger(tagger))
+    return times(benchmark.Musicnn(musicnn.Musicnn("MTT", model)), benchmark.KerasTagger(tagger))
 
 
 def test_ratios_are_taken_within_repeats():
@@ -146,7 +146,9 @@ def test_stages_of_musicnn_are_the_teachers(systems, clips):
     assert pieces.shape == (20, 187, 96)
     probabilities = system.model(pieces, 7)
     np.testing.assert_allclose(system.scores(clips[:2], 10)[1], probabilities[10:].mean(axis=0), atol=1e-5)
-    expected, _ = system.teacher.patches(system.load(clips[0]), teacher.PATCH_SECONDS)
+    (frames,) = system.spectrograms([system.load(clips[0])])
+    np.testing.assert_allclose(musicnn.log_mel(system.load(clips[0])), frames, atol=2e-3)
+    expected = system.network.logits(frames, musicnn.patch_starts(len(frames), musicnn.PATCH_SECONDS))
     np.testing.assert_allclose(system.taggram(clips[0], 10).T, 1.0 / (1.0 + np.exp(-expected)), atol=1e-5)
 
 
@@ -190,9 +192,9 @@ def test_a_process_that_fails_says_why(clips, tmp_path):
 
 @pytest.mark.skipif(
     not WHEEL.is_file(),
-    reason=f"expected {teacher.WHEEL} in data/teacher, or at {teacher.WHEEL_VARIABLE} "
+    reason=f"expected {musicnn.WHEEL} in data/teacher, or at {musicnn.WHEEL_VARIABLE} "
     "(pip download musicnn==0.1.0 --no-deps)",
 )
 def test_musicnn_runs_with_its_own_weights(clips):
     system = benchmark.open_system("musicnn", "", str(WHEEL.parent))
-    assert teacher.TAGS["MTT"][int(np.argmax(system.scores(clips[:1], 10)))] == "flute"
+    assert musicnn.TAGS["MTT"][int(np.argmax(system.scores(clips[:1], 10)))] == "flute"

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_tagger.data.dense import DenseLabels, read_dense
+from keras_tagger.data.dense import DenseLabels, read_dense, write_dense
 from keras_tagger.errors import ManifestError
 from pretrain.correct import correct, correct_manifest
 
@@ -55,6 +55,21 @@ def test_a_manifest(tmp_path):
     assert correct_manifest(scores / "manifest.jsonl", labels / "manifest.jsonl", out, PRESENT, ABSENT) == 1
     assert json.loads((out / "manifest.jsonl").read_text()) == row
     assert read_dense(out / "b.npz").clip_tags() == pytest.approx({"harp": PRESENT}, abs=1e-3)
+
+
+def test_only_corrected_tags_have_labels_if_wanted(tmp_path):
+    scores, labels, out = (tmp_path / name for name in ("scores", "labels", "out"))
+    for folder in (scores, labels):
+        folder.mkdir()
+    (scores / "a.json").write_text(json.dumps({"seconds": 3.0, "stretch_seconds": 0.5, "tags": {"harp": [[0, 3]]}}))
+    (scores / "manifest.jsonl").write_text('{"path": "a.flac", "tags": {}, "labels": "a.json", "split": "train"}\n')
+    write_dense(labels / "b.npz", _dense([0.01, 0.2, 0.2, 0.2, 0.2]))
+    (labels / "manifest.jsonl").write_text('{"path": "../scores/a.flac", "tags": {}, "labels": "b.npz"}\n')
+    paths = (scores / "manifest.jsonl", labels / "manifest.jsonl", out)
+    correct_manifest(*paths, PRESENT, ABSENT, only_corrected=True)
+    found = read_dense(out / "b.npz").clip_tags()
+    kept = {"harp": PRESENT, "piano": 0.2, "female": 0.2, "no vocals": np.nan, "techno": np.nan}
+    assert found == pytest.approx(kept, abs=1e-3, nan_ok=True)
 
 
 def test_a_clip_that_is_no_score_is_refused(tmp_path):

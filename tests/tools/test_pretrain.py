@@ -104,10 +104,6 @@ def test_a_share_of_the_training_clips(tmp_path):
     assert (kept[:6], len(kept)) == (["3.wav", "5.wav", "7.wav", "12.wav", "13.wav", "23.wav"], 93)
 
 
-def test_ranks_of_equals_are_averaged():
-    np.testing.assert_array_equal(measure.ranks_of(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1.0, 3.5, 2.0])
-
-
 def test_a_tagger_measured_against_itself_is_perfect(tmp_path):
     """Labels that are the tagger's own scores: every rank agrees, so do the best five."""
     tags = ("piano", "drums", "flute", "harp", "choir", "sitar")

@@ -22,8 +22,8 @@ from keras_tagger.errors import ModelError
 from keras_tagger.evaluation.thresholds import best_threshold
 from keras_tagger.storage.pretrained import read_packaged
 from keras_tagger.tags import TagInfo
+from keras_tagger.teachers.musicnn import TAGS
 from pretrain import ship
-from pretrain.teacher import TAGS
 
 BOTH = (*(f"msd/{tag}" for tag in reversed(TAGS["MSD"])), *reversed(TAGS["MTT"]))
 RATE = 16000

@@ -15,6 +15,7 @@ Writes dense labels (`keras_tagger.data.dense`) and OUT/manifest.jsonl for `fit`
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -25,10 +26,10 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from keras_tagger.data.dense import DenseLabels, read_dense
+from keras_tagger.data.dense import UNKNOWN, DenseLabels, read_dense, write_dense
 from keras_tagger.data.manifest import read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import replacing, write_json_lines
+from keras_tagger.files import write_json_lines
 from pretrain.score_labels import PRESENT as INSTRUMENTS
 from pretrain.score_labels import VOICE_TAGS
 
@@ -49,6 +50,12 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "absent", 0.04, "Highest label of an instrument that does not sound.", lower_bound=0.0, upper_bound=1.0
     )
+    flags.DEFINE_bool(
+        "only_corrected",
+        False,
+        "Make tags unknown that are never corrected. For labels by a tagger of your own (teacher.py --teacher), which "
+        "learns only from the corrections of its own labels.",
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -56,14 +63,19 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        count = correct_manifest(Path(FLAGS.scores), Path(FLAGS.labels), Path(FLAGS.out), FLAGS.present, FLAGS.absent)
+        paths = (Path(FLAGS.scores), Path(FLAGS.labels), Path(FLAGS.out))
+        count = correct_manifest(*paths, FLAGS.present, FLAGS.absent, FLAGS.only_corrected)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{count} clips corrected: {FLAGS.out}")
 
 
-def correct_manifest(scores: Path, labels: Path, out: Path, present: float, absent: float) -> int:
+def correct_manifest(
+    scores: Path, labels: Path, out: Path, present: float, absent: float, only_corrected: bool = False
+) -> int:
     """Write corrected labels of every clip of the teacher's manifest, and a manifest; return the number of clips.
+
+    With `only_corrected`, tags that are never corrected become unknown.
 
     Raises:
         ManifestError: the scores' manifest does not have a clip, or its labels are not times.
@@ -79,15 +91,10 @@ def correct_manifest(scores: Path, labels: Path, out: Path, present: float, abse
         heard = json.loads(times[clip.track].read_text("utf-8"))["tags"]
         teacher = Path(str(clip.labels))
         dense = read_dense(teacher)
-        with replacing(out / teacher.name) as temporary:
-            np.savez(
-                temporary,
-                values=correct(dense, heard, present, absent).astype(np.float16),
-                tags=np.array(dense.tags),
-                hop_seconds=dense.hop_seconds,
-                length_seconds=dense.length_seconds,
-                pool=dense.pool,
-            )
+        values = correct(dense, heard, present, absent)
+        if only_corrected:
+            values[:, [tag not in LOWERED for tag in dense.tags]] = UNKNOWN
+        write_dense(out / teacher.name, dataclasses.replace(dense, values=values))
         path = Path(os.path.relpath(clip.path, out)).as_posix()
         rows.append({"path": path, "tags": {}, "labels": teacher.name, "split": clip.split, "group": clip.group})
     write_json_lines(out / "manifest.jsonl", rows)

@@ -35,6 +35,7 @@ from tqdm import tqdm
 from keras_tagger import audio
 from keras_tagger.data.manifest import Manifest, label_matrix, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
+from keras_tagger.evaluation.agreement import TOP, rank_correlations, top_overlap
 from keras_tagger.evaluation.evaluate import score_clips
 from keras_tagger.evaluation.report import TagTable, macro, score
 from keras_tagger.metrics import roc_auc
@@ -42,7 +43,6 @@ from keras_tagger.tagger import Tagger, load
 
 POSITIVE = 0.3
 MIN_POSITIVES = 10
-TOP = 5
 INSTRUMENTS = (
     *("piano", "harpsichord", "guitar", "violin", "cello", "strings"),
     *("harp", "choir", "flute", "sitar", "synth", "drums"),
@@ -103,8 +103,8 @@ def real_table(tagger: Tagger, manifest: Manifest, prefix: str = "") -> str:
     scores = _scores(tagger, manifest)
     table = score(labels, scores, list(tagger.tags), POSITIVE)
     counted = np.flatnonzero(np.minimum(table["n_positive"], table["n_negative"]) >= MIN_POSITIVES)
-    overlap = np.mean([len(set(a) & set(b)) for a, b in zip(_best(labels), _best(scores), strict=True)])
-    ranks = [np.corrcoef(ranks_of(labels[:, i]), ranks_of(scores[:, i]))[0, 1] for i in range(len(tagger.tags))]
+    overlap = top_overlap(labels, scores)
+    ranks = rank_correlations(labels, scores)
     lines = [
         f"{len(labels)} clips of about 30 s.",
         "",
@@ -205,16 +205,6 @@ def _scores(tagger: Tagger, manifest: Manifest) -> np.ndarray:
     if failed:
         raise ManifestError(f"expected readable clips. Received: {failed[0]['reason']}")
     return np.stack([scores[index] for index in range(len(manifest))])
-
-
-def _best(scores: np.ndarray) -> np.ndarray:
-    return np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-
-
-def ranks_of(values: np.ndarray) -> np.ndarray:
-    """Return ranks, averaged over ties."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from keras_tagger.errors import KerasTaggerError, ModelError
 from keras_tagger.evaluation.thresholds import MIN_CLIPS, calibrate
 from keras_tagger.storage.pretrained import read_packaged, weights_folder, write_packaged
 from keras_tagger.tagger import Tagger, load
-from pretrain.teacher import TAGS
+from keras_tagger.teachers.musicnn import TAGS
 
 ATTRIBUTION = "ATTRIBUTION.md"
 MSD_PREFIX = "msd/"
