@@ -313,7 +313,7 @@ class MusicTagger(keras.Model):
     def logits_and_feature_maps(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return `logits_of` and the front-end's last feature maps `[batch, T, F, C]`, on which the logits depend."""
         maps = self.front_end.feature_maps(tf.cast(seen, self.front_end.compute_dtype), training=False)
-        tokens = self._place(self.front_end.tokens_of(maps, training=False))
+        tokens = self.place(self.front_end.tokens_of(maps, training=False))
         return self._logits_of_tokens(tokens), maps
 
     def analyze(self, waveform: Any, outputs: Sequence[str] = OUTPUTS) -> dict[str, tf.Tensor]:
@@ -394,9 +394,10 @@ class MusicTagger(keras.Model):
 
     def embed(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the encoder's input `[batch, 1 + T, width]` for the front-end's input (`see`)."""
-        return self._place(self.front_end(seen, training=training if self._front_end_learns else False))
+        return self.place(self.front_end(seen, training=training if self._front_end_learns else False))
 
-    def _place(self, tokens: tf.Tensor) -> tf.Tensor:
+    def place(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Return the encoder's input for the front-end's tokens: with [CLS] and positions."""
         tokens = self.class_token(tokens)
         return tokens if self.positions is None else self.positions(tokens)
 

@@ -4,13 +4,13 @@
     python -m pretrain.begin --out runs/begun.keras
 
 The filters of both published sets of weights, MagnaTagATune's and the Million Song Dataset's, become one front-end.
-Most of their filters are dead: batch normalisation's statistics say that they never changed on the music that they were
-trained on. Those are left out, and what they always gave becomes a bias. The dense layers of both sets become one of 400
-units, and the head has their 100 tags, those of the second set as msd/TAG.
+Most of their filters are dead: batch normalisation's statistics say that they never changed on the music that they
+were trained on. Those are left out, and what they always gave becomes a bias. The dense layers of both sets become one
+of 400 units, and the head has their 100 tags, those of the second set as msd/TAG.
 
 The self-attention back-end begins as the mean over time: its first block is the identity, and in the second [CLS]
-attends to all tokens alike. What remains different from musicnn: the dense layers see 1.9 s and not 3 s, and a window has
-no padding between patches.
+attends to all tokens alike. What remains different from musicnn: the dense layers see 1.9 s and not 3 s, and a window
+has no padding between patches.
 
 Imports TensorFlow. Not part of the package.
 """
@@ -31,7 +31,7 @@ from keras_tagger.errors import KerasTaggerError
 from keras_tagger.layers import PonsFrontEnd
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger
-from pretrain.teacher import TAGS, Teacher, load_teacher
+from keras_tagger.teachers.musicnn import TAGS, Musicnn, find_wheel, load_musicnn
 
 VOCABULARIES = ("MTT", "MSD")
 N_FILTERS = (204, 204, 51, 51, 51)
@@ -55,14 +55,16 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
-        tagger = begin([load_teacher(FLAGS.work_dir, vocabulary) for vocabulary in VOCABULARIES], FLAGS.seed)
+        tagger = begin(
+            [load_musicnn(find_wheel(FLAGS.work_dir), vocabulary) for vocabulary in VOCABULARIES], FLAGS.seed
+        )
         tagger.save(FLAGS.out)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{FLAGS.out}: {tagger.model.count_params() / 1e6:.2f} million parameters")
 
 
-def begin(teachers: Sequence[Teacher], seed: int = 0) -> Tagger:
+def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
     """Return a tagger that begins as musicnn, with the tags of both teachers."""
     keras.utils.set_random_seed(seed)
     bodies = [_Body(teacher.model) for teacher in teachers]

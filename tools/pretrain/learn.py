@@ -4,17 +4,17 @@
     python -m pretrain.learn --init runs/begun.keras --out runs/learnt --steps 2000 \
         --music data/clips/manifest.jsonl --music data/singing/manifest.jsonl --notes data/scores/manifest.jsonl
 
-A batch has crops of --music, changed and mixed at random (`produce.py` says how), which both of musicnn's sets of weights
-label as they are, and crops of --notes, whose dense labels say what sounds when (`keras_tagger/data/dense.py`). Those
-crops have the teacher's labels too, except that a tag that sounds has at least --present, and one that does not has at
-most --absent. Nothing is labelled beforehand, so no crop is heard twice.
+A batch has crops of --music, changed and mixed at random (`produce.py` says how), and crops of --notes, whose dense
+labels say what sounds when (`keras_tagger/data/dense.py`). Both of musicnn's sets of weights label them as they are.
+In crops of --notes, a tag that sounds then has at least --present, and one that does not has at most --absent. Nothing
+is labelled beforehand, so no crop is heard twice.
 
 The loss is the cross-entropy of the tags of the crop, that of the contributions in each patch of 3 s, and the squared
 difference between the tokens of a patch and the teacher's values before its last layer (FitNets, Romero et al. 2015,
 arXiv 1412.6550). Batch normalisation keeps its statistics.
 
-OUT/last.keras and OUT/optimizer.npz are written every --save_steps; the program continues from them. Imports TensorFlow.
-Not part of the package.
+OUT/last.keras and OUT/optimizer.npz are written every --save_steps; the program continues from them. Imports
+TensorFlow. Not part of the package.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import replacing
 from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
+from keras_tagger.teachers.musicnn import find_wheel, load_musicnn
 from pretrain.begin import VOCABULARIES
 from pretrain.produce import produce
 from pretrain.quick import PATCH_FRAMES, QuickTeacher
-from pretrain.teacher import load_teacher
 
 RATE = 16000
 # First frames of the patches of a crop of 640 frames.
@@ -223,7 +223,7 @@ def learn(out: Path) -> Tagger:
     # The filters have heard far more music than there is here. Their scales and offsets are trained.
     for layer in (front_end.input_norm, *front_end.convolutions):
         layer.trainable = False
-    teachers = [QuickTeacher(load_teacher(FLAGS.work_dir, vocabulary).model) for vocabulary in VOCABULARIES]
+    teachers = [QuickTeacher(load_musicnn(find_wheel(FLAGS.work_dir), vocabulary).model) for vocabulary in VOCABULARIES]
     weights = model.trainable_weights
     fresh = [weight for weight in weights if any(part in weight.path for part in ("encoder", "class_token", "own"))]
     known_already = [weight for weight in weights if not any(weight is other for other in fresh)]
@@ -279,7 +279,7 @@ def learn(out: Path) -> Tagger:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in weights])
             tokens = front_end.tokens_of(front_end.maps_of(responses, False), False)
-            context, _ = model.encoder.encode_context(model._place(tokens), training=True)
+            context, _ = model.encoder.encode_context(model.place(tokens), training=True)
             logits = model.head(model.encoder.finish(context, training=True), training=True)
             single = model.head(model.encoder.attend_single(context, True)[:, 1:], training=True)
             tag = tag_loss(labels, logits, FLAGS.temperature)

@@ -24,9 +24,9 @@ class PonsFrontEnd(FrontEnd):
     frequency makes both independent of pitch (Pons et al. 2018, arXiv 1711.02520). Three convolutions over time follow,
     the last two residual (musicnn, Pons and Serra 2019, arXiv 1909.06654). Batch norm stands after ReLU, as there.
 
-    The maximum and the mean of all these features over a token's frames, normalised, are its feature maps. A dense layer
-    sees their maximum and mean over `pool_tokens` tokens, as musicnn's sees those of a patch of 3 s. The token is a
-    projection of its output plus one of the token's own feature maps.
+    The maximum and the mean of all these features over a token's frames, normalised, are its feature maps. A dense
+    layer sees their maximum and mean over `pool_tokens` tokens, as musicnn's sees those of a patch of 3 s. The token is
+    a projection of its output plus one of the token's own feature maps.
 
     Args:
         width: Channels of a token.
