@@ -4,6 +4,8 @@
     python -m pretrain.ship --run_dir runs/compact --data data/prepared --name compact --tags mtat
     python -m pretrain.ship --run_dir runs/compact --data data/prepared --name compact-msd --tags msd
 
+    python -m pretrain.ship --run_dir runs/learnt/last.keras --thresholds thresholds.json --name pons --tags both
+
 writes keras_tagger/weights/NAME.npz and the entry NAME of registry.json (keras_tagger/storage/pretrained.py explains
 the format). The outputs of the run are MagnaTagATune's 50 tags, and the Million Song Dataset's 50 with the prefix
 "msd/", which is removed from the shipped names. The order is that of the published vocabularies.
@@ -11,6 +13,9 @@ the format). The outputs of the run are MagnaTagATune's 50 tags, and the Million
 Thresholds maximise F1 on the clips of --valid_split, and training clips are counted on the split "train"
 (keras_tagger/evaluation/thresholds.py): a clip has a tag if its label is above --positive, and unknown labels do not
 count. A tag with too few clips for a threshold gets --positive; a tag without training clips is flagged.
+
+With --thresholds, they are those that `tools/real_music.py thresholds` fitted to real music, and every tag has the
+evidence of the music that musicnn was trained on. --tags both writes one file with two names, NAME and NAME-msd.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from keras_tagger.errors import KerasTaggerError, ModelError
 from keras_tagger.evaluation.thresholds import MIN_CLIPS, calibrate
 from keras_tagger.storage.pretrained import read_packaged, weights_folder, write_packaged
 from keras_tagger.tagger import Tagger, load
+from keras_tagger.tags import TagInfo
 from keras_tagger.teachers.musicnn import TAGS
 
 ATTRIBUTION = "ATTRIBUTION.md"
@@ -49,9 +55,10 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("run_dir", None, "The run, or its .keras file.", required=True)
-    flags.DEFINE_string("data", None, "The prepared folder that the run was trained on.", required=True)
+    flags.DEFINE_string("data", None, "The prepared folder that the run was trained on; not needed with --thresholds.")
+    flags.DEFINE_string("thresholds", None, "The thresholds that tools/real_music.py wrote as JSON.")
     flags.DEFINE_string("name", None, "The name for keras_tagger.load.", required=True)
-    flags.DEFINE_enum("tags", "mtat", [*VOCABULARIES, "all"], "The outputs to ship.")
+    flags.DEFINE_enum("tags", "mtat", [*VOCABULARIES, "both", "all"], "The outputs to ship.")
     flags.DEFINE_string(
         "description", "", "One sentence for keras_tagger.pretrained(); by default one that fits --tags."
     )
@@ -67,7 +74,13 @@ def main(argv: Sequence[str]) -> None:
     """Package the run and print a summary."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    if bool(FLAGS.data) == bool(FLAGS.thresholds):
+        raise app.UsageError("expected --data or --thresholds, and not both.")
     try:
+        if FLAGS.thresholds:
+            thresholds = json.loads(Path(FLAGS.thresholds).read_text("utf-8"))
+            ship_both(load(FLAGS.run_dir), thresholds, FLAGS.name, Path(FLAGS.out), report_of(Path(FLAGS.run_dir)))
+            return
         tagger = ship(
             load(FLAGS.run_dir),
             open_prepared(FLAGS.data),
@@ -146,6 +159,51 @@ def ship(
     write_packaged(cut, name, description or DESCRIPTIONS[tags], provenance, attribution.read_text("utf-8"), out)
     packaged = read_packaged(name, out)
     return Tagger(packaged.build(), cut.config, packaged.info)
+
+
+def ship_both(
+    tagger: Tagger, fitted: Mapping[str, Any], name: str, out: Path, report: Mapping[str, Any] | None = None
+) -> None:
+    """Write one packaged file with both vocabularies, NAME and NAME-msd.
+
+    Args:
+        tagger: A tagger with the tags of both vocabularies, those of the second with the prefix "msd/".
+        fitted: What `tools/real_music.py thresholds` writes.
+        name: The name of the file and of its first entry.
+        out: The folder of the weights; its ATTRIBUTION.md is stored too.
+        report: Measures as plain values.
+
+    Raises:
+        ModelError: If a tag has no threshold, or the folder no attribution.
+    """
+    rows = {
+        **fitted["thresholds"]["MTAT"],
+        **{MSD_PREFIX + tag: row for tag, row in fitted["thresholds"]["MSD"].items()},
+    }
+    missing = [tag for tag in tagger.tags if tag not in rows]
+    if missing:
+        raise ModelError(f"expected a threshold of every tag. Received: none of {missing[0]!r}.")
+    attribution = out / ATTRIBUTION
+    if not attribution.is_file():
+        raise ModelError(f"expected {ATTRIBUTION} (origins and licences) in {out}. Received: a folder without it.")
+    tagger.info = {
+        tag: TagInfo(
+            threshold=round(rows[tag]["threshold"], 6),
+            calibrated=True,
+            rule="false_alarms" if rows[tag]["source"] == "labels" else "teacher",
+            false_alarm_rate=round(rows[tag]["false_alarms"], 4),
+            clips_with=rows[tag]["n_with"],
+            clips_without=rows[tag]["n_without"],
+            evidence_from="musicnn",
+        )
+        for tag in tagger.tags
+    }
+    provenance = {"keras_tagger": keras_tagger.__version__, "report": dict(report or {})}
+    also = {f"{name}-msd": (MSD_PREFIX, DESCRIPTIONS["msd"])}
+    path = write_packaged(
+        tagger, name, DESCRIPTIONS["mtat"], provenance, attribution.read_text("utf-8"), out, also=also
+    )
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 def report_of(run_dir: Path) -> dict[str, Any]:
