@@ -265,11 +265,7 @@ def collect(
         checkout = Checkout(folder)
         paths = checkout.paths()
         chosen = {
-            path: row
-            for row in rows
-            if row.source == source
-            for path in paths
-            if fnmatch.fnmatchcase(path, row.files)
+            path: row for row in rows if row.source == source for path in paths if fnmatch.fnmatchcase(path, row.files)
         }
         for path, row in tqdm(sorted(chosen.items()), desc=source, unit="file"):
             content = checkout.read(path)
@@ -354,15 +350,11 @@ def _cut(
             with replacing(out / name) as temporary:
                 np.save(temporary, waveform[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
         clip_id = f"{source}/{path}" + (f"#{start:.0f}-{end:.0f}" if excerpt else "")
-        clips.append(
-            Clip(clip_id, source, name, group, half, row.licence, row.learn, round(end - start, 2), labels)
-        )
+        clips.append(Clip(clip_id, source, name, group, half, row.licence, row.learn, round(end - start, 2), labels))
     return clips
 
 
-def excerpts(
-    seconds: float, sung: Sequence[tuple[float, float]] | None
-) -> list[tuple[float, float, bool | None]]:
+def excerpts(seconds: float, sung: Sequence[tuple[float, float]] | None) -> list[tuple[float, float, bool | None]]:
     """Choose the excerpts of a file.
 
     Args:
@@ -403,7 +395,9 @@ def _sung_share(sung: Sequence[tuple[float, float]], start: float, end: float) -
 def _lyrics(checkout: Checkout, path: str) -> list[tuple[float, float]]:
     """Return when lines of a song are sung, from jamendolyrics' or UltraStar's files beside it."""
     stem = Path(path).stem
-    lines = checkout.read(f"annotations/lines/{stem}.csv") if f"annotations/lines/{stem}.csv" in checkout.paths() else None
+    lines = (
+        checkout.read(f"annotations/lines/{stem}.csv") if f"annotations/lines/{stem}.csv" in checkout.paths() else None
+    )
     if lines is not None:
         rows = csv.DictReader(io.StringIO(lines.decode("utf-8")))
         return sorted((float(row["start_time"]), float(row["end_time"])) for row in rows)
@@ -413,7 +407,7 @@ def _lyrics(checkout: Checkout, path: str) -> list[tuple[float, float]]:
 
 
 def ultrastar_lines(song: str) -> Iterator[tuple[float, float]]:
-    """Yield when the lines of an UltraStar song are sung, from its notes (`: BEAT LENGTH PITCH TEXT`).
+    r"""Yield when the lines of an UltraStar song are sung, from its notes (`: BEAT LENGTH PITCH TEXT`).
 
     Example:
         >>> list(ultrastar_lines("#BPM:60\n#GAP:1000\n: 0 4 0 la\n: 4 4 0 la\n- 10\n: 12 4 0 la\nE"))

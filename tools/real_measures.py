@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pretrain.teacher import TAGS, load_teacher
-from real_clips import SAMPLE_RATE, Clip
 from tqdm import tqdm
 
 import keras_tagger as kt
@@ -18,11 +15,14 @@ from keras_tagger.errors import ModelError
 from keras_tagger.evaluation.bootstrap import interval
 from keras_tagger.files import replacing
 from keras_tagger.metrics import ranking_scores, threshold_counts
+from pretrain.teacher import TAGS, load_teacher
+from real_clips import SAMPLE_RATE, Clip
 
 MTAT, MSD = "MTAT", "MSD"
 NAMES = {MTAT: TAGS["MTT"], MSD: TAGS["MSD"]}
 FALSE_ALARMS = 0.05
 RESAMPLES = 300
+SAVE_EVERY = 200
 
 # Genre of the labels -> tags that say so; the first is the one that is ranked.
 GENRES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -45,16 +45,14 @@ GENRES: dict[str, dict[str, tuple[str, ...]]] = {
         "rock": ("rock",),
     },
 }
+_FEMALE = ("female", "woman", "female vocal", "female voice")
+_MALE = ("male", "man", "male vocal", "male voice")
 VOICES = {
-    MTAT: ("vocal", "vocals", "voice", "singing", "female", "woman", "female vocal", "female voice")
-    + ("male", "man", "male vocal", "male voice"),
+    MTAT: ("vocal", "vocals", "voice", "singing", *_FEMALE, *_MALE),
     MSD: ("female vocalists", "female vocalist", "male vocalists"),
 }
-FEMALE = {
-    MTAT: ("female", "woman", "female vocal", "female voice"),
-    MSD: ("female vocalists", "female vocalist"),
-}
-MALE = {MTAT: ("male", "man", "male vocal", "male voice"), MSD: ("male vocalists",)}
+FEMALE = {MTAT: _FEMALE, MSD: ("female vocalists", "female vocalist")}
+MALE = {MTAT: _MALE, MSD: ("male vocalists",)}
 CHOIRS = ("choir", "choral", "opera")
 INSTRUMENTS = ("guitar", "strings", "drums", "piano", "violin", "flute", "sitar", "cello", "indian")
 
@@ -131,11 +129,12 @@ def teacher_scores(clips: Sequence[Clip], folder: Path, work_dir: str) -> dict[s
         missing = [clip for clip in clips if key(clip) not in kept]
         if missing:
             teacher = load_teacher(work_dir, weights)
-            for clip in tqdm(missing, desc=f"musicnn {weights}", unit="clip"):
+            for number, clip in enumerate(tqdm(missing, desc=f"musicnn {weights}", unit="clip"), 1):
                 logits, _ = teacher.patches(np.load(folder / clip.waveform))
                 kept[key(clip)] = (1 / (1 + np.exp(-logits.astype(np.float64)))).mean(axis=0).astype(np.float32)
-            with replacing(path) as temporary:
-                np.savez(temporary, **kept)
+                if number % SAVE_EVERY == 0 or number == len(missing):
+                    with replacing(path) as temporary:
+                        np.savez(temporary, **kept)
         found[vocabulary] = np.stack([kept[key(clip)] for clip in clips])
     return found
 
@@ -184,22 +183,20 @@ class Resampling:
         among = np.ones(len(present), bool) if among is None else among
         return self.measure(lambda p, s, w: ranking_scores(p, s, w)[0], present, scores, among)
 
-    def rate(self, hits: np.ndarray, among: np.ndarray) -> Value:
-        """Return the share of hits among some clips."""
-        hits = hits[among].astype(float)
+    def mean(self, values: np.ndarray, among: np.ndarray) -> Value:
+        """Return the mean of values, such as the share of hits, among some clips; counts are sums of these."""
+        values = values[among].astype(float)
         weights = self.weights[:, among]
         with np.errstate(invalid="ignore"):
-            draws = weights @ hits / weights.sum(axis=1)
-        value = float(hits.mean()) if len(hits) else float("nan")
-        return Value(value, *interval(draws), int(hits.sum()), int((1 - hits).sum()), draws)
+            draws = weights @ values / weights.sum(axis=1)
+        value = float(values.mean()) if len(values) else float("nan")
+        return Value(value, *interval(draws), round(values.sum()), round((1 - values).sum()), draws)
 
     def recall(self, present: np.ndarray, scores: np.ndarray, among: np.ndarray) -> Value:
         """Return the recall at 5 % false alarms."""
         return self.measure(lambda p, s, w: recall_at(p, s, w), present, scores, among)
 
-    def measure(
-        self, of: Callable[..., Any], present: np.ndarray, scores: np.ndarray, among: np.ndarray
-    ) -> Value:
+    def measure(self, of: Callable[..., Any], present: np.ndarray, scores: np.ndarray, among: np.ndarray) -> Value:
         """Apply a measure of labels, scores and weights to some clips and to their resamples."""
         present, scores = present[among], scores[among]
         value = float(of(present, scores, None))
@@ -243,7 +240,7 @@ def measure(clips: Sequence[Clip], scores: Scores, resampling: Resampling) -> di
             section = {}
             for name, tags in GENRES[vocabulary].items():
                 columns = [scored.tags.index(tag) for tag in tags]
-                section[name] = resampling.rate(np.isin(order[:, :top], columns).any(axis=1), gtzan & (genre == name))
+                section[name] = resampling.mean(np.isin(order[:, :top], columns).any(axis=1), gtzan & (genre == name))
             section["macro"] = macro(list(section.values()))
             found[f"genre among the best {top} tags, {vocabulary}"] = section
     singing = np.array([label.singing is True for label in labels])
@@ -261,8 +258,8 @@ def measure(clips: Sequence[Clip], scores: Scores, resampling: Resampling) -> di
             section[f"ROC-AUC, {what}"] = resampling.auc(singing, column, known)
             section[f"recall at 5 % false alarms, {what}"] = resampling.recall(singing, column, known)
             if kind == "margin":
-                section["recall, published thresholds"] = resampling.rate(column >= 0, known & singing)
-                section["false alarms, published thresholds"] = resampling.rate(column >= 0, known & ~singing)
+                section["recall, published thresholds"] = resampling.mean(column >= 0, known & singing)
+                section["false alarms, published thresholds"] = resampling.mean(column >= 0, known & ~singing)
     voice = np.array([str(label.voice) for label in labels])
     sung = np.isin(voice, ["female", "male"])
     for vocabulary, scored in scores.items():
@@ -276,11 +273,11 @@ def measure(clips: Sequence[Clip], scores: Scores, resampling: Resampling) -> di
         best = np.array(scored.tags)[scored.scores.argmax(axis=1)]
         hits = np.isin(best, [*VOICES[vocabulary], *CHOIRS])
         section = found.setdefault("a cappella", {})
-        section[f"best tag is a voice, {vocabulary}"] = resampling.rate(hits, a_cappella)
+        section[f"best tag is a voice, {vocabulary}"] = resampling.mean(hits, a_cappella)
         top = np.argsort(-scored.scores, axis=1)[:, :5]
         for wrong in ("guitar", "electronic"):
             hit = (top == scored.tags.index(wrong)).any(axis=1)
-            section[f"{wrong} among the best five, {vocabulary}"] = resampling.rate(hit, a_cappella)
+            section[f"{wrong} among the best five, {vocabulary}"] = resampling.mean(hit, a_cappella)
     named = np.array([bool(label.instruments) or label.indian for label in labels])
     for kind, among in (("all", named), ("single sounds", named & sounds), ("music", named & ~sounds)):
         section = {}
@@ -304,8 +301,3 @@ def overlap(clips: Sequence[Clip], scores: Scores, teacher: Mapping[str, np.ndar
         found[f"{vocabulary}, music"] = float(shared[music].mean())
         found[f"{vocabulary}, single sounds"] = float(shared[~music].mean()) if (~music).any() else float("nan")
     return found
-
-
-def fingerprint(clips: Sequence[Clip]) -> str:
-    """Return a short name of a set of clips."""
-    return hashlib.sha256("\n".join(clip.clip_id for clip in clips).encode()).hexdigest()[:12]

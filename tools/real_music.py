@@ -2,24 +2,39 @@
 
     python tools/real_music.py collect --out data/real gtzan-curated=checkouts/curated jamendolyrics=checkouts/lyrics
     python tools/real_music.py measure --data data/real --model compact --write docs/real_music.md
+    python tools/real_music.py thresholds --data data/real --model compact --json thresholds.json
+    python tools/real_music.py transfer --data data/real --model compact --write docs/real_music.md
+
+`collect` takes NAME=PATH for each repository of `real_clips.SOURCES` that lies on this machine, as a git directory or a
+work tree, and writes clips at 16 kHz and a manifest with labels by people. Nothing is downloaded, and a source that is
+not given is left out. The clips are copyrighted unless the manifest says otherwise ("learn"): they are for measuring.
+
+`measure` compares models with musicnn: genres, singing against instrumental music, female against male voices,
+instruments, a cappella, and the best five tags that a model shares with musicnn. Intervals of 95 % are from resamples
+of artists. A packaged NAME is measured with its twin NAME-msd.
+
+`thresholds` fits the thresholds of all tags to one half of the artists and checks them on the other half.
+
+`transfer` trains a linear classifier of GTZAN's genres on frozen features of each model and of musicnn.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import app, flags
-from pages import replace_marked
-from real_clips import HALVES, collect, read_clips
-from real_measures import Resampling, Scored, Value, measure, model_scores, overlap, teacher_scores
 
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import write_json
+from pages import replace_marked
+from real_clips import HALVES, collect, read_clips
+from real_measures import FALSE_ALARMS, Resampling, Scored, Value, measure, model_scores, overlap, teacher_scores
+from real_thresholds import check_thresholds, fit_thresholds, thresholds_json, voice_rates
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +52,12 @@ def define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Run the command that the first argument names."""
-    commands = {"collect": run_collect, "measure": run_measure}
+    commands = {
+        "collect": run_collect,
+        "measure": run_measure,
+        "thresholds": run_thresholds,
+        "transfer": run_transfer,
+    }
     if len(argv) < 2 or argv[1] not in commands:
         raise app.UsageError(f"expected one of {', '.join(commands)}. Received: {' '.join(argv[1:2]) or 'nothing'}.")
     try:
@@ -78,6 +98,59 @@ def run_measure(arguments: Sequence[str]) -> None:
         replace_marked(Path(FLAGS.write), "real music", text)
 
 
+def run_thresholds(_: Sequence[str]) -> None:
+    """Fit thresholds on each half of the artists, check them on the other, and fit them on both."""
+    folder = Path(FLAGS.data)
+    clips = read_clips(folder)
+    theirs = teacher_scores(clips, folder, FLAGS.work_dir)
+    halves = {half: np.array([clip.half == half for clip in clips]) for half in HALVES}
+    everything = np.ones(len(clips), bool)
+    for name in FLAGS.model:
+        ours = model_scores(name, clips, folder)
+        content: dict[str, Any] = {"false_alarms": FALSE_ALARMS}
+        for half, other in zip(HALVES, reversed(HALVES), strict=True):
+            found = fit_thresholds(ours, clips, theirs, halves[half])
+            checked = check_thresholds(found, ours, clips, theirs, halves[other])
+            recall, alarms = voice_rates(found, ours, clips, halves[other])
+            print(f"{name}, fitted on {half}, voices on {other}: recall {recall:.3f}, false alarms {alarms:.3f}")
+            rates = [row["false_alarms"] for rows in checked.values() for row in rows.values() if row["n_without"]]
+            print(f"{name}, fitted on {half}, mean false alarms of all tags on {other}: {np.mean(rates):.3f}")
+            content[f"fitted on {half}"] = {
+                "thresholds": thresholds_json(found),
+                f"on {other}": checked,
+                f"voices on {other}": {"recall": recall, "false_alarms": alarms},
+            }
+        found = fit_thresholds(ours, clips, theirs, everything)
+        recall, alarms = voice_rates(found, ours, clips, everything)
+        print(f"{name}, fitted on all clips, voices on the same: recall {recall:.3f}, false alarms {alarms:.3f}")
+        content["thresholds"] = thresholds_json(found)
+        if FLAGS.json:
+            write_json(FLAGS.json, content, indent=1)
+
+
+def run_transfer(_: Sequence[str]) -> None:
+    """Compare linear classifiers on frozen features."""
+    # scikit-learn is only needed here.
+    from real_transfer import genre_clips, linear_head, model_features, teacher_features
+
+    folder = Path(FLAGS.data)
+    clips = genre_clips(read_clips(folder))
+    features: dict[str, np.ndarray] = {}
+    for name in FLAGS.model:
+        features |= model_features(name, clips, folder)
+    features |= teacher_features(clips, folder, FLAGS.work_dir)
+    resampling = Resampling([clip.group for clip in clips])
+    everything = np.ones(len(clips), bool)
+    lines = ["| features | size | accuracy, 95 % interval over artists |", "|---|---|---|"]
+    for name, values in features.items():
+        right = linear_head(values, clips)
+        found = resampling.mean(right.mean(axis=0), everything)
+        lines.append(f"| {name} | {values.shape[1]} | {found} |")
+        print(lines[-1], flush=True)
+    if FLAGS.write:
+        replace_marked(Path(FLAGS.write), "transfer", "\n".join(lines))
+
+
 def to_json(
     tables: Mapping[str, Mapping[str, Mapping[str, Value]]], shared: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
@@ -89,9 +162,7 @@ def to_json(
     return {"measures": numbers, "overlap": dict(shared)}
 
 
-def table(
-    tables: Mapping[str, Mapping[str, Mapping[str, Value]]], shared: Mapping[str, Mapping[str, float]]
-) -> str:
+def table(tables: Mapping[str, Mapping[str, Mapping[str, Value]]], shared: Mapping[str, Mapping[str, float]]) -> str:
     """Return all measures as Markdown, one column for each model."""
     lines = [f"| | clips with, without | {' | '.join(tables)} |", "|---" * (2 + len(tables)) + "|"]
     for section in dict.fromkeys(name for sections in tables.values() for name in sections):
@@ -102,7 +173,9 @@ def table(
             first = next(rows[row] for rows in columns if row in rows)
             counts = f"{first.n_with}, {first.n_without}" if first.n_with + first.n_without else ""
             lines.append(f"| {row} | {counts} | {' | '.join(cells)} |")
-    lines += [f"\n{model}: of the best five tags, shared with musicnn: " + ", ".join(f"{v:.2f} ({k})" for k, v in rows.items()) for model, rows in shared.items()]
+    for model, rows in shared.items():
+        found = ", ".join(f"{value:.2f} ({name})" for name, value in rows.items())
+        lines += ["", f"Of the best five tags, {model} shares with musicnn: {found}."]
     return "\n".join(lines)
 
 
