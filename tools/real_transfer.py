@@ -1,0 +1,103 @@
+"""Transfer to GTZAN's genres: a linear classifier on frozen features, and fine-tuning, on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from keras_tagger.files import replacing
+from pretrain.teacher import PATCH_FRAMES, load_teacher, log_mel, patch_starts
+from real_clips import SAMPLE_RATE, Clip
+from real_measures import key, load_taggers
+
+FOLDS = 5
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+HOP_SECONDS = 1.536
+
+
+def genre_clips(clips: Sequence[Clip], source: str = "gtzan-curated") -> list[Clip]:
+    """Return the clips of GTZAN."""
+    return [clip for clip in clips if clip.source == source]
+
+
+def teacher_features(clips: Sequence[Clip], folder: Path, work_dir: str) -> dict[str, np.ndarray]:
+    """Return musicnn's features, means over patches: 1506 pooled and 200 hidden values of each set of weights."""
+    found: dict[str, np.ndarray] = {}
+    for weights in ("MTT", "MSD"):
+        path = folder / "teacher" / f"features-{weights}.npz"
+        if not path.exists():
+            _write_teacher_features(path, clips, folder, work_dir, weights)
+        with np.load(path) as kept:
+            rows = [kept[key(clip)] for clip in clips]
+        values = np.stack(rows)
+        found[f"musicnn {weights}, hidden 200"] = values[:, :200]
+        found[f"musicnn {weights}, pooled 1506"] = values[:, 200:]
+    both = [f"musicnn {weights}, hidden 200" for weights in ("MTT", "MSD")]
+    found["musicnn MTT and MSD, hidden 400"] = np.concatenate([found[name] for name in both], axis=1)
+    return found
+
+
+def _write_teacher_features(path: Path, clips: Sequence[Clip], folder: Path, work_dir: str, weights: str) -> None:
+    model = load_teacher(work_dir, weights).model
+    # The layers after pooling: flatten, norm, dense (200), norm, dense_1 (50).
+    pooled = next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)).output
+    hidden = model.get_layer("dense_1").input
+    features = keras.Model(model.input, keras.ops.concatenate([hidden, pooled], axis=-1))
+    rows = {}
+    for clip in tqdm(clips, desc=f"features of musicnn {weights}", unit="clip"):
+        frames = log_mel(np.load(folder / clip.waveform))
+        starts = patch_starts(len(frames), HOP_SECONDS)
+        if len(frames) < PATCH_FRAMES:
+            frames = np.resize(frames, (PATCH_FRAMES, frames.shape[1]))
+        patches = np.stack([frames[start : start + PATCH_FRAMES] for start in starts])
+        rows[key(clip)] = np.asarray(features(patches, training=False)).mean(axis=0)
+    with replacing(path) as temporary:
+        np.savez(temporary, **rows)
+
+
+def model_features(name: str, clips: Sequence[Clip], folder: Path) -> dict[str, np.ndarray]:
+    """Return a model's embeddings; of a packaged pair also both together."""
+    found = {}
+    for tagger in load_taggers(name):
+        waves = ((np.load(folder / clip.waveform), SAMPLE_RATE) for clip in clips)
+        rows = [tagger.embed(wave) for wave in tqdm(waves, desc=name, unit="clip", total=len(clips))]
+        vocabulary = "" if not found else "-msd"
+        found[f"{name}{vocabulary}, embed()"] = np.stack(rows)
+    if len(found) > 1:
+        found[f"{name} and {name}-msd, embed()"] = np.concatenate(list(found.values()), axis=1)
+    return found
+
+
+def folds(clips: Sequence[Clip], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return indices of training and test clips of five folds, balanced by genre, without an artist on both sides."""
+    genres, groups = [str(clip.labels.genre) for clip in clips], [clip.group for clip in clips]
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(clips)), genres, groups))
+
+
+def linear_head(features: np.ndarray, clips: Sequence[Clip], seeds: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """Return which clips a linear classifier on the other folds' features gets right, `[n_seeds, n_clips]`.
+
+    Features are standardised; the strength of the L2 penalty is chosen among `STRENGTHS` within the training folds.
+    """
+    genres = np.array([str(clip.labels.genre) for clip in clips])
+    groups = np.array([clip.group for clip in clips])
+    right = np.zeros((len(seeds), len(clips)))
+    for row, seed in enumerate(seeds):
+        for train, test in folds(clips, seed):
+            pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+            inner = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
+            search = GridSearchCV(
+                pipeline, {"logisticregression__C": STRENGTHS}, cv=inner.split(train, genres[train], groups[train])
+            )
+            search.fit(features[train], genres[train])
+            right[row, test] = search.predict(features[test]) == genres[test]
+    return right
