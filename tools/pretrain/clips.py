@@ -4,7 +4,7 @@
     python -m pretrain.clips --corpus data/pretraining --out data/clips
 
 OUT/PACKAGE/NNN_MMMM.flac is clip MMMM of the package's track NNN, mono, 16 bit; OUT/manifest.jsonl has a row per clip
-with path, split, group (the piece, so that versions stay together), package and licence. A finished track is not
+with path, tags (those of the track), split, group (the piece, so that versions stay together), package and licence. A finished track is not
 decoded again.
 """
 
@@ -77,7 +77,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
     """
     with open(corpus / "manifest.csv", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [column for column in ("path", *_ABOUT) if column not in (reader.fieldnames or ())]
+        missing = [column for column in ("path", "tags", *_ABOUT) if column not in (reader.fieldnames or ())]
         if missing:
             raise ManifestError(
                 f"{corpus / 'manifest.csv'}: expected a manifest of tools/corpus.py. Received: no column {missing[0]}"
@@ -101,7 +101,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
                 clips = []
             for clip in clips:
                 about = {name: track[name] for name in _ABOUT}
-                rows.append({**clip, "tags": [track["package"]], "split": split_of(track["package"]), **about})
+                rows.append({**clip, "tags": track["tags"].split(";"), "split": split_of(track["package"]), **about})
             bar.update()
     write_json_lines(out / "manifest.jsonl", rows)
     return rows
