@@ -86,9 +86,7 @@ REPOSITORIES = (
         "the .txt beside it",
         INSTRUMENTAL,
     ),
-    Recordings(
-        "librosa/data", r"audio/198-209-0000\.hq\.ogg", "CC-BY-4.0", "the .txt beside it", (*SPEECH, *WOMAN)
-    ),
+    Recordings("librosa/data", r"audio/198-209-0000\.hq\.ogg", "CC-BY-4.0", "the .txt beside it", (*SPEECH, *WOMAN)),
     Recordings(
         "librosa/data",
         r"audio/(3436-172162|5703-47212)-0000\.hq\.ogg",
