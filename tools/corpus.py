@@ -55,6 +55,20 @@ COLLECTIONS: dict[str, dict[str, list[str]]] = {
             *("fretsonfire-songs-sectoid", "openclonk-data", "zaz-data", "freecol"),
         )
     },
+    # About 13 hours, none of it in `pretraining`. The licences were read: GPL, CC BY, CC BY-SA, CC0, public domain and
+    # BSD. 0ad-data is live folk and world music, fretsonfire-songs-muldjord sung metal.
+    "more": {
+        package: [package]
+        for package in (
+            *("0ad-data", "widelands-data", "berusky2-data", "freedroidrpg-data", "flare-game", "redeclipse-data"),
+            *("starfighter-data", "hyperrogue-music", "fillets-ng-data", "enigma-data", "ardentryst", "btanks-data"),
+            *("asc-music", "fretsonfire-songs-muldjord", "frozen-bubble-data", "xmoto-data", "freeorion-data"),
+            *("noiz2sa-data", "lincity-ng-data", "extremetuxracer-data", "pathological", "scorched3d-data"),
+            *("torcs-data", "tuxmath-data", "mu-cade-data", "parsec47-data", "torus-trooper-data", "gunroar-data"),
+            *("tumiki-fighters-data", "titanion-data", "rrootage-data", "endless-sky-data", "glob2-data"),
+            "openarena-data",
+        )
+    },
 }
 
 FLAGS = flags.FLAGS

@@ -4,8 +4,8 @@
     python -m pretrain.clips --corpus data/pretraining --out data/clips
 
 OUT/PACKAGE/NNN_MMMM.flac is clip MMMM of the package's track NNN, mono, 16 bit; OUT/manifest.jsonl has a row per clip
-with path, split, group (the piece, so that versions stay together), package and licence. A finished track is not
-decoded again.
+with path, tags (those of the track), split, group (the piece, so that versions stay together), package and licence. A
+finished track is not decoded again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ CLIP_SECONDS = 30.0
 # package that are not used before the end; the valid split, again of different kinds, decides between recipes.
 SPLITS = {
     "test": ("supertuxkart-data", "unknown-horizons", "colobot-common-sounds", "warmux-data"),
-    "valid": ("megaglest-data", "trackballs-data", "zaz-data", "pushover-data"),
+    "valid": (
+        *("megaglest-data", "trackballs-data", "zaz-data", "pushover-data"),
+        # Of the collection `more`.
+        *("hyperrogue-music", "xmoto-data"),
+    ),
 }
 
 # The columns of a track that its clips keep.
@@ -77,7 +81,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
     """
     with open(corpus / "manifest.csv", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [column for column in ("path", *_ABOUT) if column not in (reader.fieldnames or ())]
+        missing = [column for column in ("path", "tags", *_ABOUT) if column not in (reader.fieldnames or ())]
         if missing:
             raise ManifestError(
                 f"{corpus / 'manifest.csv'}: expected a manifest of tools/corpus.py. Received: no column {missing[0]}"
@@ -101,7 +105,7 @@ def cut_corpus(corpus: Path, out: Path) -> list[dict[str, Any]]:
                 clips = []
             for clip in clips:
                 about = {name: track[name] for name in _ABOUT}
-                rows.append({**clip, "tags": [track["package"]], "split": split_of(track["package"]), **about})
+                rows.append({**clip, "tags": track["tags"].split(";"), "split": split_of(track["package"]), **about})
             bar.update()
     write_json_lines(out / "manifest.jsonl", rows)
     return rows

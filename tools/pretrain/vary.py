@@ -17,8 +17,12 @@ up, at another pitch or tempo, distorted, or in a room.
 --split valid varies the clips of the split "valid" instead, also mixed with those of "train", for weights that learn
 from both. The copies still belong to the split "train".
 
+With --production every copy is also compressed, limited, coded at a low bit rate, or played on a record, on the radio
+or in a hall (`production.py`), as people's music is.
+
 With --added a mixture has a training clip of that manifest added instead of one of another package, such as a rendered
-score (`scores.py`). Its times are dropped, because it is unknown when the other clip has the same instruments.
+score (`scores.py`) or a voice (`singing.py`). Its times are dropped if the other clip has none, because it is unknown
+when that has the same instruments.
 
 If labels are times, as those of `scores.py`, they are varied too: OUT/COPY/NNNNN.json has the times at the copy's
 speed. In a mixture a tag is present if it is present in either clip, and unknown if it is unknown in either.
@@ -45,6 +49,7 @@ from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import KerasTaggerError, ManifestError
 from keras_tagger.files import replacing, write_json, write_json_lines
 from pretrain.effects import SAMPLE_RATE, changed, rms
+from pretrain.production import produced
 from pretrain.score_labels import NO_VOICE_TAGS, join
 
 # The intervals in seconds in which each tag is heard. A tag that is not listed is unknown.
@@ -70,6 +75,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Another seed gives other copies.", lower_bound=0)
     flags.DEFINE_float("mixed_share", 0.5, "The share of copies that have another clip added.", 0.0, 1.0)
     flags.DEFINE_bool("effects", False, "Also apply effects.py, if labels are not times.")
+    flags.DEFINE_bool("production", False, "Also apply production.py.")
     flags.DEFINE_multi_string("added", [], "Manifest of clips to add to mixtures instead; may be given twice.")
     flags.DEFINE_enum("split", "train", ("train", "valid"), "The split to vary.")
     flags.DEFINE_integer("jobs", 2, "The number of processes.", lower_bound=1)
@@ -81,6 +87,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
     try:
         how = {"mixed_share": FLAGS.mixed_share, "split": FLAGS.split, "effects": FLAGS.effects, "added": FLAGS.added}
+        how["production"] = FLAGS.production
         count = vary(Path(FLAGS.manifest), Path(FLAGS.out), FLAGS.copies, FLAGS.seed, FLAGS.jobs, **how)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -97,6 +104,7 @@ def vary(
     split: str = "train",
     effects: bool = False,
     added: Sequence[str | Path] = (),
+    production: bool = False,
 ) -> int:
     """Make `copies` copies of each clip of a split in `out`, and their manifest; return their number.
 
@@ -104,7 +112,7 @@ def vary(
 
     Raises:
         ManifestError: no clip is of the split, or nothing can be added to it: all are of one package, or no clip of
-            `added` is of the split "train"; a clip's labels are times, with `effects` or `added`.
+            `added` is of the split "train"; a clip's labels are times, with `effects` or clips of `added` without times.
         AudioError: a clip cannot be read.
     """
     found = read_manifest(manifest).clips
@@ -119,13 +127,14 @@ def vary(
             f"Received: {len(numbers)} clips of the split, {len(clips)} in all"
         )
     timed = next((clip.path for clip in clips if _has_times(clip)), None)
-    if (effects or added) and timed is not None:
-        flag = "--effects" if effects else "--added"
+    untimed = bool(added) and not all(_has_times(clip) for clip in addable)
+    if (effects or untimed) and timed is not None:
+        flag = "--effects" if effects else "--added with clips without times"
         raise ManifestError(f"{manifest}: expected clips without times, for {flag}. Received: those of '{timed}'")
     places = [(copy, number) for copy in range(copies) for number in numbers]
     missing = [place for place in places if not _path(out, *place).exists()]
     with multiprocessing.get_context("spawn").Pool(
-        jobs, _start_worker, (clips, out, seed, mixed_share, effects, addable)
+        jobs, _start_worker, (clips, out, seed, mixed_share, effects, addable, production)
     ) as pool:
         work = pool.imap_unordered(_make, missing, chunksize=8)
         for _ in tqdm(work, total=len(missing), desc="vary", unit="clip"):
@@ -150,6 +159,7 @@ def vary_clip(
     mixed_share: float = 0.5,
     effects: bool = False,
     addable: Sequence[Clip] = (),
+    production: bool = False,
 ) -> tuple[np.ndarray, Times]:
     """Make one copy of clip `number`, mixed with a clip of `addable` or, if there are none, of another package.
 
@@ -172,6 +182,8 @@ def vary_clip(
         waveform[: len(added)] += level * added
         times = mixed_times(times, added_times, len(waveform) / SAMPLE_RATE)
     waveform = filtered(waveform, rng)
+    if production:
+        waveform = produced(waveform, rng)
     return (waveform * min(1.0, PEAK / max(np.abs(waveform).max(), 1e-9))).astype(np.float32), times
 
 
@@ -185,7 +197,7 @@ def mixed_times(one: Times, other: Times, seconds: float) -> Times:
     for tag in sorted(one.keys() & other.keys()):
         if tag == "solo":
             mixed[tag] = []
-        elif tag in NO_VOICE_TAGS:
+        elif tag in (*NO_VOICE_TAGS, "msd/instrumental"):
             # `scores.py` gives these tags for the whole clip or not at all.
             mixed[tag] = [[0.0, seconds]] if one[tag] and other[tag] else []
         else:
@@ -236,7 +248,7 @@ def _path(out: Path, copy: int, number: int) -> Path:
     return out / str(copy) / f"{number:05d}.flac"
 
 
-_worker: tuple[Sequence[Clip], Path, int, float, bool, Sequence[Clip]] = ([], Path(), 0, 0.5, False, [])
+_worker: tuple[Sequence[Clip], Path, int, float, bool, Sequence[Clip], bool] = ([], Path(), 0, 0.5, False, [], False)
 
 
 def _start_worker(*arguments: Any) -> None:
@@ -245,8 +257,8 @@ def _start_worker(*arguments: Any) -> None:
 
 
 def _make(place: tuple[int, int]) -> None:
-    clips, out, seed, mixed_share, effects, addable = _worker
-    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share, effects, addable)
+    clips, out, seed, mixed_share, effects, addable, production = _worker
+    waveform, times = vary_clip(clips, place[1], place[0], seed, mixed_share, effects, addable, production)
     write_clip(_path(out, *place), waveform, times if _has_times(clips[place[1]]) else None)
 
 
