@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 from explain_cases import Case, excerpts, pairs, solos
-from pages import replace_marked
 from tqdm import tqdm
 
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.explain import DEFAULT_METHOD, METHODS, faithfulness, localization
 from keras_tagger.files import write_json
 from keras_tagger.tagger import Tagger, load
+from pages import replace_marked
 
 SLOW = ("integrated_gradients", "smooth_grad", "occlusion")
 SHOWN = (DEFAULT_METHOD, "contributions", "taggram")

@@ -34,13 +34,13 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags
-from pages import replace_marked
 from tqdm import tqdm
 
 import served
 from keras_tagger import audio
 from keras_tagger.errors import KerasTaggerError
 from load_report import Loop, Round, Settings, page, shortfalls
+from pages import replace_marked
 
 RATE = 16000
 CLIENT = Path(__file__).with_name("load_client.py")

@@ -15,7 +15,7 @@ from keras_tagger.errors import ModelError
 from keras_tagger.evaluation.bootstrap import interval
 from keras_tagger.files import replacing
 from keras_tagger.metrics import ranking_scores, threshold_counts
-from pretrain.teacher import TAGS, load_teacher
+from keras_tagger.teachers.musicnn import TAGS, find_wheel, load_musicnn
 from real_clips import SAMPLE_RATE, Clip
 
 MTAT, MSD = "MTAT", "MSD"
@@ -128,7 +128,7 @@ def teacher_scores(clips: Sequence[Clip], folder: Path, work_dir: str) -> dict[s
         kept = dict(np.load(path)) if path.exists() else {}
         missing = [clip for clip in clips if key(clip) not in kept]
         if missing:
-            teacher = load_teacher(work_dir, weights)
+            teacher = load_musicnn(find_wheel(work_dir), weights)
             for number, clip in enumerate(tqdm(missing, desc=f"musicnn {weights}", unit="clip"), 1):
                 logits, _ = teacher.patches(np.load(folder / clip.waveform))
                 kept[key(clip)] = (1 / (1 + np.exp(-logits.astype(np.float64)))).mean(axis=0).astype(np.float32)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from keras_tagger.files import replacing
-from pretrain.teacher import PATCH_FRAMES, load_teacher, log_mel, patch_starts
+from keras_tagger.teachers.musicnn import PATCH_FRAMES, find_wheel, load_musicnn, log_mel, patch_starts
 from real_clips import SAMPLE_RATE, Clip
 from real_measures import key, load_taggers
 
@@ -46,7 +46,7 @@ def teacher_features(clips: Sequence[Clip], folder: Path, work_dir: str) -> dict
 
 
 def _write_teacher_features(path: Path, clips: Sequence[Clip], folder: Path, work_dir: str, weights: str) -> None:
-    model = load_teacher(work_dir, weights).model
+    model = load_musicnn(find_wheel(work_dir), weights).model
     # The layers after pooling: flatten, norm, dense (200), norm, dense_1 (50).
     pooled = next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)).output
     hidden = model.get_layer("dense_1").input

@@ -11,7 +11,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from pages import replace_marked
 from tensorflow_serving.apis import predict_pb2
 
 import load_client
@@ -19,6 +18,7 @@ import load_report
 import load_test
 import served
 from load_report import Loop, Settings
+from pages import replace_marked
 from scripted import scripted_server, waveforms
 
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pages import replace_marked
 
 from keras_tagger.errors import ManifestError
+from pages import replace_marked
 
 
 def test_text_replaces_what_stands_between_marks(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from pages import replace_marked
 from tqdm import tqdm
 
 from keras_tagger import audio
@@ -40,6 +39,7 @@ from keras_tagger.evaluation.evaluate import score_clips
 from keras_tagger.evaluation.report import TagTable, macro, score
 from keras_tagger.metrics import roc_auc
 from keras_tagger.tagger import Tagger, load
+from pages import replace_marked
 
 POSITIVE = 0.3
 MIN_POSITIVES = 10
