@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
     """Return a tagger that begins as musicnn, with the tags of both teachers."""
     keras.utils.set_random_seed(seed)
-    bodies = [_Body(teacher.model) for teacher in teachers]
+    bodies = [Body(teacher.model) for teacher in teachers]
     counts = [sum(len(body.kept[index]) for body in bodies) for index in range(len(N_FILTERS))]
     config = keras_tagger.load_config(
         {
@@ -84,7 +84,7 @@ def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
     return Tagger(model, config)
 
 
-class _Body:
+class Body:
     """One set of musicnn's weights: which filters live, and batch normalisation as scales and offsets."""
 
     def __init__(self, model: keras.Model) -> None:
@@ -121,7 +121,7 @@ def _numbered(kind: str, index: int) -> str:
     return f"{kind}_{index}" if index else kind
 
 
-def _set_front_end(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
+def _set_front_end(front_end: PonsFrontEnd, bodies: Sequence[Body]) -> None:
     first, *_ = bodies
     # The spectrogram has natural logarithms, musicnn's decadic ones.
     scale, offset = (float(value[0]) for value in first.norm(0))
@@ -145,7 +145,7 @@ def _set_front_end(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
     _set_context(front_end, bodies)
 
 
-def _set_mid(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
+def _set_mid(front_end: PonsFrontEnd, bodies: Sequence[Body]) -> None:
     for step, (layer, norm) in enumerate(zip(front_end.mid, front_end.mid_norms, strict=True)):
         kernel, bias = (np.zeros(weight.shape, np.float32) for weight in layer.weights)
         scales, offsets = [], []
@@ -155,7 +155,7 @@ def _set_mid(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
             outputs = slice(N_MID * index, N_MID * (index + 1))
             if step == 0:
                 # Order of the joined filters: of each filter bank, the bodies one after the other.
-                rows = _joined_rows(bodies, index)
+                rows = joined_rows(bodies, index)
                 kernel[:, rows, outputs] = taps[:, body.filters]
                 own_bias = own_bias + taps[:, body.dropped].sum(0).T @ body.constants[body.dropped]
             else:
@@ -168,7 +168,7 @@ def _set_mid(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
         _set_norm(norm, np.concatenate(scales), np.concatenate(offsets))
 
 
-def _joined_rows(bodies: Sequence[_Body], index: int) -> Array:
+def joined_rows(bodies: Sequence[Body], index: int) -> Array:
     """Return where a body's kept filters are among the joined ones, in its own order."""
     rows, start = [], 0
     for bank in range(len(N_FILTERS)):
@@ -179,7 +179,7 @@ def _joined_rows(bodies: Sequence[_Body], index: int) -> Array:
     return np.concatenate(rows)
 
 
-def _set_context(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
+def _set_context(front_end: PonsFrontEnd, bodies: Sequence[Body]) -> None:
     """Set the norm of the features to unit variance, and the dense layer to those of the bodies."""
     n_features = front_end.n_features // 2
     n_filters = n_features - 3 * N_MID * len(bodies)
@@ -194,7 +194,7 @@ def _set_context(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
         outputs = slice(N_HIDDEN * index, N_HIDDEN * (index + 1))
         bias[outputs] = dense_bias + beta @ dense
         mids = [n_filters + N_MID * len(bodies) * step + N_MID * index + np.arange(N_MID) for step in range(3)]
-        places = np.concatenate([_joined_rows(bodies, index), *mids])
+        places = np.concatenate([joined_rows(bodies, index), *mids])
         for half in (0, 1):
             # musicnn's order is maximum and mean of the first feature, then of the second, ...
             theirs = 2 * body.features + half
@@ -211,7 +211,7 @@ def _set_context(front_end: PonsFrontEnd, bodies: Sequence[_Body]) -> None:
     front_end.context.set_weights([kernel, bias])
 
 
-def _set_back_end(model: MusicTagger, bodies: Sequence[_Body]) -> None:
+def _set_back_end(model: MusicTagger, bodies: Sequence[Body]) -> None:
     width, hidden = model.model_config.encoder.width, N_HIDDEN * len(bodies)
     into, into_bias = np.zeros((hidden, width)), np.zeros(width)
     head, head_bias = np.zeros((width, 50 * len(bodies))), []

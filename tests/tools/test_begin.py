@@ -1,0 +1,148 @@
+"""tools/pretrain: the model that begins as musicnn, the quick teacher, and learning from it; with random weights."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+import tiny
+from keras_tagger.tagger import load
+from keras_tagger.teachers import musicnn
+from pretrain import begin, learn
+from pretrain.quick import QuickTeacher
+
+
+def random_network(vocabulary, seed):
+    """musicnn with random weights: some scales below zero, some filters dead."""
+    model = musicnn.build_model()
+    tiny.randomize(model, seed)
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if not layer.name.startswith("batch_normalization") or layer.weights[0].shape[0] == 1:
+            continue
+        gamma, beta, mean, variance = layer.get_weights()
+        gamma = gamma * rng.choice([-1.0, 1.0], gamma.shape)
+        if layer.weights[0].shape[0] in (51, 204):
+            dead = rng.random(gamma.shape) < 0.4
+            variance = np.where(dead, 0.0, variance)
+            # A dead filter never finds anything.
+            index = int(layer.name.rpartition("_")[2]) - 1
+            conv = model.get_layer(f"conv2d_{index}" if index else "conv2d")
+            kernel, bias = conv.get_weights()
+            kernel[..., dead], bias[dead], mean = 0.0, -1.0, np.where(dead, 0.0, mean)
+            # The quick teacher does not know that the padding of a patch has no constants.
+            beta = np.where(dead, 0.0, beta)
+            conv.set_weights([kernel, bias])
+        layer.set_weights([gamma, beta, mean, variance])
+    return musicnn.Musicnn(vocabulary, model)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return [random_network("MTT", 1), random_network("MSD", 2)]
+
+
+@pytest.fixture(scope="module")
+def begun(networks):
+    return begin.begin(networks)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return musicnn.log_mel(tiny.noise(16000 * 6, seed=5))
+
+
+def test_features_are_musicnns(networks, begun, frames):
+    """In the middle of a patch, where its padding is out of reach."""
+    patch = frames[:187]
+    front_end = begun.model.front_end
+    maps = front_end.feature_maps(tf.constant(patch[np.newaxis] * np.log(10.0)))[0, :, 0].numpy()
+    half = maps.shape[-1] // 2
+    means, deviations = (
+        front_end.feature_norm.moving_mean.numpy(),
+        np.sqrt(front_end.feature_norm.moving_variance.numpy() + front_end.feature_norm.epsilon),
+    )
+    maps = maps * deviations + means
+    tokens = np.arange(11, 13)
+    columns = {"MTT": [], "MSD": []}
+    n_filters = sum(front_end.filters)
+    for index, network in enumerate(networks):
+        layers = {layer.name: layer for layer in network.model.layers}
+        joined = network.model.get_layer("front_end").output
+        found = np.asarray(begin.keras.Model(network.model.input, joined)(patch[np.newaxis]))[0]
+        live = np.concatenate(
+            [start + musicnn.live_filters(layers[f"batch_normalization_{i + 1}"])
+             for i, start in enumerate(np.cumsum([0, *begin.N_FILTERS[:-1]]))]
+        )  # fmt: skip
+        rows = begin.joined_rows([begin.Body(other.model) for other in networks], index)
+        grouped = np.stack([found[8 * token : 8 * token + 8, live] for token in tokens])
+        np.testing.assert_allclose(maps[tokens][:, rows], grouped.max(axis=1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(maps[tokens][:, half + rows], grouped.mean(axis=1), rtol=1e-3, atol=1e-3)
+        columns[network.vocabulary] = rows
+    assert sorted([*columns["MTT"], *columns["MSD"]]) == list(range(n_filters))
+
+
+def test_head_is_musicnns(networks, begun):
+    rng = np.random.default_rng(3)
+    context = rng.uniform(0.0, 1.0, (1, 1, 400)).astype(np.float32)
+    token = begun.model.front_end.project_context(context)[:, 0]
+    expected = []
+    for index, network in enumerate(networks):
+        hidden = context[:, 0, 200 * index : 200 * (index + 1)]
+        normed = network.model.get_layer("batch_normalization_10")(hidden, training=False)
+        expected.append(network.model.get_layer("dense_1")(normed))
+    np.testing.assert_allclose(begun.model.head(token), np.concatenate(expected, axis=1), rtol=1e-3, atol=1e-3)
+    assert begun.tags[:2] == ("guitar", "classical")
+    assert begun.tags[50:52] == ("msd/rock", "msd/pop")
+
+
+def test_attention_begins_as_the_mean(begun):
+    tokens = np.random.default_rng(4).standard_normal((1, 12, begun.model.model_config.encoder.width), np.float32)
+    placed = begun.model.place(tf.constant(tokens))
+    found, scores = begun.model.encoder(placed, return_attention_scores=True)
+    np.testing.assert_allclose(found, tokens.sum(axis=1) / 13, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores[:, -1], 1 / 13, rtol=1e-4)
+
+
+def test_quick_teacher_is_musicnn(networks, frames):
+    patches = np.stack([frames[start : start + 187] for start in (0, 50, 150)])
+    for network in networks:
+        quick = QuickTeacher(network.model)
+        _, logits = quick(tf.constant(patches))
+        expected = network.model(patches, training=False).numpy()
+        np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
+    rng = np.random.default_rng(6)
+    rows = []
+    for index in range(2):
+        soundfile.write(tmp_path / f"{index}.flac", 0.1 * rng.standard_normal(16000 * (4 + 8 * index)), 16000)
+        labels = {"seconds": 4.0 + 8 * index, "stretch_seconds": 0.5, "tags": {"guitar": [[0.0, 4.0]], "flute": []}}
+        (tmp_path / f"{index}.json").write_text(json.dumps(labels))
+        rows.append(json.dumps({"path": f"{index}.flac", "labels": f"{index}.json", "split": "train"}))
+    (tmp_path / "clips.jsonl").write_text("\n".join(rows))
+    begun.save(tmp_path / "begun.keras")
+    monkeypatch.setattr(learn, "load_musicnn", lambda wheel, vocabulary: networks[learn.VOCABULARIES.index(vocabulary)])
+    monkeypatch.setattr(learn, "find_wheel", lambda folder: folder)
+    clips = str(tmp_path / "clips.jsonl")
+    settings = SimpleNamespace(
+        init=str(tmp_path / "begun.keras"), work_dir="", music=[f"{clips}=2"], notes=[clips], music_batch=1,
+        notes_batch=1, learning_rate=1e-4, new_learning_rate=1e-3, hint=0.3, contributions=1.0, temperature=2.0,
+        present=0.8, absent=0.02, save_steps=1, seed=0, steps=1, flag_values_dict=dict,
+    )  # fmt: skip
+    monkeypatch.setattr(learn, "FLAGS", settings)
+    learn.learn(tmp_path / "run")
+    first = load(tmp_path / "run/last.keras").model.get_weights()
+    settings.steps = 2
+    learn.learn(tmp_path / "run")
+    with np.load(tmp_path / "run/optimizer.npz") as state:
+        assert int(state["0000"]) == 2
+    second = load(tmp_path / "run/last.keras").model.get_weights()
+    assert all(np.isfinite(weight).all() for weight in second)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
