@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-DEFAULT_MODEL = "compact"
+DEFAULT_MODEL = "pons"
 MODEL_HELP = "a pretrained name, a run directory or a .keras file"
 
 

@@ -38,7 +38,7 @@ from keras_tagger.teachers.opening import open_teacher
 from keras_tagger.teachers.teacher import HOP_SECONDS, Teacher
 from keras_tagger.train.fit import Run, check_run_dir, fit, init_name
 
-DEFAULT_INIT = "compact"
+DEFAULT_INIT = "pons"
 DEFAULT_TEACHER = "musicnn"
 
 # A clip has a tag, for scores and thresholds, if the teacher's label is above this.

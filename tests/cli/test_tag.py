@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from keras_tagger.cli import main
+from keras_tagger.cli.flags import DEFAULT_MODEL
 from keras_tagger.storage import pretrained
 from keras_tagger.tagger import load
 from keras_tagger.tags import TagInfo
@@ -63,8 +64,8 @@ def test_shipped_weights_are_the_default(call, tiny_run, clip, tmp_path, monkeyp
     monkeypatch.setattr(pretrained, "weights_folder", lambda: tmp_path / "weights")
     renamed = tiny_run.tagger.select(["high", "low", "mid"], {"high": "voice", "low": "singing"})
     renamed.info = {"voice": TagInfo(has_evidence=False), "singing": TagInfo(0.01), "mid": TagInfo(0.999)}
-    pretrained.write_packaged(renamed, "compact", "Tones.", {}, "", tmp_path / "weights")
-    expected = load("compact").tag(clip)
+    pretrained.write_packaged(renamed, DEFAULT_MODEL, "Tones.", {}, "", tmp_path / "weights")
+    expected = load(DEFAULT_MODEL).tag(clip)
     status, out, _ = call("tag", clip)
     scores = expected.to_dict()
     assert (status, out.splitlines()[0]) == (0, str(clip))
@@ -93,7 +94,7 @@ def test_shipped_weights_are_the_default(call, tiny_run, clip, tmp_path, monkeyp
             f"  voice    {scores['voice']:.3f}  not heard in training",
         ],
     )
-    status, out, _ = call("tag", clip, "--merge_synonyms", "--csv", "--model", "compact")
+    status, out, _ = call("tag", clip, "--merge_synonyms", "--csv", "--model", DEFAULT_MODEL)
     rows = {row["tag"]: row for row in csv.DictReader(io.StringIO(out))}
     assert (status, sorted(rows)) == (0, ["mid", "voice"])
     # The score is that of the name that was heard in training.
@@ -102,7 +103,8 @@ def test_shipped_weights_are_the_default(call, tiny_run, clip, tmp_path, monkeyp
     assert float(rows["voice"]["margin"]) == pytest.approx(expected["singing"].margin, abs=1e-4)
     status, _, err = call("tag", clip, "--model", "compct")
     assert status == 1
-    assert "expected a pretrained name (compact), a run directory or a .keras file. Received: 'compct'" in err
+    expected = f"expected a pretrained name ({DEFAULT_MODEL}), a run directory or a .keras file. Received: 'compct'"
+    assert expected in err
 
 
 def test_a_bad_file_among_good_ones_is_reported_and_skipped(call, tiny_run, clip, tmp_path):

@@ -164,6 +164,27 @@ def test_writing_again_replaces_one_entry(tagger: Any, weights: Path) -> None:
     assert sorted(path.name for path in weights.iterdir()) == ["another.npz", "registry.json", "toy.npz"]
 
 
+def test_names_that_share_a_file(tagger: Any, weights: Path) -> None:
+    names = {"high": "high", "low": "other/low", "mid": "other/mid"}
+    both = tagger.select(["high", "low", "mid"], names)
+    both.info = {"high": TagInfo(0.2), "other/low": TagInfo(0.3), "other/mid": TagInfo(0.4)}
+    packaged.write_packaged(
+        both, "first", "One tag.", {}, "", weights, also={"first-other": ("other/", "Two other tags.")}
+    )
+    assert kt.pretrained() == {"first": "One tag.", "first-other": "Two other tags.", "toy": "A toy."}
+    assert packaged.packaged_file("first") == packaged.packaged_file("first-other") == weights / "first.npz"
+    first, other = kt.load("first"), kt.load("first-other")
+    assert (first.tags, other.tags) == (("high",), ("low", "mid"))
+    assert ([info.threshold for info in first.info.values()], [info.threshold for info in other.info.values()]) == (
+        [0.2],
+        [0.3, 0.4],
+    )
+    expected = both.scores((CLIP, RATE))
+    found = np.concatenate([first.scores((CLIP, RATE)), other.scores((CLIP, RATE))])
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert (first.config.name, other.config.name) == ("first", "first-other")
+
+
 # What the package itself has.
 
 

@@ -6,8 +6,8 @@
 
 A batch has crops of --music, changed and mixed at random (`produce.py` says how), and crops of --notes, whose dense
 labels say what sounds when (`keras_tagger/data/dense.py`). Both of musicnn's sets of weights label them as they are.
-In crops of --notes, a tag that sounds then has at least --present, and one that does not has at most --absent. Nothing
-is labelled beforehand, so no crop is heard twice.
+In crops of --notes, an instrument that sounds then has at least --present, and one that does not has at most --absent.
+Nothing is labelled beforehand, so no crop is heard twice.
 
 The loss is the cross-entropy of the tags of the crop, that of the contributions in each patch of 3 s, and the squared
 difference between the tokens of a patch and the teacher's values before its last layer (FitNets, Romero et al. 2015,
@@ -47,6 +47,11 @@ from pretrain.produce import produce
 from pretrain.quick import PATCH_FRAMES, QuickTeacher
 
 RATE = 16000
+# What notes and programs tell better than musicnn. Of the other tags they say too little.
+CORRECTED = (
+    *("guitar", "strings", "drums", "piano", "violin", "synth", "harpsichord", "flute", "sitar", "choir", "choral"),
+    *("harp", "cello", "female", "woman", "female vocal", "female voice", "msd/female vocalists"),
+)
 # First frames of the patches of a crop of 640 frames.
 STARTS = (0, 226, 453)
 Array = npt.NDArray[Any]
@@ -144,6 +149,7 @@ class Source:
         if clip.labels:
             dense = read_dense(clip.labels)
             values = dense.columns(self.tags)
+            values[:, [tag not in CORRECTED for tag in self.tags]] = np.nan
             starts = np.arange(len(values)) * dense.hop_seconds
             for index, start in enumerate(STARTS):
                 begin = first / info.samplerate + start * 256 / RATE
