@@ -34,7 +34,14 @@ def corpus(tmp_path):
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, tiny.noise(seconds * 16000, seed=seconds), 16000)
         rows.append(
-            {"path": path.name, "tags": package, "package": package, "group": f"{package}/{name}", "track": name, "licence": "X"}
+            {
+                "path": path.name,
+                "tags": package,
+                "package": package,
+                "group": f"{package}/{name}",
+                "track": name,
+                "licence": "X",
+            }
         )
     with open(tmp_path / "corpus/manifest.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
