@@ -550,5 +550,5 @@ def test_a_flac_whose_last_byte_is_zero_is_complete(tmp_path: Path):
     np.testing.assert_allclose(audio.load(path, 16000), samples / 32768.0, atol=1e-6)
     # Without the checksum it is cut off.
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(AudioError, match="truncated or corrupt"):
+    with pytest.raises(AudioError):
         audio.load(path, 16000)
