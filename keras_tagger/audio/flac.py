@@ -179,8 +179,9 @@ def _frame_end(stream: Stream, song: _Song, frame: _Frame, stop: int) -> int | N
     ends = [i + 1 for i, crc in enumerate(_crc16(data)) if crc == 0 and i > len(frame.header)]
     if ends and ends[-1] == len(data) == stop - frame.offset and data[-1]:
         return stop
-    # Zeros behind a frame leave the checksum at 0; within a frame it is 0 by chance.
-    for end in [e for e in ends if e - 1 not in ends]:
+    # Zeros behind a frame leave the checksum at 0; within one it is 0 by chance. If the frame itself ends with zeros,
+    # which belong to its checksum, it is 0 one or two bytes too early.
+    for end in [e for e in ends if e - 3 not in ends]:
         if _decodes(song, frame, data[:end]):
             return frame.offset + end
     return None

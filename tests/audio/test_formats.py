@@ -13,6 +13,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import soundfile
 
 from keras_tagger import audio
 from keras_tagger.audio.kinds import recognise
@@ -531,3 +532,23 @@ def test_threads_decode_alike(make: Callable[[str], Path]):
         thread.join()
     for index in range(8):
         np.testing.assert_array_equal(found[index], expected[index % len(paths)])
+
+
+def test_a_flac_whose_last_byte_is_zero_is_complete(tmp_path: Path):
+    # The last byte is half of a checksum, so about one file in 256 ends with zero.
+    path = tmp_path / "zero.flac"
+    for seed in range(4000):
+        samples = np.random.default_rng(seed).integers(-9000, 9000, 600).astype(np.int16)
+        soundfile.write(path, samples, 16000, format="FLAC", subtype="PCM_16")
+        if path.read_bytes()[-1] == 0:
+            break
+    else:
+        pytest.fail("expected a file that ends with zero")
+    np.testing.assert_allclose(audio.load(path, 16000), samples / 32768.0, atol=1e-6)
+    # With zeros behind it, too.
+    path.write_bytes(path.read_bytes() + bytes(3))
+    np.testing.assert_allclose(audio.load(path, 16000), samples / 32768.0, atol=1e-6)
+    # Without the checksum it is cut off.
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(AudioError):
+        audio.load(path, 16000)

@@ -237,7 +237,10 @@ def test_collections_name_real_packages(corpus):
     assert len(pretraining) == 23
     assert all(tags == [package] for package, tags in pretraining.items())
     # What decides and what measures is of the packages that there are.
-    assert {package for split in clips.SPLITS.values() for package in split} < set(pretraining)
+    more = corpus.packages_of([], "more")
+    assert not set(more) & set(pretraining)
+    assert {package for split in clips.SPLITS.values() for package in split} < {*pretraining, *more}
+    assert set(clips.SPLITS["test"]) < set(pretraining)
 
 
 def test_tags_and_packages_of_the_command_line(corpus):

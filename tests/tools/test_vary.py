@@ -146,7 +146,7 @@ def test_what_is_added_can_be_of_another_manifest(manifest: Path, scores: Path, 
 
 
 def test_only_training_clips_are_added_and_only_to_clips_without_times(manifest: Path, scores: Path, tmp_path: Path):
-    with pytest.raises(ManifestError, match="expected clips without times, for --added. Received: those of"):
+    with pytest.raises(ManifestError, match="expected clips without times, for --added with clips without times"):
         vary.vary(scores, tmp_path / "out", copies=1, added=[manifest])
     scores.write_text(scores.read_text().splitlines()[1] + "\n")
     with pytest.raises(ManifestError, match="scores/manifest.jsonl: expected clips of the split train. Received: none"):
@@ -259,3 +259,27 @@ def test_effects_and_what_is_added_on_the_command_line(manifest: Path, scores: P
     written, _ = soundfile.read(tmp_path / "out" / "0" / "00001.flac", dtype="float32")
     expected, _ = vary.vary_clip(training(manifest), 1, 0, 0, 1.0, effects=True, addable=training(scores))
     np.testing.assert_allclose(written, expected, atol=1e-4)
+
+
+def test_times_survive_when_what_is_added_has_times_too(scores: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    assert vary.vary(scores, out, copies=2, mixed_share=1.0, added=[scores]) > 0
+    for clip in read_manifest(out / "manifest.jsonl").clips:
+        times = json.loads(Path(str(clip.labels)).read_text("utf-8"))
+        assert times["seconds"] == pytest.approx(soundfile.info(clip.path).duration, abs=1e-3)
+        assert times["tags"]
+
+
+def test_a_mixture_with_a_voice_is_not_instrumental():
+    voice = {"vocals": [[0.0, 1.0]], "msd/instrumental": [], "no vocals": []}
+    band = {"vocals": [], "msd/instrumental": [[0.0, 2.0]], "no vocals": [[0.0, 2.0]]}
+    mixed = vary.mixed_times(band, voice, 2.0)
+    assert mixed == {"vocals": [[0.0, 1.0]], "msd/instrumental": [], "no vocals": []}
+
+
+def test_production_changes_the_sound_and_keeps_the_length(manifest: Path):
+    clips = training(manifest)
+    plain = [vary.vary_clip(clips, 0, copy, 0)[0] for copy in range(4)]
+    produced = [vary.vary_clip(clips, 0, copy, 0, production=True)[0] for copy in range(4)]
+    assert [len(waveform) for waveform in produced] == [len(waveform) for waveform in plain]
+    assert sum(not np.allclose(a, b, atol=1e-3) for a, b in zip(plain, produced, strict=True)) >= 3

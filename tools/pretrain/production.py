@@ -122,7 +122,7 @@ def _delay(original: np.ndarray, result: np.ndarray, most: int = 4000) -> int:
 
 
 def band_limited(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Remove what is above 3.4 to 7 kHz, and perhaps below 60 to 250 Hz, as low bit rates and small speakers do."""
+    """Remove what is above 3.4 to 7 kHz and perhaps below 60 to 250 Hz, like a file of low rate or a small speaker."""
     waveform = _passed(waveform, "lowpass", float(np.exp(rng.uniform(np.log(3400.0), np.log(7000.0)))))
     return _passed(waveform, "highpass", float(rng.uniform(60.0, 250.0))) if rng.random() < 0.4 else waveform
 

@@ -96,9 +96,9 @@ def sing_clip(rng: np.random.Generator) -> tuple[np.ndarray, Times]:
     n_parts = int(rng.integers(2, 4)) if rng.random() < CHOIR_SHARE else 1
     lead = melody(n_bars, tonic, scale, rng)
     parts: list[np.ndarray] = []
-    for part in range(n_parts):
+    for number in range(n_parts):
         # The other parts sing the same rhythm at other pitches of the scale.
-        notes = lead if part == 0 else moved(lead, int(rng.choice([-4, -2, 2, 0])), tonic, scale)
+        notes = lead if number == 0 else moved(lead, int(rng.choice([-4, -2, 2, 0])), tonic, scale)
         parts.append(sing(notes, tempo, rng) * 10.0 ** (rng.uniform(-4.0, 0.0) / 20.0))
     waveform = np.zeros(max(len(part) for part in parts), np.float32)
     for part in parts:

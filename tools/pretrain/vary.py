@@ -112,7 +112,7 @@ def vary(
 
     Raises:
         ManifestError: no clip is of the split, or nothing can be added to it: all are of one package, or no clip of
-            `added` is of the split "train"; labels are times, with `effects` or clips of `added` without times.
+            `added` is of the split "train"; a clip's labels are times, with `effects` or if those of `added` are not.
         AudioError: a clip cannot be read.
     """
     found = read_manifest(manifest).clips
