@@ -16,7 +16,7 @@ from tqdm import tqdm
 from keras_tagger.files import replacing
 from pretrain.teacher import PATCH_FRAMES, load_teacher, log_mel, patch_starts
 from real_clips import SAMPLE_RATE, Clip
-from real_measures import key, load_taggers
+from real_scores import key, load_taggers
 
 FOLDS = 5
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
