@@ -1,28 +1,22 @@
-"""Scores of taggers on labelled clips and the measures of `real_music.py`."""
+"""The measures of `real_music.py`, from scores of labelled clips. Does not import TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-import keras_tagger as kt
-from keras_tagger.errors import ModelError
+from keras_tagger.data.datasets.vocabularies import MSD_50, MTAT_50
 from keras_tagger.evaluation.bootstrap import interval
-from keras_tagger.files import replacing
 from keras_tagger.metrics import ranking_scores, threshold_counts
-from keras_tagger.teachers.musicnn import TAGS, find_wheel, load_musicnn
-from real_clips import SAMPLE_RATE, Clip
+from real_clips import Clip
 
 MTAT, MSD = "MTAT", "MSD"
-NAMES = {MTAT: TAGS["MTT"], MSD: TAGS["MSD"]}
+NAMES = {MTAT: MTAT_50, MSD: MSD_50}
 FALSE_ALARMS = 0.05
 RESAMPLES = 300
-SAVE_EVERY = 200
 
 # Genre of the labels -> tags that say so; the first is the one that is ranked.
 GENRES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -87,61 +81,6 @@ def logit(values: np.ndarray) -> np.ndarray:
     """Return log(p / (1 - p)), finite for 0 and 1."""
     values = np.clip(np.asarray(values, np.float64), 1e-6, 1 - 1e-6)
     return np.asarray(np.log(values / (1 - values)))
-
-
-def load_taggers(name: str) -> list[kt.Tagger]:
-    """Load a model; with the name of a packaged one also its twin NAME-msd."""
-    taggers = [kt.load(name)]
-    if f"{name}-msd" in kt.pretrained():
-        taggers.append(kt.load(f"{name}-msd"))
-    return taggers
-
-
-def model_scores(name: str, clips: Sequence[Clip], folder: Path) -> Scores:
-    """Score all clips with a model, in each vocabulary of `NAMES` of which it has all tags.
-
-    Raises:
-        ModelError: If the model has neither vocabulary.
-    """
-    found: Scores = {}
-    for tagger in load_taggers(name):
-        tags = list(tagger.tags)
-        waves = ((np.load(folder / clip.waveform), SAMPLE_RATE) for clip in clips)
-        scores = np.stack([tagger.scores(wave) for wave in tqdm(waves, desc=name, unit="clip", total=len(clips))])
-        for vocabulary, names in NAMES.items():
-            own = [f"{MSD.lower()}/{tag}" if f"{MSD.lower()}/{tag}" in tags else tag for tag in names]
-            if vocabulary == MTAT:
-                own = list(names)
-            if vocabulary not in found and all(tag in tags for tag in own):
-                thresholds = np.array([tagger.info[tag].threshold for tag in own])
-                found[vocabulary] = Scored(names, scores[:, [tags.index(tag) for tag in own]], thresholds)
-    if not found:
-        raise ModelError(f"{name}: expected a model with the tags of MTAT or MSD. Received: {', '.join(tags[:5])}...")
-    return found
-
-
-def teacher_scores(clips: Sequence[Clip], folder: Path, work_dir: str) -> dict[str, np.ndarray]:
-    """Score all clips with musicnn, the mean over its patches; scores are kept in `folder`."""
-    found = {}
-    for vocabulary, weights in ((MTAT, "MTT"), (MSD, "MSD")):
-        path = folder / "teacher" / f"{vocabulary}.npz"
-        kept = dict(np.load(path)) if path.exists() else {}
-        missing = [clip for clip in clips if key(clip) not in kept]
-        if missing:
-            teacher = load_musicnn(find_wheel(work_dir), weights)
-            for number, clip in enumerate(tqdm(missing, desc=f"musicnn {weights}", unit="clip"), 1):
-                logits, _ = teacher.patches(np.load(folder / clip.waveform))
-                kept[key(clip)] = (1 / (1 + np.exp(-logits.astype(np.float64)))).mean(axis=0).astype(np.float32)
-                if number % SAVE_EVERY == 0 or number == len(missing):
-                    with replacing(path) as temporary:
-                        np.savez(temporary, **kept)
-        found[vocabulary] = np.stack([kept[key(clip)] for clip in clips])
-    return found
-
-
-def key(clip: Clip) -> str:
-    """Return the clip's name in the teacher's cache."""
-    return Path(clip.waveform).stem
 
 
 @dataclass(frozen=True)

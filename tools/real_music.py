@@ -33,7 +33,8 @@ from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import write_json
 from pages import replace_marked
 from real_clips import HALVES, collect, read_clips
-from real_measures import FALSE_ALARMS, Resampling, Scored, Value, measure, model_scores, overlap, teacher_scores
+from real_measures import FALSE_ALARMS, Resampling, Scored, Value, measure, overlap
+from real_scores import model_scores, teacher_scores
 from real_thresholds import check_thresholds, fit_thresholds, thresholds_json, voice_rates
 
 FLAGS = flags.FLAGS
@@ -84,13 +85,15 @@ def run_measure(arguments: Sequence[str]) -> None:
     theirs = teacher_scores(clips, folder, FLAGS.work_dir)
     tables: dict[str, dict[str, dict[str, Value]]] = {}
     shared: dict[str, dict[str, float]] = {}
+    goals = []
     for name in FLAGS.model:
         ours = model_scores(name, clips, folder)
         tables[name] = measure(clips, ours, resampling)
         shared[name] = overlap(clips, ours, theirs)
         teacher = {v: Scored(s.tags, theirs[v], s.thresholds) for v, s in ours.items()}
-        tables[f"musicnn ({name}'s thresholds)"] = measure(clips, teacher, resampling)
-    text = table(tables, shared)
+        tables[f"musicnn, thresholds of {name}"] = measure(clips, teacher, resampling)
+        goals.append(goal_table(name, tables[name], tables[f"musicnn, thresholds of {name}"], shared[name]))
+    text = "\n\n".join([*goals, table(tables, shared)])
     print(text)
     if FLAGS.json:
         write_json(FLAGS.json, to_json(tables, shared), indent=1)
@@ -149,6 +152,53 @@ def run_transfer(_: Sequence[str]) -> None:
         print(lines[-1], flush=True)
     if FLAGS.write:
         replace_marked(Path(FLAGS.write), "transfer", "\n".join(lines))
+
+
+# Section, row, the least value, and the least difference from musicnn (None: not asked for).
+GOALS: tuple[tuple[str, str, float | None, float | None], ...] = (
+    ("genres, MSD tags", "macro", None, -0.01),
+    ("genres, MTAT tags", "macro", None, None),
+    ("singing or instrumental, MTAT", "ROC-AUC, largest margin", 0.95, None),
+    ("singing or instrumental, MTAT", "recall, published thresholds", 0.75, None),
+    ("singing or instrumental, MTAT", "false alarms, published thresholds", None, None),
+    ("female or male, MTAT", "all, female less male", None, -0.03),
+    ("female or male, MSD", "all, female less male", None, -0.03),
+    ("instruments, all", "macro", None, 0.01),
+    ("a cappella", "best tag is a voice, MTAT", 0.8, None),
+    ("a cappella", "best tag is a voice, MSD", 0.8, None),
+)
+SHARED_GOAL = 4.2
+
+
+def goal_table(
+    name: str,
+    ours: Mapping[str, Mapping[str, Value]],
+    theirs: Mapping[str, Mapping[str, Value]],
+    shared: Mapping[str, float],
+) -> str:
+    """Return the measures that have goals, as Markdown: the model, musicnn, the goal and whether it is reached."""
+    lines = [f"| goals of {name} | {name} | musicnn | goal | reached |", "|---|---|---|---|---|"]
+    for section, row, least, difference in GOALS:
+        if row not in ours.get(section, {}):
+            continue
+        mine, other = ours[section][row].value, theirs[section][row].value
+        goal, reached = "", ""
+        if row.startswith("false alarms"):
+            goal, reached = f"at most {FALSE_ALARMS}", _said(mine <= FALSE_ALARMS)
+        elif least is not None:
+            goal, reached = f"at least {least}", _said(mine >= least)
+        elif difference is not None:
+            goal, reached = f"musicnn {difference:+}", _said(mine >= other + difference)
+        lines.append(f"| {section}: {row} | {mine:.3f} | {other:.3f} | {goal} | {reached} |")
+    for kind, value in shared.items():
+        if kind.endswith("music"):
+            reached = _said(value >= SHARED_GOAL)
+            lines.append(f"| best five tags shared, {kind} | {value:.2f} | | at least {SHARED_GOAL} | {reached} |")
+    return "\n".join(lines)
+
+
+def _said(reached: bool) -> str:
+    return "yes" if reached else "no"
 
 
 def to_json(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from keras_tagger.files import replacing
 from keras_tagger.teachers.musicnn import PATCH_FRAMES, find_wheel, load_musicnn, log_mel, patch_starts
 from real_clips import SAMPLE_RATE, Clip
-from real_measures import key, load_taggers
+from real_scores import key, load_taggers
 
 FOLDS = 5
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
@@ -51,26 +51,27 @@ def _write_teacher_features(path: Path, clips: Sequence[Clip], folder: Path, wor
     pooled = next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten)).output
     hidden = model.get_layer("dense_1").input
     features = keras.Model(model.input, keras.ops.concatenate([hidden, pooled], axis=-1))
-    rows = {}
-    for clip in tqdm(clips, desc=f"features of musicnn {weights}", unit="clip"):
+    patches, owners = [], []
+    for number, clip in enumerate(clips):
         frames = log_mel(np.load(folder / clip.waveform))
         starts = patch_starts(len(frames), HOP_SECONDS)
         if len(frames) < PATCH_FRAMES:
             frames = np.resize(frames, (PATCH_FRAMES, frames.shape[1]))
-        patches = np.stack([frames[start : start + PATCH_FRAMES] for start in starts])
-        rows[key(clip)] = np.asarray(features(patches, training=False)).mean(axis=0)
+        patches += [frames[start : start + PATCH_FRAMES] for start in starts]
+        owners += [number] * len(starts)
+    values = features.predict(np.stack(patches), batch_size=32, verbose=0)
+    rows = {key(clip): values[np.array(owners) == number].mean(axis=0) for number, clip in enumerate(clips)}
     with replacing(path) as temporary:
         np.savez(temporary, **rows)
 
 
 def model_features(name: str, clips: Sequence[Clip], folder: Path) -> dict[str, np.ndarray]:
     """Return a model's embeddings; of a packaged pair also both together."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for tagger in load_taggers(name):
         waves = ((np.load(folder / clip.waveform), SAMPLE_RATE) for clip in clips)
         rows = [tagger.embed(wave) for wave in tqdm(waves, desc=name, unit="clip", total=len(clips))]
-        vocabulary = "" if not found else "-msd"
-        found[f"{name}{vocabulary}, embed()"] = np.stack(rows)
+        found[f"{name}{'-msd' if found else ''}, embed()"] = np.stack(rows)
     if len(found) > 1:
         found[f"{name} and {name}-msd, embed()"] = np.concatenate(list(found.values()), axis=1)
     return found

@@ -25,7 +25,7 @@ from real_clips import (
     ultrastar_lines,
 )
 from real_measures import MSD, MTAT, NAMES, VOICES, Resampling, Scored, macro, measure, overlap, recall_at
-from real_music import table, to_json
+from real_music import goal_table, table, to_json
 from real_thresholds import above, check_thresholds, fit_thresholds, voice_rates
 
 SONG = "#TITLE:A\n#BPM:60\n#GAP:1000\n: 0 80 0 la\n- 81\n: 84 80 0 la\nE\n"
@@ -275,6 +275,17 @@ def test_tables_hold_every_number(clips):
     assert blues == {"value": 1.0, "low": 1.0, "high": 1.0, "n_with": 10, "n_without": 90}
 
 
+def test_goals_compare_with_musicnn(clips):
+    resampling = Resampling([clip.group for clip in clips], 10)
+    good, bad = measure(clips, scored(clips), resampling), measure(clips, scored(clips, noise=0.6), resampling)
+    rows = goal_table("ours", good, bad, {"MTAT, music": 4.3, "MTAT, single sounds": 1.0}).splitlines()[2:]
+    assert [row.split("|")[-2].strip() for row in rows if row.split("|")[-3].strip()] == ["yes"] * 10
+    rows = goal_table("ours", bad, good, {"MTAT, music": 4.1}).splitlines()
+    assert "| genres, MSD tags: macro |" in rows[2]
+    assert rows[2].endswith("| musicnn -0.01 | no |")
+    assert rows[-1] == "| best five tags shared, MTAT, music | 4.10 | | at least 4.2 | no |"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
 def test_threshold_above_a_share_of_scores(share):
     scores = np.random.default_rng(0).uniform(0, 0.7, 101)
@@ -288,7 +299,7 @@ def test_threshold_above_a_share_of_scores(share):
 def test_thresholds_keep_the_rate_of_false_alarms(clips):
     scores = scored(clips, noise=0.2)
     teacher = {name: one.scores for name, one in scored(clips, seed=1).items()}
-    fit = np.arange(len(clips)) % 2 == 0
+    fit = np.arange(len(clips)) % 4 != 0
     found = fit_thresholds(scores, clips, teacher, fit)
     assert {name: tuple(rows) for name, rows in found.items()} == NAMES
     assert all(row.false_alarms <= 0.05 for rows in found.values() for row in rows.values())
@@ -297,10 +308,10 @@ def test_thresholds_keep_the_rate_of_false_alarms(clips):
     assert recall > 0.9
     # Labels of people where there are enough, else the teacher's.
     assert found[MSD]["blues"].source == "labels"
-    assert found[MSD]["blues"].n_with == 10
+    assert found[MSD]["blues"].n_with == 5
     assert found[MTAT]["weird"].source == "teacher"
     checked = check_thresholds(found, scores, clips, teacher, ~fit)
-    assert 0 < np.mean([row["false_alarms"] for rows in checked.values() for row in rows.values()]) < 0.1
+    assert 0 < np.mean([row["false_alarms"] for rows in checked.values() for row in rows.values()]) < 0.15
     assert voice_rates(found, scores, clips, ~fit)[0] > 0.8
 
 
