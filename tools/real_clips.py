@@ -60,6 +60,9 @@ SOURCES: dict[str, tuple[str, str]] = {
     "gugak": ("danbinaerinHan/Gugak-VocalSet", "solo singing, Korean traditional"),
 }
 
+# Sources whose free recordings the shipped weights have learnt (`tools/pretrain/recordings.py`); they are not measured.
+LEARNT = ("jamendolyrics", "ultrastar", "lackthereof", "basic-pitch", "mirdata", "librosa-data", "agb")
+
 # Files longer than this are measured on two excerpts.
 WHOLE_SECONDS = 45.0
 EXCERPT_SECONDS = 30.0
@@ -285,6 +288,11 @@ def collect(
     for reason in failed:
         logging.warning("Left out: %s", reason)
     return clips, failed
+
+
+def clips_to_measure(folder: Path) -> list[Clip]:
+    """Read the clips that no shipped weights have learnt."""
+    return [clip for clip in read_clips(folder) if not (clip.learn and clip.source in LEARNT)]
 
 
 def read_clips(folder: Path) -> list[Clip]:

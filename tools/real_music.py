@@ -32,7 +32,7 @@ from absl import app, flags
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import write_json
 from pages import replace_marked
-from real_clips import HALVES, collect, read_clips
+from real_clips import HALVES, collect, clips_to_measure
 from real_measures import FALSE_ALARMS, Resampling, Scored, Value, measure, overlap
 from real_scores import model_scores, teacher_scores
 from real_thresholds import check_thresholds, fit_thresholds, thresholds_json, voice_rates
@@ -79,7 +79,7 @@ def run_collect(arguments: Sequence[str]) -> None:
 def run_measure(arguments: Sequence[str]) -> None:
     """Measure the models and the teacher."""
     folder = Path(FLAGS.data)
-    clips = read_clips(folder)
+    clips = clips_to_measure(folder)
     clips = [clip for clip in clips if FLAGS.half in (None, clip.half)]
     resampling = Resampling([clip.group for clip in clips])
     theirs = teacher_scores(clips, folder, FLAGS.work_dir)
@@ -104,7 +104,7 @@ def run_measure(arguments: Sequence[str]) -> None:
 def run_thresholds(_: Sequence[str]) -> None:
     """Fit thresholds on each half of the artists, check them on the other, and fit them on both."""
     folder = Path(FLAGS.data)
-    clips = read_clips(folder)
+    clips = clips_to_measure(folder)
     theirs = teacher_scores(clips, folder, FLAGS.work_dir)
     halves = {half: np.array([clip.half == half for clip in clips]) for half in HALVES}
     everything = np.ones(len(clips), bool)
@@ -137,7 +137,7 @@ def run_transfer(_: Sequence[str]) -> None:
     from real_transfer import genre_clips, linear_head, model_features, teacher_features
 
     folder = Path(FLAGS.data)
-    clips = genre_clips(read_clips(folder))
+    clips = genre_clips(clips_to_measure(folder))
     features: dict[str, np.ndarray] = {}
     for name in FLAGS.model:
         features |= model_features(name, clips, folder)
