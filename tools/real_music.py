@@ -32,7 +32,7 @@ from absl import app, flags
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.files import write_json
 from pages import replace_marked
-from real_clips import HALVES, collect, clips_to_measure
+from real_clips import HALVES, clips_to_measure, collect
 from real_measures import FALSE_ALARMS, Resampling, Scored, Value, measure, overlap
 from real_scores import model_scores, teacher_scores
 from real_thresholds import check_thresholds, fit_thresholds, thresholds_json, voice_rates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 
 import numpy as np
@@ -18,6 +19,7 @@ from real_clips import (
     Clip,
     Labels,
     Row,
+    clips_to_measure,
     collect,
     excerpts,
     read_clips,
@@ -82,6 +84,16 @@ def test_collect_finds_deleted_files_and_gives_artists_labels(repository, form, 
     samples = np.load(tmp_path / found["gtzan-curated/pop.00020.wav"].waveform)
     expected, _ = soundfile.read(repository / "pop.00020.wav", dtype="float32")
     np.testing.assert_allclose(samples, expected, atol=1e-6)
+
+
+def test_clips_that_may_be_learnt_are_not_measured(tmp_path):
+    clips = [
+        Clip(f"{source}/{index}", source, "x.npy", "a", "report", "CC0", learn, 1.0, Labels())
+        for index, (source, learn) in enumerate([("agb", True), ("fsdkaggle", True), ("lackthereof", False)])
+    ]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(json.dumps(dataclasses.asdict(clip)) for clip in clips))
+    assert read_clips(tmp_path) == clips
+    assert [clip.source for clip in clips_to_measure(tmp_path)] == ["fsdkaggle", "lackthereof"]
 
 
 def test_plain_folder_is_a_checkout(repository, tmp_path):
