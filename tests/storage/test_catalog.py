@@ -31,14 +31,15 @@ def work(music: Any, exported: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_packaged_models() -> None:
-    compact, msd = packaged_models()
+    compact, msd, pons, pons_msd = packaged_models()
     assert compact == StoredModel(
         *("compact", "pretrained", 50, "compact", 16000, 10.24),
         size=compact.size,
         licence="Apache-2.0",
         description="MagnaTagATune's 50 tags: instruments, voices, genres, tempo and mood.",
     )
-    assert msd.name == "compact-msd"
+    assert [model.name for model in (msd, pons, pons_msd)] == ["compact-msd", "pons", "pons-msd"]
+    assert pons.size == pons_msd.size
     assert 4e6 < compact.size < 6e6
 
 

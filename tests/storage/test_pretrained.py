@@ -191,14 +191,17 @@ def test_names_that_share_a_file(tagger: Any, weights: Path) -> None:
 load_shipped = functools.cache(kt.load)
 
 
-@pytest.mark.parametrize(("name", "vocabulary", "calibrated"), [("compact", "MTT", 24), ("compact-msd", "MSD", 3)])
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "calibrated"),
+    [("compact", "MTT", 24), ("compact-msd", "MSD", 3), ("pons", "MTT", 50), ("pons-msd", "MSD", 50)],
+)
 def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> None:
     tagger = load_shipped(name)
     assert tagger.tags == PUBLISHED[vocabulary]
-    assert (packaged.weights_folder() / f"{name}.npz").stat().st_size < 11e6
+    assert packaged.packaged_file(name).stat().st_size < 11e6
     assert (tagger.config.audio.sample_rate, tagger.model.hop_seconds) == (16000, 0.128)
     assert sum(info.calibrated for info in tagger.info.values()) == calibrated
-    assert all(info.train_clips is not None for info in tagger.info.values())
+    assert all(info.train_clips is not None or info.evidence_from for info in tagger.info.values())
     stored = packaged.read_packaged(name)
     assert "Universitat Pompeu Fabra" in stored.attribution
 
@@ -212,6 +215,12 @@ def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> Non
         ("flute_solo", "compact", "flute", 0.63),
         ("ambient_strings", "compact", "ambient", 0.51),
         ("techno_dance", "compact-msd", "electronic", 0.59),
+        ("rock_guitar_war", "pons", "rock", 0.64),
+        ("techno_dance", "pons", "techno", 0.77),
+        ("baroque_harpsichord", "pons", "harpsichord", 0.63),
+        ("flute_solo", "pons", "flute", 0.59),
+        ("ambient_strings", "pons", "ambient", 0.47),
+        ("rock_guitar_war", "pons-msd", "metal", 0.31),
     ],
 )
 def test_what_the_shipped_weights_hear(clip: str, name: str, tag: str, score: float) -> None:
