@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -53,6 +54,10 @@ _DEFAULTS: dict[str, Any] = {
         **{"contribution_loss": 1.0, "temperature": 2.0, "augment": {"gain_db": 1.5, "equalize_db": 1.0}},
     },
 }
+
+
+# For models that began with musicnn's weights, which are already nearly right.
+_GENTLER_RATE = 4e-5
 
 
 @dataclass(frozen=True)
@@ -224,7 +229,10 @@ def distill(
             "init: expected a model whose tags do not exclude each other. "
             f"Received: {os.fspath(init)}, whose head.activation is {student.model.model_config.head.activation}."
         )
-    settings = load_config(_DEFAULTS, {**overrides, "training.init": init_name(init)})
+    defaults = copy.deepcopy(_DEFAULTS)
+    if student.model.model_config.front_end.kind == "pons":
+        defaults["training"]["learning_rate"] = _GENTLER_RATE
+    settings = load_config(defaults, {**overrides, "training.init": init_name(init)})
     for key in ("path", "dataset"):
         if getattr(settings.data, key):
             raise ConfigError(f"data.{key}: expected no value, as `data` has the music. Received: {overrides!r}.")
@@ -248,7 +256,7 @@ def distill(
     if found is not None:
         write_json(run.distillation, record, indent=2)
     manifest = read_manifest(run.manifest, student.tags)
-    trained = fit(_DEFAULTS, manifest, run.path, resume, init, callbacks, **overrides)
+    trained = fit(defaults, manifest, run.path, resume, init, callbacks, **overrides)
     if "after" in record:
         return _restored(record, trained)
     trained.tagger.info = _joined_info(student.info, trained.tagger.info, matched)
