@@ -150,8 +150,9 @@ def read_packaged(name: str, folder: Path | None = None) -> Packaged:
             raise ValueError(f"format_version {metadata['format_version']!r}, not {FORMAT_VERSION}")
         rows, outputs = _outputs_of(name, metadata["tags"], registry)
         tags = tuple(str(row["tag"]) for row in rows)
-        # The head's kernel and bias are the last weights.
-        arrays[-2:] = [array[..., outputs] for array in arrays[-2:]]
+        # The head's kernel and bias are the last weights. If they do not fit the tags, `build` says so.
+        if arrays[-1].shape == (len(metadata["tags"]),):
+            arrays[-2:] = [array[..., outputs] for array in arrays[-2:]]
         return Packaged(
             name,
             tags,

@@ -24,6 +24,7 @@ COMMAND_LINES = {
     "explain": "song-1.mp3 --tags no-vocals",
     "models": "my-runs --format json",
     "fit": "my-config.yaml --run_dir runs/my-run --set training.epochs=3",
+    "distill": "--data my-music --run_dir runs/my-run --held_out 0.3 --set training.epochs=3",
     "evaluate": "my-model --data mtat --root a-b --split_index 2 --allow_missing --min_positives 2 --n_chunks=16",
     "compare": "report-a report-b --seed 1",
     "import-checkpoint": "best-model.pth --architecture won2020 --tags my-tags.txt --out a-b",

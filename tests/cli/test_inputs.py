@@ -27,7 +27,7 @@ WARNING = AudioWarning("silent", "'quiet.wav' is silent.")
 class ScriptedTagger:
     """Answers without decoding: "bad" files with an error, "quiet" ones with a warning."""
 
-    def tag_files(self, sources: Iterable[Any], top: int, merge_synonyms: bool) -> Iterator[tuple[Any, Any]]:
+    def tag_files(self, sources: Iterable[Any], top: int, merge_synonyms: bool, rank: str) -> Iterator[tuple[Any, Any]]:
         for source in sources:
             name = str(getattr(source, "name", source))
             if "bad" in name:
@@ -285,7 +285,7 @@ def wait_for(path: Path, text: str) -> str:
 
 def test_an_interrupted_run_leaves_complete_rows(call, scripted, monkeypatch) -> None:
     def tag_files(self: Any, sources: Iterable[Any], *_: object) -> Iterator[tuple[Any, Any]]:
-        yield from ScriptedTagger.tag_files(self, [next(iter(sources))], 1, False)
+        yield from ScriptedTagger.tag_files(self, [next(iter(sources))], 1, False, "score")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(

@@ -84,7 +84,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"spectrogram": {"power": True}}}, "model.spectrogram.power: expected one of 1, 2. Received: True."),
     (
         {"model": {"front_end": {"kind": "big"}}},
-        "model.front_end.kind: expected one of compact, timbral, sample, residual, pooled.",
+        "model.front_end.kind: expected one of compact, pons, timbral, sample, residual, pooled.",
     ),
     ({"model": {"front_end": {"channels": []}}}, "model.front_end.channels: expected positive numbers."),
     ({"model": {"front_end": {"channels": [1, "x"]}}}, "model.front_end.channels[1]: expected a whole number."),
@@ -130,7 +130,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"encoder": {"n_layers": 0}}}, "model.encoder.n_layers: expected at least 1. Received: 0."),
     ({"model": {"encoder": {"dropout": 1.0}}}, "model.encoder.dropout: expected 0 <= rate < 1. Received: 1.0."),
     ({"model": {"encoder": {"epsilon": 0}}}, "model.encoder.epsilon: expected a positive number."),
-    ({"model": {"encoder": {"norm": "mid"}}}, "model.encoder.norm: expected one of pre, post. Received: 'mid'."),
+    (
+        {"model": {"encoder": {"norm": "mid"}}},
+        "model.encoder.norm: expected one of pre, post, rezero. Received: 'mid'.",
+    ),
     ({"model": {"encoder": {"width": 3, "n_heads": 1}}}, "model.encoder.width: expected an even number (sinusoidal"),
     ({"model": {"head": {"pooler": 1}}}, "model.head.pooler: expected true or false. Received: 1."),
     ({"model": {"head": {"dropout": -0.1}}}, "model.head.dropout: expected 0 <= rate < 1. Received: -0.1."),
@@ -177,7 +180,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "a\0"}, "name: expected a file name. Received: 'a\\x00'."),
     ({"name": "."}, "name: expected a file name. Received: '.'."),
     ({"name": ".."}, "name: expected a file name. Received: '..'."),
-    ({"preset": "bert"}, "preset: expected one of compact, won2019, won2019_raw, won2020, won2021. Received: 'bert'."),
+    (
+        {"preset": "bert"},
+        "preset: expected one of compact, pons, won2019, won2019_raw, won2020, won2021. Received: 'bert'.",
+    ),
     ({"modell": {}}, "modell: unknown key. Expected one of name, preset, audio, model, data, training, board."),
 ]
 
@@ -337,7 +343,7 @@ def test_attention_that_knows_distances_has_no_positions_unless_asked() -> None:
 
 def test_presets_are_as_published() -> None:
     found = presets()
-    assert sorted(found) == ["compact", *AUTHORS]
+    assert sorted(found) == ["compact", "pons", *AUTHORS]
     won = found["won2019"]
     assert (won.model.encoder.n_layers, won.model.encoder.n_heads, won.model.encoder.width) == (2, 8, 512)
     assert (won.model.encoder.feed_forward, won.model.encoder.norm, won.model.encoder.epsilon) == (2048, "post", 1e-12)

@@ -397,7 +397,7 @@ def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="disk full"):
         known.export(tmp_path)
     # What is known of each tag travels with it.
-    told = [(info["tag"], info["threshold"], info["has_evidence"], info["train_clips"]) for info in infos]
+    told = [(info["tag"], info["threshold"], info["has_evidence"], info.get("train_clips")) for info in infos]
     assert told == [("high", 0.25, True, 12), ("low", 0.5, True, None), ("mid", 0.5, False, None)]
     assert len(seen) == 1
     assert seen[0].startswith(".")
