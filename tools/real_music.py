@@ -15,7 +15,8 @@ of artists. A packaged NAME is measured with its twin NAME-msd.
 
 `thresholds` fits the thresholds of all tags to one half of the artists and checks them on the other half.
 
-`transfer` trains a linear classifier of GTZAN's genres on frozen features of each model and of musicnn.
+`transfer` trains a linear classifier of GTZAN's genres on frozen features of each model and of musicnn, and with
+--fine_tune also the whole model.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("model", [], "measure: a packaged name, a run directory or a .keras file.")
     flags.DEFINE_enum("half", None, HALVES, "measure: only the clips of one half.")
     flags.DEFINE_string("work_dir", "data/teacher", "measure: folder of musicnn's wheel.")
+    flags.DEFINE_string("fine_tune", None, "transfer: also fine-tune each model, with runs in this folder.")
     flags.DEFINE_string("json", None, "measure: file of the numbers.")
     flags.DEFINE_string("write", None, "measure: a Markdown file with marks, between which tables are written.")
 
@@ -134,7 +136,7 @@ def run_thresholds(_: Sequence[str]) -> None:
 def run_transfer(_: Sequence[str]) -> None:
     """Compare linear classifiers on frozen features."""
     # scikit-learn is only needed here.
-    from real_transfer import genre_clips, linear_head, model_features, teacher_features
+    from real_transfer import fine_tuned, genre_clips, linear_head, model_features, teacher_features
 
     folder = Path(FLAGS.data)
     clips = genre_clips(clips_to_measure(folder))
@@ -149,6 +151,10 @@ def run_transfer(_: Sequence[str]) -> None:
         right = linear_head(values, clips)
         found = resampling.mean(right.mean(axis=0), everything)
         lines.append(f"| {name} | {values.shape[1]} | {found} |")
+        print(lines[-1], flush=True)
+    for name in FLAGS.model if FLAGS.fine_tune else ():
+        right = fine_tuned(name, clips, folder, Path(FLAGS.fine_tune) / Path(name).stem)
+        lines.append(f"| {name}, fine-tuned by `fit(init=...)` | | {resampling.mean(right, everything)} |")
         print(lines[-1], flush=True)
     if FLAGS.write:
         replace_marked(Path(FLAGS.write), "transfer", "\n".join(lines))

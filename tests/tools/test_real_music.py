@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import tiny
 from keras_tagger.errors import ManifestError
 from keras_tagger.metrics import roc_auc
 from real_clips import (
@@ -348,3 +349,19 @@ def test_linear_head_keeps_artists_apart(clips):
     assert linear_head(features, songs, seeds=(0,)).mean() == 1.0
     shuffled = np.random.default_rng(1).permutation(features)
     assert linear_head(shuffled, songs, seeds=(0,)).mean() < 0.4
+
+
+def test_fine_tuning_learns_two_pitches(tmp_path):
+    pytest.importorskip("sklearn")
+    from real_transfer import fine_tuned
+
+    songs = []
+    for number in range(30):
+        genre = ("low", "high")[number % 2]
+        song = clip(f"t{number}", Labels(genre), "gtzan-curated")
+        np.save(tmp_path / song.waveform, tiny.tone(tiny.PITCHES_HZ[genre][number % 4 // 2], 1.0, number))
+        songs.append(song)
+    settings = tiny.merged(tiny.LEARNER, {"model": {"head": {"activation": "softmax"}}, "training": {"epochs": 4}})
+    right = fine_tuned(None, songs, tmp_path, tmp_path / "runs", settings, only=(1,))
+    assert np.isfinite(right).sum() == 6
+    assert np.nanmean(right) == 1.0
