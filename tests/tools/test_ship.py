@@ -134,7 +134,23 @@ def test_the_program(tiny_run: Any, out: Path) -> None:
 
 
 def test_the_program_ends_with_one_sentence(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ship, "FLAGS", SimpleNamespace(run_dir="none"))
+    monkeypatch.setattr(ship, "FLAGS", SimpleNamespace(run_dir="none", data="none", thresholds=None))
     with pytest.raises(SystemExit, match=r"^error: .* Received: 'none', which does not exist\.$"):
         ship.main(["ship"])
     assert [path.name for path in out.iterdir()] == ["ATTRIBUTION.md"]
+
+
+def test_one_file_has_both_vocabularies(tagger: Any, out: Path) -> None:
+    both = tagger.select(["low", "mid", "high"], {"mid": "msd/mid", "high": "msd/high"})
+    row = {"threshold": 0.25, "false_alarms": 0.04, "recall": 0.8, "n_without": 50, "n_with": 12, "source": "labels"}
+    heard = {**row, "threshold": 0.125, "source": "teacher"}
+    fitted = {"thresholds": {"MTAT": {"low": row}, "MSD": {"mid": heard, "high": row}}}
+    ship.ship_both(both, fitted, "tones", out)
+    first, second = read_packaged("tones", out), read_packaged("tones-msd", out)
+    assert (first.tags, second.tags) == (("low",), ("mid", "high"))
+    common = {"calibrated": True, "false_alarm_rate": 0.04, "clips_with": 12, "clips_without": 50}
+    assert first.info == {"low": TagInfo(0.25, rule="false_alarms", evidence_from="musicnn", **common)}
+    assert second.info["mid"] == TagInfo(0.125, rule="teacher", evidence_from="musicnn", **common)
+    assert [path.name for path in sorted(out.iterdir())] == ["ATTRIBUTION.md", "registry.json", "tones.npz"]
+    with pytest.raises(ModelError, match=r"expected a threshold of every tag. Received: none of 'msd/high'\."):
+        ship.ship_both(both, {"thresholds": {"MTAT": {"low": row}, "MSD": {"mid": row}}}, "tones", out)
