@@ -55,8 +55,8 @@ COLLECTIONS: dict[str, dict[str, list[str]]] = {
             *("fretsonfire-songs-sectoid", "openclonk-data", "zaz-data", "freecol"),
         )
     },
-    # About 13 hours, none of it in `pretraining`. By their copyright files, whose licences are found by pattern, they are
-    # GPL, CC BY, CC BY-SA, CC0, public domain and BSD. 0ad-data is live folk and world music, fretsonfire-songs-muldjord sung metal.
+    # About 13 hours, none of it in `pretraining`. Found by pattern in the copyright files: GPL, CC BY, CC BY-SA, CC0,
+    # public domain and BSD. 0ad-data is live folk and world music, fretsonfire-songs-muldjord sung metal.
     "more": {
         package: [package]
         for package in (
