@@ -61,6 +61,8 @@ _BATCH = 32
 # A filter whose variance is below this after batch normalisation never changed on the music that it was trained on. It
 # is left out. Most filters of the published weights are like that, and no other has a variance anywhere near.
 _DEAD = 1e-4
+# The front-end's filter banks; the first two are vertical and see 3 frames to either side.
+_N_BANKS, _N_VERTICAL, _REACH = 5, 2, 3
 
 
 class Musicnn:
@@ -79,6 +81,7 @@ class Musicnn:
         vocabulary: "MTT" or "MSD".
         tags: The 50 tags, in the order of the logits; with `hidden` followed by `hidden/000` to `hidden/199`.
         model: The Keras model.
+        live: The places of the filters that are evaluated, int64 `[n_live]`, of each of the five filter banks.
     """
 
     def __init__(self, vocabulary: str, model: keras.Model, hidden: bool = False) -> None:
@@ -92,11 +95,15 @@ class Musicnn:
             values = self._layers["dense_1"].input
             self.tags += tuple(f"{HIDDEN_PREFIX}{i:03d}" for i in range(values.shape[-1]))
             logits = keras.ops.concatenate([logits, values], axis=-1)
-        self._branches = {
-            conv: _live_filters(self._layers[conv], self._layers[f"batch_normalization_{index + 1}"])
-            for index, conv in enumerate(_scope("conv2d", count) for count in range(1, 6))
-        }
-        self._after_front_end = keras.Model(self._layers["front_end"].output, logits)
+        norms = [self._layers[f"batch_normalization_{index + 1}"] for index in range(_N_BANKS)]
+        self.live = [_live_filters(norm) for norm in norms]
+        self._banks = [
+            _bank(self._layers[_scope("conv2d", index + 1)], norm, live)
+            for index, (norm, live) in enumerate(zip(norms, self.live, strict=True))
+        ]
+        front_end = self._layers["front_end"].output
+        self._after_front_end = keras.Model(front_end, logits)
+        self._hidden_and_logits = keras.Model(front_end, [self._layers["dense"].output, model.output])
         frames = tf.TensorSpec([None, N_MELS], tf.float32)
         starts = tf.TensorSpec([None], tf.int32)
         self._logits = tf.function(self._patch_logits, input_signature=[frames, starts])
@@ -109,30 +116,57 @@ class Musicnn:
         normed = self._layers["batch_normalization"](frames[tf.newaxis, :, :, tf.newaxis], training=False)[0]
         patches = tf.gather(normed, starts[:, tf.newaxis] + tf.range(PATCH_FRAMES))
         columns = []
-        for conv, norm in (("conv2d", "batch_normalization_1"), ("conv2d_1", "batch_normalization_2")):
-            reach = self._layers[conv].kernel_size[0] // 2
-            edge = [[0, 0], [reach, 0], [0, 0], [0, 0]]
+        for bank in range(_N_VERTICAL):
             inner = tf.gather(
-                self._filtered(normed[tf.newaxis], conv, norm)[0],
-                starts[:, tf.newaxis] + tf.range(PATCH_FRAMES - 2 * reach),
+                self._filtered(normed[tf.newaxis], bank)[0],
+                starts[:, tf.newaxis] + tf.range(PATCH_FRAMES - 2 * _REACH),
             )
-            first = self._filtered(tf.pad(patches[:, : 2 * reach], edge), conv, norm)
-            last = self._filtered(tf.pad(patches[:, -2 * reach :], [edge[0], edge[1][::-1], *edge[2:]]), conv, norm)
+            first = self._filtered(tf.pad(patches[:, : 2 * _REACH], [[0, 0], [_REACH, 0], [0, 0], [0, 0]]), bank)
+            last = self._filtered(tf.pad(patches[:, -2 * _REACH :], [[0, 0], [0, _REACH], [0, 0], [0, 0]]), bank)
             columns.append(tf.concat([first, inner, last], axis=1))
-        for index in (2, 3, 4):
-            columns.append(self._filtered(patches, f"conv2d_{index}", f"batch_normalization_{index + 1}"))
+        columns += [self._filtered(patches, bank) for bank in range(_N_VERTICAL, _N_BANKS)]
         return self._after_front_end(tf.concat(columns, axis=-1), training=False)
 
-    def _filtered(self, x: tf.Tensor, conv: str, norm: str) -> tf.Tensor:
-        """Compute a branch of the front-end and its maximum over frequency: [B, time, channels]."""
-        kernel, bias, scale, offset, constants, order = self._branches[conv]
+    def hidden_and_logits(
+        self, patches: tf.Tensor, vertical: Sequence[tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Compute a batch of patches inside a graph, for students that learn while the teacher listens.
+
+        Args:
+            patches: float32 `[n, 187, 96]`, patches of `log_mel`.
+            vertical: What the live filters of both vertical banks find in the patches
+                (`keras_tagger.layers.PonsFrontEnd.response`), float32 `[n, 187, n_live]` each, if it is known.
+
+        Returns:
+            The 200 values of the dense layer, normalised to mean 0 and variance 1 on musicnn's training music, float32
+            `[n, 200]`, and the logits of the 50 tags, float32 `[n, 50]`.
+        """
+        normed = self._layers["batch_normalization"](patches[..., tf.newaxis], training=False)
+        if vertical is None:
+            padded = tf.pad(normed, [[0, 0], [_REACH, _REACH], [0, 0], [0, 0]])
+            columns = [self._filtered(padded, bank) for bank in range(_N_VERTICAL)]
+        else:
+            columns = [self._with_dead(found, bank) for bank, found in enumerate(vertical)]
+        columns += [self._filtered(normed, bank) for bank in range(_N_VERTICAL, _N_BANKS)]
+        hidden, logits = self._hidden_and_logits(tf.concat(columns, axis=-1), training=False)
+        norm = self._layers["batch_normalization_10"]
+        return (hidden - norm.moving_mean) * tf.math.rsqrt(norm.moving_variance + norm.epsilon), logits
+
+    def _filtered(self, x: tf.Tensor, bank: int) -> tf.Tensor:
+        """Compute a filter bank and its maximum over frequency: [B, time, filters]."""
+        kernel, bias, scale, *_ = self._banks[bank]
         # A scale below 0 turns the maximum into a minimum, so the filter is negated instead.
         sign = tf.where(scale < 0, -1.0, 1.0)
-        highest = tf.reduce_max(tf.nn.conv2d(x, kernel * sign, 1, self._layers[conv].padding.upper()), axis=2)
-        highest += bias * sign
-        found = tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest)) * tf.abs(scale) + offset
+        padding = "VALID" if bank < _N_VERTICAL else "SAME"
+        highest = tf.reduce_max(tf.nn.conv2d(x, kernel * sign, 1, padding), axis=2) + bias * sign
+        return self._with_dead(tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest)), bank)
+
+    def _with_dead(self, found: tf.Tensor, bank: int) -> tf.Tensor:
+        """Normalise what the live filters of a bank found, and add what the dead ones always give."""
+        _, _, scale, offset, constants, order = self._banks[bank]
+        live = found * tf.abs(scale) + offset
         dead = tf.broadcast_to(constants, [*tf.unstack(tf.shape(found)[:2]), len(constants)])
-        return tf.gather(tf.concat([found, dead], axis=-1), order, axis=-1)
+        return tf.gather(tf.concat([live, dead], axis=-1), order, axis=-1)
 
     def logits(self, frames: npt.NDArray[Any], starts: npt.NDArray[Any], batch_size: int = _BATCH) -> npt.NDArray[Any]:
         """Compute the logits of patches of 187 frames, float32 `[n_patches, n_tags]`.
@@ -218,17 +252,19 @@ class MusicnnTeacher:
         return MusicnnTeacher(wanted or self._networks)
 
 
-def live_filters(norm: keras.layers.BatchNormalization) -> npt.NDArray[Any]:
+def _live_filters(norm: keras.layers.BatchNormalization) -> npt.NDArray[Any]:
     """Return the places of the filters before a batch normalisation that are not dead, int64 `[n_live]`."""
     gamma, _, _, variance = norm.get_weights()
     return np.flatnonzero(gamma**2 * variance / (variance + norm.epsilon) > _DEAD)
 
 
-def _live_filters(conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization) -> tuple[npt.NDArray[Any], ...]:
+def _bank(
+    conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization, live: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], ...]:
     """Return kernel, bias, scale and offset of the live filters, what the dead ones give, and the order of them all."""
     (kernel, bias), (gamma, beta, mean, variance) = conv.get_weights(), norm.get_weights()
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    offset, live = beta - mean * scale, live_filters(norm)
+    offset = beta - mean * scale
     dead = np.setdiff1d(np.arange(len(beta)), live)
     order = np.argsort(np.concatenate([live, dead]))
     return kernel[..., live], bias[live], scale[live], offset[live], beta[dead], order

@@ -14,7 +14,6 @@ import tiny
 from keras_tagger.tagger import load
 from keras_tagger.teachers import musicnn
 from pretrain import begin, learn
-from pretrain.quick import QuickTeacher
 
 
 def random_network(vocabulary, seed):
@@ -35,8 +34,6 @@ def random_network(vocabulary, seed):
             conv = model.get_layer(f"conv2d_{index}" if index else "conv2d")
             kernel, bias = conv.get_weights()
             kernel[..., dead], bias[dead], mean = 0.0, -1.0, np.where(dead, 0.0, mean)
-            # The quick teacher does not know that the padding of a patch has no constants.
-            beta = np.where(dead, 0.0, beta)
             conv.set_weights([kernel, bias])
         layer.set_weights([gamma, beta, mean, variance])
     return musicnn.Musicnn(vocabulary, model)
@@ -72,14 +69,12 @@ def test_features_are_musicnns(networks, begun, frames):
     columns = {"MTT": [], "MSD": []}
     n_filters = sum(front_end.filters)
     for index, network in enumerate(networks):
-        layers = {layer.name: layer for layer in network.model.layers}
         joined = network.model.get_layer("front_end").output
         found = np.asarray(begin.keras.Model(network.model.input, joined)(patch[np.newaxis]))[0]
         live = np.concatenate(
-            [start + musicnn.live_filters(layers[f"batch_normalization_{i + 1}"])
-             for i, start in enumerate(np.cumsum([0, *begin.N_FILTERS[:-1]]))]
+            [start + live for start, live in zip(np.cumsum([0, *begin.N_FILTERS[:-1]]), network.live, strict=True)]
         )  # fmt: skip
-        rows = begin.joined_rows([begin.Body(other.model) for other in networks], index)
+        rows = begin.joined_rows([begin.Body(other) for other in networks], index)
         grouped = np.stack([found[8 * token : 8 * token + 8, live] for token in tokens])
         np.testing.assert_allclose(maps[tokens][:, rows], grouped.max(axis=1), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(maps[tokens][:, half + rows], grouped.mean(axis=1), rtol=1e-3, atol=1e-3)
@@ -109,13 +104,15 @@ def test_attention_begins_as_the_mean(begun):
     np.testing.assert_allclose(scores[:, -1], 1 / 13, rtol=1e-4)
 
 
-def test_quick_teacher_is_musicnn(networks, frames):
+def test_patches_in_a_graph_are_musicnns(networks, frames):
     patches = np.stack([frames[start : start + 187] for start in (0, 50, 150)])
     for network in networks:
-        quick = QuickTeacher(network.model)
-        _, logits = quick(tf.constant(patches))
+        hidden, logits = network.hidden_and_logits(tf.constant(patches))
         expected = network.model(patches, training=False).numpy()
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+        gamma, beta, *_ = network.model.get_layer("batch_normalization_10").get_weights()
+        last = network.model.get_layer("dense_1")(hidden * gamma + beta)
+        np.testing.assert_allclose(last, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
@@ -125,7 +122,7 @@ def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
         soundfile.write(tmp_path / f"{index}.flac", 0.1 * rng.standard_normal(16000 * (4 + 8 * index)), 16000)
         labels = {"seconds": 4.0 + 8 * index, "stretch_seconds": 0.5, "tags": {"guitar": [[0.0, 4.0]], "flute": []}}
         (tmp_path / f"{index}.json").write_text(json.dumps(labels))
-        rows.append(json.dumps({"path": f"{index}.flac", "labels": f"{index}.json", "split": "train"}))
+        rows.append(json.dumps({"path": f"{index}.flac", "tags": {}, "labels": f"{index}.json", "split": "train"}))
     (tmp_path / "clips.jsonl").write_text("\n".join(rows))
     begun.save(tmp_path / "begun.keras")
     monkeypatch.setattr(learn, "load_musicnn", lambda wheel, vocabulary: networks[learn.VOCABULARIES.index(vocabulary)])

@@ -36,8 +36,6 @@ from keras_tagger.teachers.musicnn import TAGS, Musicnn, find_wheel, load_musicn
 VOCABULARIES = ("MTT", "MSD")
 N_FILTERS = (204, 204, 51, 51, 51)
 N_MID, N_HIDDEN = 64, 200
-# A filter's variance after batch normalisation, below which it is dead. Of the published filters none is near it.
-DEAD = 1e-4
 
 Array = npt.NDArray[Any]
 FLAGS = flags.FLAGS
@@ -67,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
 def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
     """Return a tagger that begins as musicnn, with the tags of both teachers."""
     keras.utils.set_random_seed(seed)
-    bodies = [Body(teacher.model) for teacher in teachers]
+    bodies = [Body(teacher) for teacher in teachers]
     counts = [sum(len(body.kept[index]) for body in bodies) for index in range(len(N_FILTERS))]
     config = keras_tagger.load_config(
         {
@@ -87,13 +85,9 @@ def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
 class Body:
     """One set of musicnn's weights: which filters live, and batch normalisation as scales and offsets."""
 
-    def __init__(self, model: keras.Model) -> None:
-        self.layers = {layer.name: layer for layer in model.layers}
-        self.kept = []
-        for index in range(len(N_FILTERS)):
-            gamma, _, _, variance = self.layers[_numbered("batch_normalization", index + 1)].get_weights()
-            epsilon = self.layers[_numbered("batch_normalization", index + 1)].epsilon
-            self.kept.append(np.flatnonzero(gamma**2 * variance / (variance + epsilon) > DEAD))
+    def __init__(self, teacher: Musicnn) -> None:
+        self.layers = {layer.name: layer for layer in teacher.model.layers}
+        self.kept = teacher.live
         starts = np.cumsum([0, *N_FILTERS])
         filters = np.concatenate([start + kept for start, kept in zip(starts[:-1], self.kept, strict=True)])
         self.features = np.concatenate([filters, starts[-1] + np.arange(3 * N_MID)])

@@ -25,26 +25,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import tensorflow as tf
 from absl import app, flags, logging
 
+from keras_tagger import audio
 from keras_tagger.data.dense import read_dense
-from keras_tagger.errors import KerasTaggerError
+from keras_tagger.data.manifest import Clip, read_manifest
+from keras_tagger.errors import AudioError, KerasTaggerError
 from keras_tagger.files import replacing
 from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
-from keras_tagger.teachers.musicnn import find_wheel, load_musicnn
+from keras_tagger.teachers.musicnn import HOP_LENGTH, PATCH_FRAMES, find_wheel, load_musicnn
+from keras_tagger.teachers.teacher import PATCH_SECONDS
 from pretrain.begin import VOCABULARIES
 from pretrain.produce import produce
-from pretrain.quick import PATCH_FRAMES, QuickTeacher
 
 RATE = 16000
 # What notes and programs tell better than musicnn. Of the other tags they say too little.
@@ -93,96 +93,51 @@ def main(argv: Sequence[str]) -> None:
 
 
 class Source:
-    """Random crops of the clips of manifests, each manifest with a weight.
-
-    Manifests are read again every few hundred crops, because others may still be adding clips to them.
-    """
+    """Random crops of the training clips of manifests, each of which may have a weight: `PATH` or `PATH=WEIGHT`."""
 
     def __init__(self, manifests: Sequence[str], samples: int, tags: tuple[str, ...], seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.samples, self.tags = samples, tags
-        self.named = [
-            (text.rpartition("=")[0] or text, float(text.rpartition("=")[2]) if "=" in text else 1.0)
-            for text in manifests
-        ]
-        self.drawn = 0
-        self.read()
-
-    def read(self) -> None:
-        """Read the manifests that exist."""
-        self.clips: list[list[Clip]] = []
-        self.weights: list[float] = []
-        for path, weight in self.named:
-            if Path(path).exists():
-                clips = _clips_to_learn(Path(path))
-                if clips:
-                    self.clips.append(clips)
-                    self.weights.append(weight)
+        self.clips: list[Sequence[Clip]] = []
+        weights = []
+        for text in manifests:
+            path, _, weight = text.partition("=")
+            self.clips.append(read_manifest(path).select("train").clips)
+            weights.append(float(weight or 1.0))
+        self.shares = np.array(weights) / sum(weights)
 
     def crop(self) -> tuple[Array, Array]:
         """Return a crop, float32 [samples], and what its labels say of each patch: 1, 0 or NaN, [patches, tags]."""
-        self.drawn += 1
-        if self.drawn % 500 == 0:
-            self.read()
         while True:
-            shares = np.array(self.weights) / sum(self.weights)
-            clips = self.clips[int(self.rng.choice(len(shares), p=shares))]
+            clips = self.clips[int(self.rng.choice(len(self.shares), p=self.shares))]
             clip = clips[int(self.rng.integers(len(clips)))]
             try:
                 return self._cut(clip)
-            except (KerasTaggerError, OSError, RuntimeError) as error:
+            except AudioError as error:
                 logging.warning("%s: left out: %s", clip.path, error)
 
     def _cut(self, clip: Clip) -> tuple[Array, Array]:
-        info = soundfile.info(clip.path)
-        wanted = int(np.ceil(self.samples * info.samplerate / RATE))
-        first = int(self.rng.integers(max(1, info.frames - wanted + 1)))
-        waveform, _ = soundfile.read(clip.path, frames=wanted, start=first, dtype="float32", always_2d=True)
-        waveform = waveform.mean(axis=1)
-        if info.samplerate != RATE:
-            import soxr
-
-            waveform = soxr.resample(waveform, info.samplerate, RATE)
-        if len(waveform) < RATE:
-            raise OSError("shorter than a second")
+        waveform = audio.load(clip.path, RATE, clip.start_seconds, clip.end_seconds)
+        first = int(self.rng.integers(max(1, len(waveform) - self.samples + 1)))
+        cut = waveform[first : first + self.samples]
         known = np.full((len(STARTS), len(self.tags)), np.nan, np.float32)
         if clip.labels:
             dense = read_dense(clip.labels)
             values = dense.columns(self.tags)
             values[:, [tag not in CORRECTED for tag in self.tags]] = np.nan
-            starts = np.arange(len(values)) * dense.hop_seconds
+            begins = np.arange(len(values)) * dense.hop_seconds
             for index, start in enumerate(STARTS):
-                begin = first / info.samplerate + start * 256 / RATE
-                end = begin + PATCH_FRAMES * 256 / RATE
-                inside = (starts + dense.length_seconds > begin + 0.2) & (starts < end - 0.2)
-                if inside.any():
-                    # A tag sounds in the patch if it sounds in any stretch, and does not if it sounds in none.
-                    known[index] = np.where(
-                        (values[inside] >= 0.5).any(axis=0),
-                        1.0,
-                        np.where((values[inside] < 0.5).all(axis=0), 0.0, np.nan),
-                    )
-        if len(waveform) < self.samples:
-            known[1:] = np.nan if not clip.labels else known[:1]
-        return np.resize(waveform, self.samples).astype(np.float32), known
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A file, and that of its dense labels."""
-
-    path: str
-    labels: str | None
-
-
-def _clips_to_learn(manifest: Path) -> list[Clip]:
-    """Return the clips of the training split of a manifest in JSON lines."""
-    rows = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
-    return [
-        Clip(str(manifest.parent / row["path"]), str(manifest.parent / row["labels"]) if row.get("labels") else None)
-        for row in rows
-        if row.get("split", "train") == "train"
-    ]
+                begin = (first + start * HOP_LENGTH) / RATE
+                inside = (begins + dense.length_seconds > begin + 0.2) & (begins < begin + PATCH_SECONDS - 0.2)
+                heard = values[inside]
+                # A tag sounds in the patch if it sounds in any stretch, and does not if it sounds in none.
+                known[index] = np.where(
+                    (heard >= 0.5).any(axis=0), 1.0, np.where((heard < 0.5).all(axis=0), 0.0, np.nan)
+                )
+            if len(cut) < self.samples:
+                # The crop is repeated.
+                known[1:] = known[0]
+        return np.resize(cut, self.samples), known
 
 
 def batches(model: keras.Model, tags: tuple[str, ...], first_step: int) -> Iterator[tuple[Array, Array]]:
@@ -195,14 +150,12 @@ def batches(model: keras.Model, tags: tuple[str, ...], first_step: int) -> Itera
 
     def fill() -> None:
         while True:
-            if notes and not notes.clips:
-                notes.read()
             waves, known = [], []
             for _ in range(FLAGS.music_batch):
                 wave, labels = music.crop()
                 waves.append(produce(wave, rng, lambda: music.crop()[0]))
                 known.append(np.full_like(labels, np.nan))
-            for _ in range(FLAGS.notes_batch if notes and notes.clips else 0):
+            for _ in range(FLAGS.notes_batch if notes else 0):
                 wave, labels = notes.crop()
                 if rng.random() < 0.3:
                     other, also = notes.crop()
@@ -229,7 +182,8 @@ def learn(out: Path) -> Tagger:
     # The filters have heard far more music than there is here. Their scales and offsets are trained.
     for layer in (front_end.input_norm, *front_end.convolutions):
         layer.trainable = False
-    teachers = [QuickTeacher(load_musicnn(find_wheel(FLAGS.work_dir), vocabulary).model) for vocabulary in VOCABULARIES]
+    wheel = find_wheel(FLAGS.work_dir)
+    teachers = [load_musicnn(wheel, vocabulary) for vocabulary in VOCABULARIES]
     weights = model.trainable_weights
     fresh = [weight for weight in weights if any(part in weight.path for part in ("encoder", "class_token", "own"))]
     known_already = [weight for weight in weights if not any(weight is other for other in fresh)]
@@ -248,7 +202,7 @@ def learn(out: Path) -> Tagger:
                 variable.assign(saved[key])
     first_step = int(optimizers[0].iterations.numpy())
     hidden = 2 * 200
-    bounds = tf.constant([[[start * 256, (start + PATCH_FRAMES) * 256] for start in STARTS]], tf.int32)
+    bounds = tf.constant([[[start * HOP_LENGTH, (start + PATCH_FRAMES) * HOP_LENGTH] for start in STARTS]], tf.int32)
     tokens_of_patch = np.zeros((len(STARTS), model.window_samples // model.token_samples), np.float32)
     for row, start in zip(tokens_of_patch, STARTS, strict=True):
         row[-(-start // 8) : (start + PATCH_FRAMES) // 8] = 1.0
@@ -270,10 +224,10 @@ def learn(out: Path) -> Tagger:
         for index, teacher in enumerate(teachers):
             vertical = []
             for bank in (0, 1):
-                found = tf.split(responses[bank], [len(other.kept[bank]) for other in teachers], axis=-1)[index]
+                found = tf.split(responses[bank], [len(other.live[bank]) for other in teachers], axis=-1)[index]
                 cut = tf.stack([found[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1)
                 vertical.append(tf.reshape(cut, [-1, PATCH_FRAMES, found.shape[-1]]))
-            told.append(teacher(flat, vertical))
+            told.append(teacher.hidden_and_logits(flat, vertical))
         shape = [-1, len(STARTS)]
         hints = tf.reshape(tf.concat([hint for hint, _ in told], -1), [*shape, hidden])
         soft = tf.reshape(tf.sigmoid(tf.concat([logits for _, logits in told], -1)), [*shape, len(model.tags)])

@@ -18,7 +18,7 @@ HORIZONTAL = (128, 64, 32)
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 class PonsFrontEnd(FrontEnd):
-    """Vertical and horizontal filters, convolutions over time, and a second of context: after musicnn.
+    """Vertical and horizontal filters, convolutions over time, and two seconds of context: after musicnn.
 
     Vertical filters of 7 frames see timbre, horizontal ones of one band see temporal shape, and the maximum over
     frequency makes both independent of pitch (Pons et al. 2018, arXiv 1711.02520). Three convolutions over time follow,
@@ -69,12 +69,7 @@ class PonsFrontEnd(FrontEnd):
         sizes = [*((frames, int(share * n_mels)) for frames, share in VERTICAL), *((n, 1) for n in HORIZONTAL)]
         for index, (size, count) in enumerate(zip(sizes, self.filters, strict=True)):
             name = f"{'vertical' if size[1] > 1 else 'horizontal'}_{index}"
-            convolution = keras.layers.Conv2D(
-                count,
-                size,
-                name=name,
-                dtype=self.dtype_policy,
-            )
+            convolution = keras.layers.Conv2D(count, size, name=name, dtype=self.dtype_policy)
             convolution.build((None, None, n_mels, 1))
             self.convolutions.append(convolution)
             self.norms.append(self.norm(f"{name}_norm"))
@@ -110,10 +105,18 @@ class PonsFrontEnd(FrontEnd):
     def response(
         self, x: tf.Tensor, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
     ) -> tf.Tensor:
-        """Return what a filter bank finds in a padded spectrogram, before its norm, `[batch, frames, filters]`.
+        """Return what a filter bank finds, before its norm: the maximum over frequency after ReLU.
 
-        It is the maximum over frequency after ReLU. If the norm falls, and so turns the maximum of its output into the
-        minimum of its input, it is the negated minimum.
+        Where gamma is below 0, the norm turns the order around: the maximum of its output is that of the minimum of its
+        input. For these filters the negated minimum is returned.
+
+        Args:
+            x: From `padded`, float `[batch, frames, bands, 1]`.
+            convolution: The filters of the bank.
+            norm: The norm of the bank.
+
+        Returns:
+            float32 `[batch, frames, filters]`.
         """
         sign = tf.where(norm.gamma < 0, -1.0, 1.0)
         kernel = tf.cast(tf.cast(convolution.kernel, tf.float32) * sign, x.dtype)
