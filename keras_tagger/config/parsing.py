@@ -7,11 +7,11 @@ import dataclasses
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from keras_tagger.config.data import SINGLE_LABEL
+from keras_tagger.config.packaged import named_config, packaged_names, preset_values
 from keras_tagger.config.sections import ExperimentConfig
 from keras_tagger.errors import ConfigError
 
@@ -44,7 +44,7 @@ def config_from_dict(values: Mapping[str, Any], init_sections: InitSections | No
     values = _with_positions(_with_dataset(values))
     preset = values.get("preset") or ""
     if preset:
-        values = _merged(_preset_values(preset), values)
+        values = _merged(preset_values(preset), values)
     else:
         values = _with_init(values, init_sections)
     return _build(ExperimentConfig, values, "")
@@ -76,7 +76,8 @@ def load_config(
     """Read a configuration.
 
     Args:
-        source: A YAML file, a nested dictionary, or a configuration.
+        source: A YAML file, the name of a packaged experiment or preset (`finetune`, `won2019`; also
+            `configs/finetune.yaml`), a nested dictionary, or a configuration.
         overrides: Values by dotted key, e.g. `{"training.epochs": 3}`.
         init_sections: Looks up `audio` and `model` of the model that `training.init` names, if there is no preset;
             `keras_tagger.load_config` uses the models that `keras_tagger.load` knows. With None, the defaults are used.
@@ -85,14 +86,16 @@ def load_config(
         ConfigError: If the file is missing or not YAML, or a key or value is not allowed.
 
     Example:
-        >>> load_config("configs/demo.yaml", {"training.epochs": 3})
+        >>> load_config("demo", {"training.epochs": 3})
     """
     if isinstance(source, ExperimentConfig):
         values: Mapping[str, Any] = source.to_dict()
     elif isinstance(source, Mapping):
         values = source
     elif isinstance(source, str | os.PathLike):
-        values = _read_yaml(Path(source))
+        path = Path(source)
+        found = None if path.is_file() else named_config(os.fspath(source))
+        values = _read_yaml(path) if found is None else found
     else:
         raise ConfigError(
             f"config: expected a YAML file, a dictionary or an ExperimentConfig. Received: {type(source).__name__}."
@@ -131,23 +134,9 @@ def presets() -> dict[str, ExperimentConfig]:
 
     Example:
         >>> sorted(presets())
-        ['compact', 'won2019', 'won2019_raw', 'won2020', 'won2021']
+        ['compact', 'pons', 'won2019', 'won2019_raw', 'won2020', 'won2021']
     """
-    return {name: config_from_dict({"name": name, "preset": name}) for name in _preset_names()}
-
-
-def _preset_names() -> list[str]:
-    folder = resources.files("keras_tagger") / "presets"
-    return sorted(item.name[: -len(".yaml")] for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
-def _preset_values(name: Any) -> dict[str, Any]:
-    import yaml
-
-    if not isinstance(name, str) or name not in _preset_names():
-        raise ConfigError(f"preset: expected one of {', '.join(_preset_names())}. Received: {name!r}.")
-    text = (resources.files("keras_tagger") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    return {name: config_from_dict({"name": name, "preset": name}) for name in packaged_names("presets")}
 
 
 def _with_dataset(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -201,7 +190,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"config: expected a YAML file. Received: {path}, which does not exist.") from None
+        names = ", ".join([*packaged_names("experiments"), *packaged_names("presets")])
+        raise ConfigError(
+            f"config: expected a YAML file or one of {names}. Received: {path}, which does not exist."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"config: expected a YAML file. Received: {path} ({first}).") from None

@@ -332,7 +332,13 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training crops.
-        batch_size: Crops per step.
+        batch_size: Crops per step, over all workers.
+        accumulate_steps: Parts of a batch that are processed one after the other, before the step is made with the mean
+            of their gradients. It saves memory; batch normalisation sees a part at a time.
+        strategy: "none" trains in this process. "mirrored" divides each batch among the GPUs of this machine.
+            "multi_worker" divides it among workers (processes on one or several machines), which `TF_CONFIG` or
+            `keras-tagger fit --workers` names. A run may be resumed with another strategy or number of workers.
+        epoch_crops: Largest number of crops in an epoch, drawn anew at random from all music in each; 0 is no limit.
         optimizer: "adamw", "adam" or "sgd" (Nesterov momentum 0.9).
         learning_rate: Peak learning rate.
         weight_decay: Weight decay; 0 is off.
@@ -346,6 +352,10 @@ class TrainingConfig:
             dense labels (`keras_tagger.data.dense`), with that segment's labels; 0 is off.
         temperature: The tag loss divides logits by this. Above 1, small probabilities of soft labels count for more
             (`keras_tagger.models.losses.tag_loss`).
+        class_weights: "balanced" weighs labels so that the clips with a tag count as much in total as the clips without
+            it (with softmax: all tags equally); "none" counts all labels equally.
+        sampling: "balanced" draws crops so that rare tags are heard as often as common ones: a clip is drawn in inverse
+            proportion to the number of clips of its rarest tag. "uniform" hears all audio equally often.
         early_stopping_epochs: Training stops after this many epochs without a better ROC-AUC (with softmax: accuracy)
             of the validation clips, or of the training clips if there are none; 0 is off.
         checkpoint_steps: Steps between checkpoints; an interrupted run resumes from the last one.
@@ -365,6 +375,9 @@ class TrainingConfig:
 
     epochs: int = 20
     batch_size: int = 16
+    accumulate_steps: int = 1
+    strategy: Literal["none", "mirrored", "multi_worker"] = "none"
+    epoch_crops: int = 0
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
@@ -375,6 +388,8 @@ class TrainingConfig:
     phases: tuple[PhaseConfig, ...] = ()
     contribution_loss: float = 0.0
     temperature: float = 1.0
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["uniform", "balanced"] = "uniform"
     early_stopping_epochs: int = 0
     checkpoint_steps: int = 100
     steps_per_execution: int = 1
@@ -386,9 +401,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         key = "training"
-        for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution"):
+        for name in ("epochs", "batch_size", "accumulate_steps", "checkpoint_steps", "steps_per_execution"):
             _require(getattr(self, name) >= 1, f"{key}.{name}", "at least 1", getattr(self, name))
-        for name in ("weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
+        _require(
+            self.batch_size % self.accumulate_steps == 0,
+            f"{key}.batch_size",
+            f"a multiple of training.accumulate_steps ({self.accumulate_steps})",
+            self.batch_size,
+        )
+        for name in ("epoch_crops", "weight_decay", "warmup_epochs", "clip_norm", "early_stopping_epochs", "seed"):
             _require(getattr(self, name) >= 0, f"{key}.{name}", "0 or more", getattr(self, name))
         _require(self.seed < 2**32, f"{key}.seed", f"at most {2**32 - 1}", self.seed)
         _require(self.learning_rate > 0, f"{key}.learning_rate", "a positive number", self.learning_rate)
@@ -409,12 +430,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class BoardConfig:
-    """The previews that `fit` writes to TensorBoard.
+    """What `fit` writes to TensorBoard beside scalars.
 
     Attributes:
-        preview_clips: Number of fixed clips drawn at the end of each epoch; 0 is off.
+        preview_clips: Number of fixed clips that are explained at the end of each epoch, as pictures and in the tab
+            "Listen"; 0 is off.
         preview_seconds: Seconds shown of each clip, from its start.
         top_tags: Contribution rows per picture.
+        embedding_clips: Number of held-out clips that the embedding projector shows after training; 0 is off.
 
     Example:
         >>> BoardConfig(preview_clips=0)
@@ -423,11 +446,13 @@ class BoardConfig:
     preview_clips: int = 3
     preview_seconds: float = 30.0
     top_tags: int = 5
+    embedding_clips: int = 200
 
     def __post_init__(self) -> None:
         _require(self.preview_clips >= 0, "board.preview_clips", "0 or more", self.preview_clips)
         _require(self.preview_seconds > 0, "board.preview_seconds", "a positive time", self.preview_seconds)
         _require(self.top_tags >= 1, "board.top_tags", "at least 1", self.top_tags)
+        _require(self.embedding_clips >= 0, "board.embedding_clips", "0 or more", self.embedding_clips)
 
 
 @dataclass(frozen=True)
