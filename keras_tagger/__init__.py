@@ -3,7 +3,7 @@
     import keras_tagger as kt
 
     kt.load("compact").tag("song.mp3").to_dict()
-    run = kt.fit("configs/demo.yaml")
+    run = kt.fit(data="my_music/")
     run.tagger.contributions("song.mp3").plot()
     run.tagger.export("exported/")
 
@@ -31,6 +31,9 @@ _HOMES = {
     "TagLoss": "keras_tagger.models.losses",
     "evaluate": "keras_tagger.evaluation.evaluate",
     "Report": "keras_tagger.evaluation.report",
+    "sweep": "keras_tagger.train.sweep",
+    "leaderboard": "keras_tagger.evaluation.leaderboard",
+    "Leaderboard": "keras_tagger.evaluation.leaderboard",
     "compare": "keras_tagger.evaluation.compare",
     "Comparison": "keras_tagger.evaluation.compare",
     "open_dataset": "keras_tagger.data.datasets",
@@ -42,7 +45,7 @@ _HOMES = {
     "TagScore": "keras_tagger.tags",
     "pretrained": "keras_tagger.storage.pretrained",
     "Heatmap": "keras_tagger.heatmap",
-    "Attention": "keras_tagger.heatmap",
+    "Attention": "keras_tagger.attention",
     "presets": "keras_tagger.config",
     "load_config": "keras_tagger.storage.loading",
     "ExperimentConfig": "keras_tagger.config",
@@ -50,13 +53,15 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from keras_tagger.attention import Attention
     from keras_tagger.config import ExperimentConfig, presets
     from keras_tagger.data.datasets import open_dataset
     from keras_tagger.errors import KerasTaggerError
     from keras_tagger.evaluation.compare import Comparison, compare
     from keras_tagger.evaluation.evaluate import evaluate
+    from keras_tagger.evaluation.leaderboard import Leaderboard, leaderboard
     from keras_tagger.evaluation.report import Report
-    from keras_tagger.heatmap import Attention, Heatmap
+    from keras_tagger.heatmap import Heatmap
     from keras_tagger.models.losses import TagLoss
     from keras_tagger.storage.loading import load_config
     from keras_tagger.storage.pretrained import pretrained
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
     from keras_tagger.tags import TagInfo, Tags, TagScore
     from keras_tagger.train.distill import Distillation, distill
     from keras_tagger.train.fit import Run, fit
+    from keras_tagger.train.sweep import sweep
 
 __all__ = [
     "Attention",
@@ -72,6 +78,7 @@ __all__ = [
     "ExperimentConfig",
     "Heatmap",
     "KerasTaggerError",
+    "Leaderboard",
     "Report",
     "Run",
     "TagInfo",
@@ -84,11 +91,13 @@ __all__ = [
     "evaluate",
     "fit",
     "import_checkpoint",
+    "leaderboard",
     "load",
     "load_config",
     "open_dataset",
     "presets",
     "pretrained",
+    "sweep",
 ]
 
 

@@ -51,8 +51,16 @@ class AudioWarning(UserWarning):
         self.kind = kind
 
 
+class CatalogError(KerasTaggerError, ValueError):
+    """A catalogue of music that cannot be made, read or searched."""
+
+
 class ConfigError(KerasTaggerError, ValueError):
     """A configuration key that is unknown, or a value that has the wrong type or is not allowed."""
+
+
+class LibraryError(KerasTaggerError, ValueError):
+    """A music file whose tags cannot be read, written or restored, or a query for music that cannot be understood."""
 
 
 class ManifestError(KerasTaggerError, ValueError):
@@ -69,6 +77,10 @@ class ModelError(KerasTaggerError, ValueError):
 
 class ModelNotFoundError(KerasTaggerError, FileNotFoundError):
     """A model that does not exist."""
+
+
+class WorkerError(KerasTaggerError, RuntimeError):
+    """A worker that stopped while others trained with it (`training.strategy`), or that cannot be reached."""
 
 
 class ServingError(KerasTaggerError, ValueError):

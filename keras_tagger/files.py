@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -15,12 +16,14 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 _LONGEST_NAME = 230  # A name has at most 255 bytes; a hidden one is longer than its file's.
+_ABANDONED_SECONDS = 24 * 3600.0
 
 
 @contextlib.contextmanager
@@ -141,18 +144,54 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
 def hidden_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Path]:
     """Yield a new hidden folder below `parent`, for the block to fill and rename.
 
-    It is removed if the block does not rename it. Everyone may read it, as with a folder made by `mkdir`.
+    It is removed if the block does not rename it, or by the next call with this prefix if the process was killed.
+    Everyone may read it, as with a folder made by `mkdir`.
 
     Raises:
         OSError: If the parent cannot be created or written to.
     """
     Path(parent).mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{prefix}-", dir=parent))
-    temporary.chmod(0o755)
+    for left in Path(parent).glob(f".{prefix}-*"):
+        _remove_if_abandoned(left)
+    temporary, lock = _locked_folder(parent, f".{prefix}-")
     try:
+        temporary.chmod(0o755)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(parent: str | os.PathLike[str], prefix: str) -> tuple[Path, int]:
+    """Make a folder, and hold a lock on it for as long as this process lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        # Another process may remove the folder as abandoned until it is locked.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a network file system may not lock folders
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    """Remove a folder whose process has ended; without locks, one that is a day old."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        abandoned = True
+    except BlockingIOError:
+        abandoned = False
+    except OSError:
+        abandoned = time.time() - os.fstat(lock).st_mtime > _ABANDONED_SECONDS
+    if abandoned:
+        shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 @contextlib.contextmanager

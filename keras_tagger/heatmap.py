@@ -1,29 +1,44 @@
-"""Heat maps and attention: values of rows over time (and frequency). numpy only; `keras_tagger.views.drawing` draws."""
+"""Heat maps: values of rows over time (and frequency). numpy only; `keras_tagger.views.drawing` draws."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-import operator
+import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_tagger.errors import AudioWarning, ModelError
-from keras_tagger.files import replacing
+from keras_tagger import audio as audio_module
+from keras_tagger.audio import AudioSource, Waveform
+from keras_tagger.audio.streams import is_file_object
+from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning, ModelError
+from keras_tagger.files import csv_text, json_text, printable, replacing, write_json, write_text
+from keras_tagger.interchange import jams, labels, sonic_visualiser
+from keras_tagger.tables import dataframe
 from keras_tagger.tags import ranking
 from keras_tagger.views.drawing import column_edges as column_edges
-from keras_tagger.views.drawing import draw_map, shorten
+from keras_tagger.views.drawing import draw_map, figure_bytes, shorten
+from keras_tagger.views.pages import data_uri
+from keras_tagger.views.spectra import mel_centres, spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+PICTURES = (".png", ".svg", ".pdf")
+SUFFIXES = (*PICTURES, ".html", ".json", ".npz", ".csv", ".jams", ".svl", ".txt", ".vtt")
+"""The files that `Heatmap.save` writes."""
+
+PLAYED_RATE = 16000
+# A notebook gets about 4 kB per second of audio.
+_PLAYED_SECONDS = 600.0
+# Maps of fewer bands, such as Grad-CAM's, are drawn over a finer spectrogram.
+_FINE_BANDS = 48
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +56,10 @@ class Heatmap:
         margins: float32 `[n_rows]`, how far each row's score exceeds its tag's threshold (`keras_tagger.tags.margin`),
             NaN for tags that training had no example of; None if unknown.
         warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
+        audio: The audio of the map, as `Tagger` takes it, which is read when it is played or drawn. None if it is
+            unknown; file objects are not kept.
+        uniform: float32 `[n_rows]`, the value of each row if attention were the same everywhere; None if the values are
+            not attention.
 
     Raises:
         ModelError: If shapes disagree, names repeat, or times or frequencies do not increase.
@@ -58,17 +77,19 @@ class Heatmap:
     scores: npt.NDArray[Any] | Mapping[str, float] | None = None
     warnings: tuple[AudioWarning, ...] = ()
     margins: npt.NDArray[Any] | None = None
+    audio: AudioSource | None = None
+    uniform: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         tags = tuple(str(tag) for tag in self.tags)
         if len(set(tags)) != len(tags):
             repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
             raise ModelError(f"expected heat map rows with different names. Received: {repeated} more than once.")
-        times = _centres(self.times, "times")
+        times = centres(self.times, "times")
         shape: tuple[int, ...] = (len(tags), len(times))
         frequencies = None
         if self.frequencies is not None:
-            frequencies = _centres(self.frequencies, "frequencies")
+            frequencies = centres(self.frequencies, "frequencies")
             shape = (len(tags), len(frequencies), len(times))
         values = np.asarray(self.values, dtype=np.float32)
         if values.shape != shape or not tags:
@@ -83,12 +104,15 @@ class Heatmap:
             scores = np.array([scores[tag] for tag in tags])
         if scores is not None:
             scores = np.asarray(scores, dtype=np.float32)
-        margins = None if self.margins is None else np.asarray(self.margins, dtype=np.float32)
-        for one, found in (("score", scores), ("margin", margins)):
+        margins, uniform = (
+            None if value is None else np.asarray(value, dtype=np.float32) for value in (self.margins, self.uniform)
+        )
+        for one, found in (("score", scores), ("margin", margins), ("uniform value", uniform)):
             if found is not None and found.shape != (len(tags),):
                 raise ModelError(f"expected one {one} for each of {len(tags)} heat map rows. Received: {found.shape}.")
         fields = {"values": values, "tags": tags, "times": times, "frequencies": frequencies}
-        fields |= {"scores": scores, "margins": margins}
+        fields |= {"scores": scores, "margins": margins, "uniform": uniform}
+        fields |= {"audio": None if is_file_object(self.audio) else self.audio}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -125,11 +149,12 @@ class Heatmap:
             raise ModelError(f"expected at least 1 row to keep. Received: {n}.")
         means = self.values.reshape(len(self.tags), -1).mean(axis=1)
         index = ranking(means if self.scores is None else np.asarray(self.scores), self.margins, rank)[:n]
-        scores, margins = (
-            None if values is None else np.asarray(values)[index] for values in (self.scores, self.margins)
-        )
+        per_row: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[index]
+            for name in ("scores", "margins", "uniform")
+        }
         tags = tuple(self.tags[i] for i in index)
-        return replace(self, values=self.values[index], tags=tags, scores=scores, margins=margins)
+        return replace(self, values=self.values[index], tags=tags, **per_row)
 
     def crop(self, start: float, end: float) -> Heatmap:
         """Return the columns whose centres lie in [start, end), in seconds.
@@ -157,7 +182,9 @@ class Heatmap:
             >>> tagger.attention("song.mp3").heatmap("all").relative()
         """
         peak = np.abs(self.values).max(axis=tuple(range(1, self.values.ndim)), keepdims=True)
-        return replace(self, values=self.values / np.where(peak > 0, peak, 1))
+        peak = np.where(peak > 0, peak, 1)
+        uniform = None if self.uniform is None else self.uniform / peak.reshape(-1)
+        return replace(self, values=self.values / peak, uniform=uniform)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as a dict for JSON: arrays as nested lists, None for numbers that are not finite.
@@ -172,54 +199,282 @@ class Heatmap:
             "frequencies": None if self.frequencies is None else self.frequencies.tolist(),
             "scores": None if self.scores is None else _json_list(np.asarray(self.scores)),
             "margins": None if self.margins is None else _json_list(self.margins),
+            "uniform": None if self.uniform is None else _json_list(self.uniform),
             "values": _json_list(self.values),
             "warnings": [{"kind": warning.kind, "message": str(warning)} for warning in self.warnings],
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def _interchange(self, suffix: str) -> str:
+        if suffix == ".svl":
+            rate = 44100 if self.audio is None else audio_module.info(self.audio).sample_rate
+            return self.to_sonic_visualiser(rate)
+        if suffix == ".jams":
+            return json_text(self.to_jams())
+        if suffix == ".csv":
+            return csv_text([["time", *self.tags], *zip(self.times.tolist(), *self.curves().tolist(), strict=True)])
+        return self.to_audacity() if suffix == ".txt" else self.to_webvtt()
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas `DataFrame` with the columns tag, time, value, and frequency if the map has one.
+
+        Raises:
+            ImportError: If pandas is not installed.
+
+        Example:
+            >>> heatmap.to_dataframe().pivot(index="time", columns="tag", values="value")
+        """
+        bands = [None] if self.frequencies is None else self.frequencies.tolist()
+        rows = [
+            {"tag": tag, "time": time, "frequency": band, "value": float(value)}
+            for tag, grid in zip(self.tags, self.values.reshape(len(self.tags), len(bands), -1), strict=True)
+            for band, row in zip(bands, grid, strict=True)
+            for time, value in zip(self.times.tolist(), row, strict=True)
+        ]
+        return dataframe(rows, ["tag", "time", *(["frequency"] if self.frequencies is not None else []), "value"])
+
+    def to_jams(self) -> dict[str, Any]:
+        """Return the content of a JAMS file: an annotation per row, an observation per column, values as confidence.
+
+        A map over frequency is summed over its bands, here and in the other formats of time.
+
+        Example:
+            >>> Path("map.jams").write_text(json.dumps(heatmap.to_jams()))
+        """
+        return jams.of_map(self.tags, self.curves(), column_edges(self.times), self.method)
+
+    def to_audacity(self) -> str:
+        """Return an Audacity label track with the stretches in which each row is among its highest tenth.
+
+        Example:
+            >>> Path("map.txt").write_text(heatmap.to_audacity())
+        """
+        return labels.audacity(self.stretches())
+
+    def to_webvtt(self) -> str:
+        """Return WebVTT chapters, each named by the row that is highest.
+
+        Example:
+            >>> Path("map.vtt").write_text(tagger.taggram("song.mp3").to_webvtt())
+        """
+        return labels.webvtt(labels.leading_stretches(self.tags, self.curves(), column_edges(self.times)))
+
+    def to_sonic_visualiser(self, sample_rate: int = 44100) -> str:
+        """Return a layer of Sonic Visualiser (`.svl`) with a coloured row per row of the map.
+
+        Args:
+            sample_rate: Sample rate of the audio in Sonic Visualiser, in Hz.
+
+        Example:
+            >>> Path("map.svl").write_text(heatmap.to_sonic_visualiser())
+        """
+        return sonic_visualiser.grid(self.tags, self.curves(), column_edges(self.times), sample_rate, self.method)
+
+    def curves(self) -> npt.NDArray[Any]:
+        """Return the rows over time, float32 `[n_rows, T]`; a map over frequency is summed over its bands.
+
+        Example:
+            >>> heatmap.curves().shape
+            (3, 468)
+        """
+        return self.values if self.values.ndim == 2 else self.values.sum(axis=1)
+
+    def stretches(self) -> list[labels.Label]:
+        """Return the stretches in which each row is among its highest tenth, in order of time.
+
+        Example:
+            >>> heatmap.stretches()[0]
+            Label(start=1.2, end=2.6, name='guitar', value=0.83)
+        """
+        return labels.high_stretches(self.tags, self.curves(), column_edges(self.times))
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        cmap: str | None = None,
+        figsize: tuple[float, float] | None = None,
+        spectrogram: bool = False,
+    ) -> Axes:
         """Draw the map with row names and scores, a time axis in seconds and a colour bar.
 
         A map over frequency takes one panel per row. The colour scale is symmetric about 0 if there are negative
-        values; over frequency it ends at the 99th percentile.
+        values; over frequency it ends at the 99th percentile. Attention is drawn in multiples of uniform attention, on
+        the same scale for every map: from 1/8 to 8, with uniform in the neutral middle.
 
         Args:
-            ax: Where to draw. None makes a new figure, as tall as the rows need and unknown to pyplot.
+            ax: Where to draw. None makes a new figure that pyplot does not know.
+            cmap: Name of matplotlib's colours; by default "viridis", or "RdBu_r" for negative values and attention.
+            figsize: Width and height of the new figure in inches; by default 10 wide and as tall as the rows need.
+            spectrogram: Whether to draw the spectrogram of the audio below, with its frequencies in Hz.
 
         Returns:
-            The axes, or the top panel of several; its `.figure` is the figure.
+            The axes, or the top panel of several; its `.figure` is the figure. As the last line of a notebook's cell
+            it is the picture.
 
         Raises:
-            ModelError: If several rows over frequency are to be drawn into one `ax`.
+            ModelError: If several panels are to be drawn into one `ax`, or the map's audio is unknown.
+            AudioError, AudioNotFoundError: If the spectrogram is wanted and the audio can no longer be read.
 
         Example:
-            >>> heatmap.top(5).plot().set_title("song.mp3")
+            >>> heatmap.top(5).plot(cmap="magma", figsize=(6, 3), spectrogram=True)
         """
         if ax is not None and self.frequencies is not None and len(self.tags) > 1:
             raise ModelError(
                 f"expected one row to draw over frequency in one axes, e.g. top(1). Received: {len(self.tags)} rows."
             )
-        return draw_map(self.values, self.times, self.frequencies, self.labels(), self.method, ax)
+        if ax is not None and (spectrogram or figsize):
+            raise ModelError("expected no ax with spectrogram or figsize, which need a new figure. Received: both.")
+        uniform, uniform_name = self.uniform, "uniform"
+        if uniform is None and self.method == "attention":
+            # A server does not say how many heads and keys there are.
+            uniform, uniform_name = self.values.mean(axis=1), "mean"
+        return draw_map(
+            self.values,
+            self.times,
+            self.frequencies,
+            self.labels(),
+            self.method,
+            ax,
+            uniform=uniform,
+            uniform_name=uniform_name,
+            cmap=cmap,
+            figsize=figsize,
+            spectrogram=self._spectrogram() if spectrogram else None,
+        )
 
-    def save(self, path: str | os.PathLike[str], dpi: float = 100) -> Path:
-        """Write the picture of `plot` as a PNG file, creating missing folders.
+    def save(self, path: str | os.PathLike[str], dpi: float = 100, **drawing: Any) -> Path:
+        """Write the map as a file, creating missing folders.
 
         Args:
-            path: Target; must end in .png. An existing file is replaced only when the new one is complete.
-            dpi: Resolution. At 100 dots per inch the picture is 1000 pixels wide.
+            path: Target; an existing file is replaced only when the new one is complete. Its suffix says what is
+                written: `.png`, `.svg` or `.pdf`, the picture of `plot`; `.html`, a page with the player, without any
+                other file; `.json`, `to_dict`; `.npz`, the fields as arrays, which are read without pickle; `.csv`, a
+                column per row of the map; `.jams`, `.svl`, `.txt` and `.vtt`, `to_jams`, `to_sonic_visualiser`,
+                `to_audacity` and `to_webvtt`.
+            dpi: Resolution of a .png. At 100 dots per inch the picture is 1000 pixels wide.
+            **drawing: `cmap`, `figsize` and `spectrogram`, as for `plot`.
+
+        Returns:
+            The path.
 
         Raises:
-            ModelError: If the path does not end in .png.
+            ModelError: If the path has another suffix, or the audio of a page is unknown.
+            AudioError, AudioNotFoundError: If the audio of a page or spectrogram cannot be read.
 
         Example:
-            >>> heatmap.save("heatmap.png")
+            >>> heatmap.save("heatmap.pdf", spectrogram=True)
         """
-        target = Path(path)
-        if target.suffix.lower() != ".png":
-            raise ModelError(f"expected a path that ends in .png for a heat map. Received: {str(target)!r}.")
-        figure: Any = self.plot().figure
-        with replacing(target) as temporary:
-            figure.savefig(temporary, dpi=dpi, format="png")
+        target = check_suffix(path)
+        suffix = target.suffix.lower()
+        if drawing and suffix not in PICTURES:
+            raise ModelError(f"expected {', '.join(drawing)} with {', '.join(PICTURES)}. Received: {str(target)!r}.")
+        if suffix in PICTURES:
+            picture = figure_bytes(self.plot(**drawing).figure, suffix[1:], dpi)  # type: ignore[arg-type]
+            with replacing(target) as temporary:
+                temporary.write_bytes(picture)
+        elif suffix == ".html":
+            from keras_tagger.views.player import page
+
+            document = self.clip_document()
+            write_text(target, page([document], document["name"]))
+        elif suffix == ".json":
+            write_json(target, self.to_dict())
+        elif suffix != ".npz":
+            write_text(target, self._interchange(suffix))
+        else:
+            names = ("values", "tags", "times", "method", "frequencies", "scores", "margins", "uniform")
+            fields = {name: np.asarray(value) for name in names if (value := getattr(self, name)) is not None}
+            with replacing(target) as temporary:
+                np.savez_compressed(temporary, **fields)
         return target
+
+    def clip_document(self, name: str = "") -> dict[str, Any]:
+        """Describe the map and its audio for the player (docs/player.md), as plain JSON.
+
+        Args:
+            name: The title; by default, the name of the audio file and where the map begins.
+
+        Raises:
+            ModelError: If the map's audio is unknown.
+            AudioError, AudioNotFoundError: If the audio can no longer be read.
+
+        Example:
+            >>> document = heatmap.clip_document()
+            >>> keras_tagger.views.player.page([document], "song.mp3")
+        """
+        from keras_tagger.views.player import clip_document
+
+        waveform, start = self._heard()
+        bands = self._bands()
+        tags: list[dict[str, Any]] = []
+        for row, tag in enumerate(self.tags if self.scores is not None else ()):
+            tags.append({"name": tag, "score": float(np.asarray(self.scores)[row])})
+            if self.margins is not None:
+                margin = float(self.margins[row])
+                tags[-1] |= {"heard": not np.isnan(margin), "present": margin >= 0}
+        picture, times, hz = spectrogram(waveform, PLAYED_RATE, bands)
+        return clip_document(
+            name or clip_name(self.audio, start),
+            waveform,
+            PLAYED_RATE,
+            token_seconds=column_seconds(self.times),
+            tags=tags,
+            maps=[self.player_map(start)],
+            spectrogram=(picture.T, hz, column_seconds(times)),
+            warnings=[str(warning) for warning in self.warnings],
+        )
+
+    def player_map(self, start_seconds: float = 0.0, bands: npt.NDArray[Any] | None = None) -> dict[str, Any]:
+        """Describe the map alone for the player (docs/player.md).
+
+        Args:
+            start_seconds: Where the player's audio begins.
+            bands: Centres of the bands of the spectrogram below a map over frequency, in Hz; fine ones by default.
+
+        Example:
+            >>> clip_document("song", waveform, 16000, token_seconds=0.128, maps=[heatmap.player_map()])
+        """
+        from keras_tagger.explain.methods import METHODS
+        from keras_tagger.views.player import image_map, regular_columns, rows_map
+
+        edges, step = self._edges(), column_seconds(self.times)
+        first = float(edges[0]) - start_seconds
+        about = METHODS[self.method].summary if self.method in METHODS else ""
+        about = f"{about[:1].upper()}{about[1:]}." if about else ""
+        values, name, high = self.values, self.method.replace("_", " "), None
+        if self.uniform is not None:
+            values, name, high = values / self.uniform[:, np.newaxis], f"{name} / uniform", 8.0
+        if self.frequencies is not None:
+            bands = self._bands() if bands is None else bands
+            values = values[:, np.abs(self.frequencies - bands[:, np.newaxis]).argmin(axis=1)]
+        values = regular_columns(values, edges, step)
+        if self.frequencies is None:
+            return rows_map(self.method, self.tags, values, about, method=name, seconds=step, first=first, high=high)
+        frames = np.swapaxes(values, 1, 2)
+        return image_map(self.method, self.tags, frames, about, method=name, seconds=step, first=first)
+
+    def _edges(self) -> npt.NDArray[Any]:
+        """Return where the columns begin and end; the last window of a taggram may be shorter than the others."""
+        edges = column_edges(self.times)
+        if self.method == "taggram" and len(edges) > 3:
+            edges[-2] = self.times[-2] + (self.times[1] - self.times[0]) / 2
+            edges[-1] = 2 * self.times[-1] - edges[-2]
+        return edges
+
+    def _bands(self) -> npt.NDArray[Any]:
+        """Return the bands of the spectrogram that is shown with the map."""
+        if self.frequencies is not None and len(self.frequencies) >= _FINE_BANDS:
+            return self.frequencies
+        return mel_centres(PLAYED_RATE / 2)
+
+    def _spectrogram(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return the spectrogram of the map's audio: values `[F, T]`, times and frequencies."""
+        waveform, start = self._heard()
+        values, times, bands = spectrogram(waveform, PLAYED_RATE)
+        return values, times + start, bands
+
+    def _heard(self) -> tuple[Waveform, float]:
+        return heard(self.audio, self.times)
 
     def labels(self, limit: int = 32) -> list[str]:
         """Return the rows' names for a picture, cut to `limit` characters and followed by the score if there is one.
@@ -237,158 +492,93 @@ class Heatmap:
         return f"Heatmap({self._summary()})"
 
     def _summary(self) -> str:
-        bands = "" if self.frequencies is None else f"{_count(len(self.frequencies), 'band')}, "
+        bands = "" if self.frequencies is None else f"{counted(len(self.frequencies), 'band')}, "
         return (
-            f"{self.method}: {_count(len(self.tags), 'row')}, {bands}{_count(len(self.times), 'column')}, "
+            f"{self.method}: {counted(len(self.tags), 'row')}, {bands}{counted(len(self.times), 'column')}, "
             f"{self.times[0]:.2f} to {self.times[-1]:.2f} s"
         )
 
     def _repr_html_(self) -> str:
-        figure: Figure = self.plot().figure  # type: ignore[assignment]
-        with io.BytesIO() as buffer:
-            figure.savefig(buffer, format="png")
-            png = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img src="data:image/png;base64,{png}" alt="{html.escape(self._summary())}">'
+        return notebook_player(self) or self._picture()
+
+    def _picture(self) -> str:
+        png = data_uri("image/png", figure_bytes(self.plot().figure))  # type: ignore[arg-type]
+        return f'<img src="{png}" alt="{html.escape(self._summary())}">'
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class AttentionWindow:
-    """Attention in one pass of the model over one window of the audio.
-
-    Attributes:
-        start_seconds: Start of the window in the audio.
-        weights: float32 `[layers, heads, T+1, T+1]`, query by key after the softmax; index 0 is [CLS].
-        n_new: How many of its last tokens no earlier window has, 1..T.
-
-    Raises:
-        ModelError: If the weights have another shape or `n_new` is outside 1..T.
-    """
-
-    start_seconds: float
-    weights: npt.NDArray[Any]
-    n_new: int
-
-    def __post_init__(self) -> None:
-        weights = np.asarray(self.weights, dtype=np.float32)
-        if weights.ndim != 4 or weights.shape[2] != weights.shape[3] or weights.shape[3] < 2 or not weights.size:
-            raise ModelError(
-                f"expected attention weights of shape [layers, heads, T+1, T+1]. Received: {weights.shape}."
-            )
-        if not 1 <= self.n_new < weights.shape[3]:
-            raise ModelError(f"expected 1 to {weights.shape[3] - 1} new tokens. Received: {self.n_new}.")
-        object.__setattr__(self, "weights", weights)
-
-    def __repr__(self) -> str:
-        n_layers, n_heads, size, _ = self.weights.shape
-        return (
-            f"AttentionWindow({_count(n_layers, 'layer')}, {_count(n_heads, 'head')}, {_count(size - 1, 'token')}, "
-            f"{self.n_new} new, from {self.start_seconds:.2f} s)"
+def check_suffix(path: str | os.PathLike[str]) -> Path:
+    """Return the path; raise `ModelError` if `Heatmap.save` does not know its suffix."""
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise ModelError(
+            f"expected a path that ends in {', '.join(SUFFIXES)} for a heat map. Received: {str(target)!r}."
         )
+    return target
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Attention:
-    """Attention of the model over a whole clip, in one or more windows.
+def heard(audio: AudioSource | None, times: npt.NDArray[Any]) -> tuple[Waveform, float]:
+    """Read the part of the audio that a map covers.
 
-    Attributes:
-        windows: The windows in order of time; a clip of up to one window has exactly one.
-        hop_seconds: Time from one token to the next.
-        offset_seconds: Centre of a window's first token, counted from the window's start; None for half a hop.
-        warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
+    Args:
+        audio: The map's audio.
+        times: The centres of its columns in seconds.
+
+    Returns:
+        float32 `[samples]` at `PLAYED_RATE`, and where it begins in seconds.
 
     Raises:
-        ModelError: If there are no windows, if their numbers of layers or heads differ, or if their new tokens are not
-            in order of time.
-
-    Example:
-        >>> tagger.attention("song.mp3").heatmap("all").save("attention.png")
+        ModelError: If the audio is unknown.
+        AudioError, AudioNotFoundError: If it can no longer be read.
     """
+    if audio is None:
+        raise ModelError("expected a map that knows its audio, such as those of Tagger. Received: one without audio.")
+    edges = column_edges(times)
+    start = max(float(edges[0]), 0.0)
+    # What a listener must know about the audio is in the map's `warnings`.
+    return audio_module.load(audio, PLAYED_RATE, start, float(edges[-1]), warnings=[]), start
 
-    windows: tuple[AttentionWindow, ...]
-    hop_seconds: float
-    offset_seconds: float | None = None
-    warnings: tuple[AudioWarning, ...] = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "windows", tuple(self.windows))
-        sizes = sorted({window.weights.shape[:2] for window in self.windows})
-        if len(sizes) != 1:
-            raise ModelError(f"expected windows with the same [layers, heads]. Received: {sizes}.")
-        _centres(self.times, "times of the windows' new tokens")
+class Playable(Protocol):
+    """What the player can show: a map that may know its audio."""
 
     @property
-    def weights(self) -> npt.NDArray[Any]:
-        """The only window's weights, float32 `[layers, heads, T+1, T+1]`; `ModelError` if there are several."""
-        if len(self.windows) > 1:
-            raise ModelError(
-                "expected a clip of one window for .weights; use .windows for each window's weights. "
-                f"Received: {len(self.windows)} windows."
-            )
-        return self.windows[0].weights
+    def audio(self) -> AudioSource | None:
+        """The audio, or None."""
 
     @property
     def times(self) -> npt.NDArray[Any]:
-        """The centres of all tokens in seconds, float64 `[T_total]`: each window's new tokens in turn."""
-        offset = self.hop_seconds / 2 if self.offset_seconds is None else self.offset_seconds
-        parts = []
-        for window in self.windows:
-            index = np.arange(window.weights.shape[3] - 1, dtype=np.float64)[-window.n_new :]
-            parts.append(window.start_seconds + offset + index * self.hop_seconds)
-        return np.concatenate(parts)
+        """The centres of its columns in seconds."""
 
-    def heatmap(self, layer: int | str = -1, head: int | None = None) -> Heatmap:
-        """Return the attention paid to each token, as in the paper's attention heat map (arXiv 1911.04385).
-
-        In the last layer this is the row of the [CLS] query, the only one that reaches the tags; in the other layers it
-        is the sum of each column over all queries. [CLS] is left out as a key. The rows are sums of weights, so those
-        of different layers are on different scales; see `Heatmap.relative`.
-
-        Args:
-            layer: Index of the layer, negative from the end, or "all" for one row per layer.
-            head: Index of the head, or None for the sum over heads.
-
-        Returns:
-            `Heatmap` with values `[1 or layers, T_total]` and rows named like "layer 2, all heads", counted from 1.
-
-        Raises:
-            ModelError: If an index is outside the model's layers or heads.
-
-        Example:
-            >>> tagger.attention("song.mp3").heatmap(layer=0, head=1)
-        """
-        n_layers, n_heads = self.windows[0].weights.shape[:2]
-        layers = range(n_layers) if layer == "all" else [_index(layer, n_layers, "layer", ' or "all"')]
-        heads = range(n_heads) if head is None else [_index(head, n_heads, "head", " or None")]
-        head_name = "all heads" if head is None else f"head {heads[0] + 1}"
-        rows = []
-        for number in layers:
-            parts = []
-            for window in self.windows:
-                queries = window.weights[number, list(heads)].sum(axis=0)
-                keys = queries[0] if number == n_layers - 1 else queries.sum(axis=0)
-                parts.append(keys[1:][-window.n_new :])
-            rows.append(np.concatenate(parts))
-        return Heatmap(
-            values=np.stack(rows),
-            tags=tuple(f"layer {number + 1}, {head_name}" for number in layers),
-            times=self.times,
-            method="attention",
-            warnings=self.warnings,
-        )
-
-    def __repr__(self) -> str:
-        n_layers, n_heads = self.windows[0].weights.shape[:2]
-        times = self.times
-        return (
-            f"Attention({_count(n_layers, 'layer')}, {_count(n_heads, 'head')}, {_count(len(times), 'token')} "
-            f"in {_count(len(self.windows), 'window')}, {times[0]:.2f} to {times[-1]:.2f} s)"
-        )
-
-    def _repr_html_(self) -> str:
-        return self.heatmap("all")._repr_html_()
+    def clip_document(self) -> dict[str, Any]:
+        """Describe the map and its audio for the player."""
 
 
-def _centres(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def notebook_player(value: Playable) -> str:
+    """Return the player of a map for a notebook, or "" if its audio is unknown, gone or too long."""
+    from keras_tagger.views.player import fragment
+
+    times = value.times
+    if value.audio is None or times[-1] - times[0] > _PLAYED_SECONDS:
+        return ""
+    try:
+        return fragment(value.clip_document())
+    except (AudioError, AudioNotFoundError):
+        return ""
+
+
+def clip_name(audio: AudioSource | None, start_seconds: float) -> str:
+    """Return the title of a clip: the file's name, and where in it the clip begins."""
+    name = printable(Path(audio).name) if isinstance(audio, str | os.PathLike) else "clip"
+    return f"{name}, from {start_seconds:.1f} s" if start_seconds else name
+
+
+def column_seconds(centres: npt.NDArray[Any]) -> float:
+    """Return the usual length of a column in seconds."""
+    return float(np.median(np.diff(column_edges(centres))))
+
+
+def centres(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Return the centres of columns or bands as float64; raise `ModelError` unless they are finite and increase."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
         received = f"shape {array.shape}" if array.ndim != 1 or not array.size else f"{array[:8].tolist()}"
@@ -396,17 +586,8 @@ def _centres(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return array
 
 
-def _index(value: int | str, size: int, name: str, others: str) -> int:
-    try:
-        index = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        index = size
-    if not -size <= index < size:
-        raise ModelError(f"expected a {name} from {-size} to {size - 1}{others}. Received: {value!r}.")
-    return index % size
-
-
-def _count(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 layer" or "2 layers"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
@@ -414,3 +595,15 @@ def _json_list(array: npt.NDArray[Any]) -> list[Any]:
     plain = array.astype(object)
     plain[~np.isfinite(array)] = None
     return plain.tolist()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Attention", "AttentionWindow"):
+        warnings.warn(
+            f"keras_tagger.heatmap.{name} is deprecated; use keras_tagger.attention.{name}.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # By name, because that module imports this one.
+        return getattr(importlib.import_module("keras_tagger.attention"), name)
+    raise AttributeError(f"module 'keras_tagger.heatmap' has no attribute {name!r}")

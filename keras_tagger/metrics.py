@@ -98,6 +98,21 @@ def precision_recall(present: npt.NDArray[Any], scores: npt.NDArray[Any]) -> tup
     return hits / reached, hits / hits[-1]
 
 
+def roc_curve(present: npt.NDArray[Any], scores: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Compute the receiver operating characteristic.
+
+    Args:
+        present: Whether each example has the label, bool `[n]`, at least one True and one False.
+        scores: Score of each example, float `[n]`.
+
+    Returns:
+        False and true positive rates at each distinct score, float64 `[k]`, the highest score first.
+    """
+    _, hits, reached = threshold_counts(present, scores)
+    misses = reached - hits
+    return misses / misses[-1], hits / hits[-1]
+
+
 def macro_mean(values: npt.NDArray[Any], counted: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Average the finite values of the labels that count.
 

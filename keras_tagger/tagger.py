@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.attention import Attention, AttentionWindow
 from keras_tagger.audio import AudioSource, Window, Windowing
+from keras_tagger.audio.read_ahead import CORES, in_parallel
+from keras_tagger.audio.readers import RawAudio
 from keras_tagger.audio.streams import is_file_object
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, WindowMean, accumulate, accumulate_clips
 from keras_tagger.errors import AudioError, AudioNotFoundError, AudioWarning, ModelError
 from keras_tagger.explain import DEFAULT_METHOD, explain, taggram
 from keras_tagger.explain.methods import TAGGRAM_SECONDS
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.heatmap import Heatmap
 from keras_tagger.models.trained import TrainedModel
 from keras_tagger.tags import Tags, check_rank, make_tags
 
@@ -73,8 +79,8 @@ class Tagger(TrainedModel):
         _check_top(top)
         check_rank(rank)
         warnings: list[AudioWarning] = []
-        scores = self._mean(audio, "tags", warnings)
-        return make_tags(self.tags, scores, self.info, top, merge_synonyms, warnings, rank)
+        mean = self._accumulated(audio, "tags", warnings)
+        return make_tags(self.tags, mean.value, self.info, top, merge_synonyms, warnings, rank, self._seconds(mean))
 
     def tag_files(
         self,
@@ -83,10 +89,10 @@ class Tagger(TrainedModel):
         merge_synonyms: bool = False,
         rank: str = "score",
     ) -> Iterator[tuple[AudioSource, Tags | AudioError | AudioNotFoundError]]:
-        """Tag many clips, decoding the next ones in the background.
+        """Tag many clips, several at a time: a thread per core decodes a clip and runs the model on it.
 
         Args:
-            sources: The clips, each as described for `Tagger`; taken one after the other as they are needed.
+            sources: The clips, each as described for `Tagger`; taken one after the other, a few in advance.
             top: As for `tag`.
             merge_synonyms: As for `tag`.
             rank: As for `tag`.
@@ -103,22 +109,89 @@ class Tagger(TrainedModel):
         """
         _check_top(top)
         check_rank(rank)
+        return (
+            (
+                source,
+                make_tags(self.tags, mean.value, self.info, top, merge_synonyms, warnings, rank, self._seconds(mean)),
+            )
+            if isinstance(mean, WindowMean)
+            else (source, mean)
+            for source, mean, warnings in self._means(sources, self._run("tags"))
+        )
+
+    def describe_files(
+        self, sources: Iterable[AudioSource]
+    ) -> Iterator[tuple[AudioSource, tuple[Tags, npt.NDArray[Any]] | AudioError | AudioNotFoundError]]:
+        """Tag and embed many clips in one pass of the model, several at a time, as `tag_files` does.
+
+        Args:
+            sources: The clips, each as described for `Tagger`; taken one after the other, a few in advance.
+
+        Returns:
+            An iterator over the sources, in order, each with all its tags and its embedding, float32 `[D]`, or with the
+            error if it cannot be decoded.
+
+        Raises:
+            ModelError: If `sources` is a single file.
+
+        Example:
+            >>> for path, (tags, embedding) in tagger.describe_files(["a.mp3", "b.mp3"]):
+            ...     print(path, tags, embedding.shape)
+        """
+
+        def run(waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            outputs = self.model.analyze(waveforms, ("tags", "embedding"))
+            return np.concatenate([np.asarray(outputs[name]) for name in ("tags", "embedding")], axis=1)
+
+        n = len(self.tags)
+        return (
+            (
+                source,
+                (
+                    make_tags(
+                        self.tags, mean.value[:n], self.info, None, False, warnings, "score", self._seconds(mean)
+                    ),
+                    mean.value[n:].astype(np.float32),
+                ),
+            )
+            if isinstance(mean, WindowMean)
+            else (source, mean)
+            for source, mean, warnings in self._means(sources, run)
+        )
+
+    def _means(
+        self, sources: Iterable[AudioSource], run: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+    ) -> Iterator[tuple[AudioSource, WindowMean | AudioError | AudioNotFoundError, list[AudioWarning]]]:
+        """Return each clip with the mean of a model's outputs, or an error, and what was found when it was read."""
         if isinstance(sources, str | bytes | os.PathLike) or is_file_object(sources):
             received = repr(os.fspath(sources)) if isinstance(sources, str | os.PathLike) else "the bytes of one"
             raise ModelError(f"sources: expected several files, such as a list of paths. Received: {received}.")
 
-        def clips() -> Iterator[tuple[tuple[AudioSource, list[AudioWarning]], Iterator[Window]]]:
-            for source in sources:
-                warnings: list[AudioWarning] = []
-                yield (source, warnings), self.model.windowing.cut(source, warnings=warnings)
+        # A single clip has a thread of its own that decodes ahead of the model.
+        single = isinstance(sources, Sized) and len(sources) == 1
+        size, ahead = (1, 4) if single else (WINDOWS_PER_BATCH, 0)
+        # One file object may come twice.
+        one_at_a_time = threading.Lock()
+        stopped = threading.Event()
 
-        found = accumulate_clips(clips(), self._run("tags"), WindowMean, batch_size=1)
-        return (
-            (source, make_tags(self.tags, result.value, self.info, top, merge_synonyms, warnings, rank))
-            if isinstance(result, WindowMean)
-            else (source, result)
-            for (source, warnings), result in found
-        )
+        def run_until_stopped(waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            if stopped.is_set():
+                raise CancelledError
+            return run(waveforms)
+
+        def mean(source: AudioSource) -> tuple[AudioSource, WindowMean | AudioError | AudioNotFoundError, Any]:
+            warnings: list[AudioWarning] = []
+            shared = is_file_object(source) or isinstance(source, RawAudio)
+            try:
+                with one_at_a_time if shared else contextlib.nullcontext():
+                    found = accumulate(
+                        source, self.model.windowing, run_until_stopped, WindowMean(), size, warnings, ahead
+                    )
+            except (AudioError, AudioNotFoundError) as error:
+                return source, error, warnings
+            return source, found, warnings
+
+        return in_parallel(mean, sources, CORES + 1, stopped)
 
     def scores(self, audio: AudioSource) -> npt.NDArray[Any]:
         """Return the probability of every tag, float32 `[n_tags]`, in the order of `tags`.
@@ -182,7 +255,7 @@ class Tagger(TrainedModel):
         windowing, warnings = self.model.windowing, list[AudioWarning]()
         run, into = self._run("attention"), _AttentionWindows(windowing)
         windows = accumulate(audio, windowing, run, into, warnings=warnings).windows
-        return Attention(tuple(windows), self.model.hop_seconds, warnings=tuple(warnings))
+        return Attention(tuple(windows), self.model.hop_seconds, warnings=tuple(warnings), audio=audio)
 
     def contributions(self, audio: AudioSource, tags: Sequence[str] | str | None = None) -> Heatmap:
         """Return each tag's probability if the last layer attended to one moment only (Won, Chun, Serra 2019, 3.2).
@@ -244,6 +317,7 @@ class Tagger(TrainedModel):
             >>> tagger.select(["guitar", "piano"], rename={"guitar": "guitars"}).tags
             ('guitars', 'piano')
         """
+        whole = self.keras_model("select")
         from keras_tagger.models.music_tagger import MusicTagger
         from keras_tagger.models.transfer import copy_weights
 
@@ -257,9 +331,9 @@ class Tagger(TrainedModel):
         names = [rename.get(tag, tag) for tag in kept]
         if len(set(names)) != len(names):
             raise ModelError(f"tags: expected at least one name, each once. Received: {', '.join(names)}.")
-        model = MusicTagger(names, self.model.audio_config, self.model.model_config)
+        model = MusicTagger(names, whole.audio_config, whole.model_config)
         model.build()
-        copy_weights(self.model, model, dict(zip(names, kept, strict=True)))
+        copy_weights(whole, model, dict(zip(names, kept, strict=True)))
         return Tagger(model, self.config, {name: self.info[tag] for name, tag in zip(names, kept, strict=True)})
 
     def export(self, directory: str | os.PathLike[str]) -> Path:
@@ -278,6 +352,7 @@ class Tagger(TrainedModel):
             >>> tagger.export("exported")
             PosixPath('exported/1')
         """
+        self.keras_model("export")
         from keras_tagger.export.saved_model import export
 
         return export(self, directory)
@@ -294,6 +369,7 @@ class Tagger(TrainedModel):
         Example:
             >>> tagger.save("tagger.keras")
         """
+        self.keras_model("save")
         from keras_tagger.storage.loading import save_model
 
         save_model(self, path)
@@ -320,11 +396,16 @@ class Tagger(TrainedModel):
             yield result.value if isinstance(result, WindowMean) else result
 
     def _run(self, output: str) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-        return lambda waveforms: self.model.analyze(waveforms, (output,))[output].numpy()
+        return lambda waveforms: np.asarray(self.model.analyze(waveforms, (output,))[output])
 
-    def _mean(self, audio: AudioSource, output: str, warnings: list[AudioWarning] | None = None) -> npt.NDArray[Any]:
-        mean = accumulate(audio, self.model.windowing, self._run(output), WindowMean(), warnings=warnings)
-        return mean.value.astype(np.float32)
+    def _mean(self, audio: AudioSource, output: str) -> npt.NDArray[Any]:
+        return self._accumulated(audio, output, None).value.astype(np.float32)
+
+    def _accumulated(self, audio: AudioSource, output: str, warnings: list[AudioWarning] | None) -> WindowMean:
+        return accumulate(audio, self.model.windowing, self._run(output), WindowMean(), warnings=warnings)
+
+    def _seconds(self, mean: WindowMean) -> float:
+        return mean.samples / self.model.windowing.sample_rate
 
 
 class _AttentionWindows:
@@ -345,23 +426,41 @@ def _check_top(top: int | None) -> None:
         raise ModelError(f"top: expected at least 1. Received: {top!r}.")
 
 
-def load(source: str | os.PathLike[str]) -> Tagger:
+def load(source: str | os.PathLike[str], runtime: str | None = None) -> Tagger:
     """Load a tagger.
 
     Nothing in a file is executed. Inference is in float32.
 
+    With the runtime "onnx" or "litert" a tagger tags, embeds, and explains by attention and contributions, without
+    TensorFlow. Packaged models are ready for "onnx". TensorFlow first converts other models, and all for "litert",
+    unless `source` is a file that `keras-tagger export` wrote.
+
     Args:
-        source: A name of `keras_tagger.pretrained()`, a run directory, or a `.keras` file. A name always means the
-            weights of the package; write `./compact` or pass a `Path` for a file or directory of that name.
+        source: A name of `keras_tagger.pretrained()`, a run directory, a `.keras` file, or an exported `.onnx` or
+            `.tflite` file. A name always means the weights of the package; write `./compact` or pass a `Path` for a
+            file or directory of that name.
+        runtime: "keras", "onnx" or "litert". None means the one of an exported file; otherwise Keras, or "onnx" if
+            TensorFlow is not installed.
 
     Raises:
         ModelNotFoundError: If there is no such name or path.
-        ModelError: If the path is not a keras_tagger model.
+        ModelError: If the path is not a keras_tagger model, the runtime is unknown, or what it needs is not installed.
 
     Example:
-        >>> load("compact").tag("song.mp3")
+        >>> load("compact", runtime="onnx").tag("song.mp3")
     """
     from keras_tagger.storage.loading import load_model
+    from keras_tagger.storage.portable import chosen_runtime, has_tensorflow, load_portable
+
+    runtime = chosen_runtime(source, runtime)
+    if runtime != "keras":
+        model, description = load_portable(source, runtime)
+        return Tagger(model, description.config, description.info)
+    if not has_tensorflow():
+        raise ModelError(
+            'runtime: expected "onnx" or "litert", or TensorFlow for "keras". Received: "keras" without TensorFlow; '
+            "install it with: pip install keras_tagger"
+        )
 
     found = load_model(source)
     return Tagger(found.model, found.config, found.info)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from keras_tagger.errors import AudioWarning, ModelError
 from keras_tagger.files import json_text, printable
+from keras_tagger.interchange import jams, labels, sonic_visualiser
 from keras_tagger.tables import dataframe
 
 # Groups of names with one meaning in the public vocabularies: seven in MagnaTagATune's 50 tags, three in those of the
@@ -150,6 +151,7 @@ class Tags(Sequence[TagScore]):
         warnings: What a listener must know about the audio, such as that it is silent; each has a `kind`.
         margins: float32 `[n]`, how far each score exceeds the tag's threshold (`keras_tagger.tags.margin`); NaN if
             `heard` is False; None if the thresholds are unknown.
+        seconds: Length of the clip; None if unknown.
 
     Example:
         >>> tags = tagger.tag("song.mp3")
@@ -163,6 +165,7 @@ class Tags(Sequence[TagScore]):
     heard: npt.NDArray[Any] | None = None
     warnings: tuple[AudioWarning, ...] = ()
     margins: npt.NDArray[Any] | None = None
+    seconds: float | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -210,7 +213,7 @@ class Tags(Sequence[TagScore]):
             None if values is None else values[index] for values in (self.present, self.heard, self.margins)
         )
         names = tuple(self.names[row] for row in index)
-        return Tags(names, self.scores[index], present, heard, self.warnings, margins)
+        return Tags(names, self.scores[index], present, heard, self.warnings, margins, self.seconds)
 
     def to_dict(self) -> dict[str, float]:
         """Return tag to score, best first.
@@ -231,6 +234,64 @@ class Tags(Sequence[TagScore]):
             >>> tagger.tag("song.mp3").to_dataframe().query("present")
         """
         return dataframe([dataclasses.asdict(entry) for entry in self], _COLUMNS)
+
+    def to_jams(self) -> dict[str, Any]:
+        """Return the content of a JAMS file: the tags as observations over the whole clip, scores as confidence.
+
+        Raises:
+            ModelError: If the length of the clip is unknown.
+
+        Example:
+            >>> Path("song.jams").write_text(json.dumps(tagger.tag("song.mp3").to_jams()))
+        """
+        return jams.of_tags(self.names, self.scores, self._length())
+
+    def to_audacity(self) -> str:
+        """Return an Audacity label track: a label over the whole clip for each tag that is present.
+
+        Raises:
+            ModelError: If the length of the clip is unknown.
+
+        Example:
+            >>> Path("song.txt").write_text(tagger.tag("song.mp3").to_audacity())
+        """
+        return labels.audacity(self._labels())
+
+    def to_webvtt(self) -> str:
+        """Return WebVTT with one chapter, which names the tags that are present.
+
+        Raises:
+            ModelError: If the length of the clip is unknown.
+
+        Example:
+            >>> Path("song.vtt").write_text(tagger.tag("song.mp3").to_webvtt())
+        """
+        names = ", ".join(label.name for label in self._labels())
+        return labels.webvtt([labels.Label(0.0, self._length(), names, 1.0)] if names else [])
+
+    def to_sonic_visualiser(self, sample_rate: int = 44100) -> str:
+        """Return a layer of Sonic Visualiser (`.svl`): a region over the whole clip for each tag that is present.
+
+        Args:
+            sample_rate: Sample rate of the audio in Sonic Visualiser, in Hz.
+
+        Raises:
+            ModelError: If the length of the clip is unknown.
+
+        Example:
+            >>> Path("song.svl").write_text(tagger.tag("song.mp3").to_sonic_visualiser())
+        """
+        return sonic_visualiser.regions(self._labels(), sample_rate, "tags")
+
+    def _labels(self) -> list[labels.Label]:
+        """Return the present tags, or all if the thresholds are unknown, as labels over the whole clip."""
+        kept = [entry for entry in self if entry.present is not False]
+        return [labels.Label(0.0, self._length(), entry.name, entry.score) for entry in kept]
+
+    def _length(self) -> float:
+        if self.seconds is None:
+            raise ModelError("expected tags of a clip of known length. Received: Tags with seconds=None.")
+        return self.seconds
 
     def as_dict(self) -> dict[str, float]:
         """Return `to_dict()` (deprecated)."""
@@ -345,6 +406,7 @@ def make_tags(
     merge_synonyms: bool,
     warnings: Sequence[AudioWarning] = (),
     rank: str = "score",
+    seconds: float | None = None,
 ) -> Tags:
     """Sort a model's outputs into `Tags`. In a silent clip nothing is present, whatever the model says.
 
@@ -356,6 +418,7 @@ def make_tags(
         merge_synonyms: Whether to merge tags that mean the same; see `merged`.
         warnings: What was found when the audio was read.
         rank: Which tags are best; see `Tags.top`.
+        seconds: Length of the clip; None if unknown.
     """
     silent = any(warning.kind == "silent" for warning in warnings)
     scores = np.asarray(scores, np.float32) * np.float32(not silent)
@@ -363,7 +426,7 @@ def make_tags(
     if info is not None:
         present, heard, margins = judged(names, scores, info)
         present &= not silent
-    found = Tags(tuple(names), scores, present, heard, tuple(warnings), margins)
+    found = Tags(tuple(names), scores, present, heard, tuple(warnings), margins, seconds)
     return (merged(found) if merge_synonyms else found).top(top, rank)
 
 
@@ -400,20 +463,32 @@ def merged(tags: Tags) -> Tags:
     mean would fall with every name that nobody uses. The entry is present if one of these names is, heard if one name
     is, and its margin is the largest.
     """
-    names = tags.names
-    first = {name: next(one for one in group if one in names) for group in SYNONYMS for name in group if name in names}
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(first.get(name, name), []).append(index)
-    heard = tags.heard
-    # Names without training examples count only if all names of the group are without.
-    members = [[index for index in group if heard is None or heard[index]] or group for group in groups.values()]
+    groups = synonym_groups(tags.names, tags.heard)
+    heard, members = tags.heard, list(groups.values())
     scores = np.array([tags.scores[group].max() for group in members], np.float32)
     present, heard, margins = (
         None if values is None else np.array([values[group].max() for group in members], values.dtype)
         for values in (tags.present, heard, tags.margins)
     )
-    return Tags(tuple(groups), scores, present, heard, tags.warnings, margins)
+    return Tags(tuple(groups), scores, present, heard, tags.warnings, margins, tags.seconds)
+
+
+def synonym_groups(names: Sequence[str], heard: npt.NDArray[Any] | None) -> dict[str, list[int]]:
+    """Return what each name of merged tags stands for: the places among `names` that count.
+
+    Names that training had no examples of count only if all names of their group are without.
+
+    Args:
+        names: The tags.
+        heard: bool `[n]`, as in `Tags`.
+    """
+    first = {name: next(one for one in group if one in names) for group in SYNONYMS for name in group if name in names}
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(first.get(name, name), []).append(index)
+    return {
+        name: [index for index in group if heard is None or heard[index]] or group for name, group in groups.items()
+    }
 
 
 def info_to_values(tags: Sequence[str], info: Mapping[str, TagInfo]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ without a Xing/Info frame that is cut off, and of a wav whose header says that i
 """
 
 from keras_tagger.audio.decode import AudioInfo, blocks, info, load
-from keras_tagger.audio.readers import MAX_ARRAY_CHANNELS, MAX_RATE, MIN_RATE, AudioSource, Waveform
+from keras_tagger.audio.readers import MAX_ARRAY_CHANNELS, MAX_RATE, MIN_RATE, AudioSource, RawAudio, Waveform
 from keras_tagger.audio.streams import is_remote
 from keras_tagger.audio.windows import Window, Windowing
 
@@ -44,6 +44,7 @@ __all__ = [
     "MIN_RATE",
     "AudioInfo",
     "AudioSource",
+    "RawAudio",
     "Waveform",
     "Window",
     "Windowing",

@@ -55,6 +55,25 @@ def info(source: AudioSource) -> AudioInfo:
         return AudioInfo(seconds, reader.sample_rate, reader.channels, reader.format)
 
 
+def seeks(found: AudioInfo) -> bool:
+    """Return whether an excerpt takes the same time to decode wherever it begins.
+
+    Ogg Vorbis, in which libsndfile seeks to wrong places, and what FFmpeg reads are decoded from the beginning of the
+    file.
+
+    Args:
+        found: From `info`.
+
+    Example:
+        >>> seeks(info("song.mp3"))
+        True
+    """
+    import soundfile
+
+    container, _, coding = found.format.partition(" ")
+    return container in soundfile.available_formats() and coding != "VORBIS"
+
+
 def blocks(
     source: AudioSource,
     sample_rate: int = 16000,

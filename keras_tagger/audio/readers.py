@@ -7,7 +7,8 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -22,8 +23,32 @@ from keras_tagger.audio.resample import Waveform as Waveform
 from keras_tagger.audio.streams import Stream, View, audio_error, in_memory, is_file_object, open_stream
 from keras_tagger.errors import AudioError, AudioWarning
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | tuple[npt.NDArray[Any], int]"
-"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes or a file object, or `(array, sample_rate)`.
+
+@dataclass(frozen=True)
+class RawAudio:
+    """Uncompressed samples that arrive in pieces, such as from a microphone or a connection. They can be read once.
+
+    Attributes:
+        pieces: Interleaved little-endian samples. A piece may end anywhere, even within a sample.
+        sample_rate: The rate in Hz.
+        channels: The number of channels.
+        sample_type: "float32" or "int16".
+
+    Example:
+        >>> with open("take.pcm", "rb") as file:
+        ...     pieces = iter(lambda: file.read(4096), b"")
+        ...     tagger.tag(RawAudio(pieces, 44100, channels=2, sample_type="int16"))
+    """
+
+    pieces: Iterable[bytes]
+    sample_rate: int
+    channels: int = 1
+    sample_type: str = "float32"
+
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | tuple[npt.NDArray[Any], int] | RawAudio"
+"""A path (local or of any `tf.io.gfile` scheme), an encoded file's bytes or a file object, `(array, sample_rate)`, or
+`RawAudio`.
 
 A binary file object is read from its position to its end and stays open. If it can seek, it returns to that position.
 An array is `[samples]` or `[samples, channels]` of floats (not scaled or clipped) or PCM: int16 (divided by 2**15),
@@ -39,6 +64,8 @@ _OPUS_SECONDS = 5.0  # decoded before an excerpt: at low bit rates, the decoder 
 _ZEROS = 256  # samples, of which two are looked at; a frame of flac usually has at least 576
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile reports 2**63 - 1 frames for a flac of unknown length
 
+# Sample types of `RawAudio`: numpy's name, and the full scale.
+_RAW_TYPES = {"float32": ("<f4", 1.0), "int16": ("<i2", 2.0**15)}
 _PCM_SCALES = {"int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31), "uint8": (128.0, 128.0)}
 
 
@@ -58,6 +85,10 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
         array_reader = _ArrayReader(*source)
         array_reader.warnings = warnings
         yield array_reader
+    elif isinstance(source, RawAudio):
+        raw_reader = _RawReader(source)
+        raw_reader.warnings = warnings
+        yield raw_reader
     elif isinstance(source, str | os.PathLike | bytes) or is_file_object(source):
         with open_stream(source) as stream, contextlib.closing(_FileReader(stream, warnings)) as reader:
             yield reader
@@ -67,7 +98,10 @@ def open_reader(source: AudioSource, warnings: list[AudioWarning] | None = None)
 
 
 class Reader:
-    """An open source at frame `position`; `frames` is its length, or None if unknown."""
+    """An open source at frame `position`; `frames` is its length, or None if unknown.
+
+    `piece_samples`, summed over channels, are decoded at a time.
+    """
 
     name: str
     sample_rate: int
@@ -75,6 +109,7 @@ class Reader:
     frames: int | None
     format: str
     position: int = 0
+    piece_samples: int = PIECE_SAMPLES
     warnings: list[AudioWarning] | None = None
 
     def warn(self, kind: str, message: str) -> None:
@@ -141,6 +176,48 @@ class _ArrayReader(Reader):
             scaled = (scaled - np.float32(offset)) / np.float32(scale)
         mono = self.mixer.mix(scaled, self.position)
         self.position += len(mono)
+        return mono
+
+
+class _RawReader(Reader):
+    """Reads `RawAudio`."""
+
+    def __init__(self, raw: RawAudio):
+        if raw.sample_type not in _RAW_TYPES:
+            raise audio_error(f"sample_type {' or '.join(_RAW_TYPES)}", repr(raw.sample_type))
+        if not (isinstance(raw.channels, int) and 1 <= raw.channels <= MAX_ARRAY_CHANNELS):
+            raise audio_error(f"1 to {MAX_ARRAY_CHANNELS} channels", repr(raw.channels))
+        self.name = f"raw {raw.sample_type} samples"
+        self.sample_rate = check_rate(raw.sample_rate, "the sample rate of raw samples")
+        self.channels = raw.channels
+        self.frames = None
+        self.format = f"raw {raw.sample_type}"
+        # Half a second, so that windows are complete soon after their last sample has arrived.
+        self.piece_samples = max(self.sample_rate * self.channels // 2, 1)
+        self._dtype, self._scale = _RAW_TYPES[raw.sample_type]
+        self._frame_bytes = np.dtype(self._dtype).itemsize * self.channels
+        self._pieces = iter(raw.pieces)
+        self._held = bytearray()
+
+    def skip(self, frames: int) -> None:
+        while self.position < frames:
+            wanted = min(frames - self.position, self.piece_samples)
+            if len(self.read(wanted)) < wanted:
+                return
+
+    def read(self, frames: int) -> Waveform:
+        wanted = frames * self._frame_bytes
+        while len(self._held) < wanted and (piece := next(self._pieces, None)) is not None:
+            self._held += piece
+        if not self._held and not self.position:
+            raise audio_error("audio of at least one sample", f"{self.name}, of which there are none")
+        count = min(frames, len(self._held) // self._frame_bytes)
+        if count < frames and len(self._held) > count * self._frame_bytes:
+            raise audio_error("whole samples of all channels", f"{self.name} that end within one")
+        samples = np.frombuffer(bytes(self._held[: count * self._frame_bytes]), self._dtype).astype(np.float32)
+        del self._held[: count * self._frame_bytes]
+        mono = self.mixer.mix((samples / np.float32(self._scale)).reshape(-1, self.channels), self.position)
+        self.position += count
         return mono
 
 

@@ -21,13 +21,14 @@ _MARGIN_SECONDS = 0.1
 
 
 class Source(Protocol):
-    """What can be resampled: an open source at frame `position`; `frames` is its length, or None if unknown."""
+    """What can be resampled; see `readers.Reader`."""
 
     name: str
     sample_rate: int
     channels: int
     frames: int | None
     position: int
+    piece_samples: int
 
     @property
     def cancelled(self) -> list[tuple[float, float]]:
@@ -92,7 +93,7 @@ def resampled(
     position = steps * (sample_rate // common)
     ended = False
     while not ended and position < limit:
-        wanted = int(min(max(1, round(PIECE_SAMPLES / reader.channels / grid)) * grid, stop - reader.position))
+        wanted = int(min(max(1, round(reader.piece_samples / reader.channels / grid)) * grid, stop - reader.position))
         piece = reader.read(wanted)
         if meter is not None:
             meter.add(piece, reader.position - len(piece))

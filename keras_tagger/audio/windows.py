@@ -2,7 +2,8 @@
 
 This module owns every decision about clips longer than a window: where windows begin, what is new in each, how many
 form a batch, how their outputs are averaged and joined. Windows follow each other without overlap, except that the last
-one is moved back so that it has full length; only its new part counts. Every second of audio therefore counts once.
+one is moved back so that it has full length and ends on the last sample; only its new part counts. Every second of
+audio therefore counts once, and no window contains silence that the audio does not have.
 `keras_tagger.export.windowed` repeats the same cut in TensorFlow's graph, and a test holds both equal.
 
     Windowing                  cuts audio into windows
@@ -15,7 +16,6 @@ one is moved back so that it has full length; only its new part counts. Every se
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -97,10 +97,8 @@ class Windowing:
     ) -> Iterator[Window]:
         """Cut audio of any length, or an excerpt of it, into windows, in constant memory.
 
-        Audio up to one window long gives a single `Window` of its own length, which the model pads. Otherwise every
-        window has full length: for n samples, T = ceil(n / token_samples) and W = window_samples / token_samples, the
-        last window begins at token T - W and ends with up to token_samples - 1 zeros. The `new_samples` of all windows
-        add up to n.
+        Audio up to one window long gives a single `Window` of its own length. Otherwise every window has full length,
+        and the last one ends on the last sample. The `new_samples` of all windows add up to the number of samples.
 
         Args:
             source: A path, the bytes of an encoded file, or `(array, sample_rate)`.
@@ -120,16 +118,14 @@ class Windowing:
         return self._cut(blocks(source, self.sample_rate, seconds, start_seconds, end_seconds, warnings))
 
     def _cut(self, parts: Iterator[Waveform]) -> Iterator[Window]:
-        size, token = self.window_samples, self.token_samples
+        size = self.window_samples
         previous: Waveform | None = None
         start = 0
         for part in parts:
             if len(part) == size or previous is None:
                 yield Window(start, part, len(part))
             else:
-                shifted = math.ceil((start + len(part)) / token) * token - size
-                joined = np.concatenate([previous[size - (start - shifted) :], part])
-                yield Window(shifted, np.pad(joined, (0, size - len(joined))), len(part))
+                yield Window(start + len(part) - size, np.concatenate([previous[len(part) :], part]), len(part))
             previous = part
             start += len(part)
 
@@ -140,17 +136,17 @@ class Windowing:
     def is_new(self, window: Window, times: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return which columns of a window's map no earlier window has, bool `[T]`.
 
-        A column belongs to the token that contains its centre.
+        A column is new if any of its audio is. Columns with centres beyond the last token are left out.
 
         Args:
             window: The window.
-            times: Centres of the columns in seconds from the window's start, float `[T]`.
+            times: Centres of the columns in seconds from the window's start, evenly spaced, float `[T]`.
         """
-        token = self.token_samples
-        end = max(-(-len(window.waveform) // token), 1) * token
-        begin = end - max(-(-window.new_samples // token), 1) * token
         places = times * self.sample_rate
-        return (places >= begin - 0.5) & (places < end - 0.5)
+        width = places[1] - places[0] if len(places) > 1 else self.token_samples
+        begin = len(window.waveform) - window.new_samples
+        end = max(-(-len(window.waveform) // self.token_samples), 1) * self.token_samples
+        return (places + width / 2 > begin + 0.5) & (places < end - 0.5)
 
 
 def evenly_spaced(waveform: npt.NDArray[Any], window_samples: int, n_windows: int) -> Iterator[Window]:
@@ -327,6 +323,7 @@ def accumulate(
     into: Result,
     windows_per_file_batch: int = 1,
     warnings: list[AudioWarning] | None = None,
+    read_ahead_windows: int = 4,
 ) -> Result:
     """Run a model on the windows of one clip, accumulate its outputs, and return the accumulator.
 
@@ -338,6 +335,7 @@ def accumulate(
         windows_per_file_batch: Largest batch while a file is decoded. Decoding usually takes longer than the model, so
             small batches, which follow it closely, are fastest.
         warnings: A list for what a listener must know; see `audio.blocks`.
+        read_ahead_windows: Number of windows of a file that a background thread decodes in advance; 0 for no thread.
 
     Raises:
         AudioError: If the audio cannot be decoded.
@@ -345,7 +343,7 @@ def accumulate(
     """
     clips = [(None, windowing.cut(source, warnings=warnings))]
     is_array = isinstance(source, tuple)
-    size, ahead = (WINDOWS_PER_BATCH, 0) if is_array else (windows_per_file_batch, 4)
+    size, ahead = (WINDOWS_PER_BATCH, 0) if is_array else (windows_per_file_batch, read_ahead_windows)
     for _, result in accumulate_clips(clips, run, lambda: into, size, ahead):
         if isinstance(result, AudioError | AudioNotFoundError):
             raise result

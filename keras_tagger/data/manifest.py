@@ -152,7 +152,10 @@ def read_manifest(
     """Read a CSV file with a header, or JSON lines (`.jsonl`, `.json`; also a JSON array).
 
     Columns or keys are `path`, `tags`, and optionally `start`, `end` (seconds), `split`, `group` and `labels`; others
-    are ignored. CSV may be separated by commas, semicolons or tabs. A CSV cell of tags is `guitar;rock` or, with labels
+    are ignored. Without a column of these names, `file` or `filename` is read as `path`, and `tag`, `label`, `genre` or
+    `class` as `tags`. A CSV file without any of them may have a column of numbers in 0..1 for each tag.
+
+    CSV may be separated by commas, semicolons or tabs. A CSV cell of tags is `guitar;rock` or, with labels
     in 0..1, `guitar:0.8;rock:0.1`; `guitar:?` means an unknown label. In JSON, tags are a list, or an object of labels
     and nulls. `labels` names a file of dense labels (`keras_tagger.data.dense`), which replaces `tags`; tags that it
     does not name are unknown. Relative paths are relative to the manifest's folder. The audio files are not opened.
@@ -180,27 +183,51 @@ def read_manifest(
         raise ManifestNotFoundError(f"expected a manifest file. Received: '{path}', which does not exist.")
     if path.is_dir():
         raise ManifestError(f"expected a manifest file. Received: '{path}', which is a folder.")
-    root = os.path.abspath(path.parent)
+    unlabelled = tags is not None and len(tags) == 0
+    rows = read_rows(path, ("path",) if unlabelled else ("path", "tags"))
+    return manifest_of_rows(rows, os.path.abspath(path.parent), path.stem, str(path), tags, min_clips_per_tag)
+
+
+def manifest_of_rows(
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    root: str,
+    name: str,
+    source: str,
+    tags: Sequence[str] | None = None,
+    min_clips_per_tag: int = 1,
+) -> Manifest:
+    """Make a manifest of rows with the columns of `read_manifest`.
+
+    Args:
+        rows: The place of each row, for messages, and its values by column.
+        root: The folder that paths are relative to.
+        name: The name of the manifest.
+        source: What messages call it.
+        tags: As in `read_manifest`.
+        min_clips_per_tag: As in `read_manifest`.
+
+    Raises:
+        ManifestError: If a value is not allowed, or there are no rows.
+    """
+    rows = list(rows)
+    cells = TagCells(row.get("tags") for _, row in rows)
     clips: list[Clip] = []
     first_seen: dict[tuple[str, float, float | None], str] = {}
-    unlabelled = tags is not None and len(tags) == 0
-    rows = list(read_rows(path, ("path",) if unlabelled else ("path", "tags")))
-    cells = TagCells(row.get("tags") for _, row in rows)
     for where, row in rows:
-        clip = _clip(row, root, f"{path}, {where}", cells)
+        clip = _clip(row, root, f"{source}, {where}", cells)
         key = (clip.track, clip.start_seconds, clip.end_seconds)
         if key in first_seen:
             raise ManifestError(
-                f"{path}, {where}: expected no duplicate clips. Received: '{clip.clip_id}', which is also in "
+                f"{source}, {where}: expected no duplicate clips. Received: '{clip.clip_id}', which is also in "
                 f"{first_seen[key]}."
             )
         first_seen[key] = where
         clips.append(clip)
     if not clips:
-        raise ManifestError(f"{path}: expected at least one clip. Received: a manifest without rows.")
+        raise ManifestError(f"{source}: expected at least one clip. Received: a manifest without rows.")
     for sentence in cells.warnings():
-        logging.warning("%s, column tags: %s", path, sentence)
-    return _manifest(clips, tags, min_clips_per_tag, name=path.stem, root=root, source=str(path))
+        logging.warning("%s, column tags: %s", source, sentence)
+    return _manifest(clips, tags, min_clips_per_tag, name=name, root=root, source=source)
 
 
 def read_folders(

@@ -15,6 +15,11 @@ from typing import Any
 
 from keras_tagger.errors import ManifestError
 
+COLUMNS = ("path", "tags", "start", "end", "split", "group", "labels")
+_OTHER_NAMES = {
+    "path": ("file", "filename", "file_name", "filepath", "file_path"),
+    "tags": ("tag", "label", "genre", "genres", "class"),
+}
 # A comma between digits may be a decimal comma, as in `guitar:0,8`.
 _SEPARATORS = re.compile(r"[;|]|(?<!:\d),|,(?!\d)")
 _SEPARATORS_BUT_COMMA = re.compile(r"[;|]")
@@ -36,7 +41,71 @@ def read_rows(path: Path, columns: Sequence[str] = ("path", "tags")) -> Iterator
     Raises:
         ManifestError: If the file cannot be parsed; the message names file, line and column.
     """
-    return _json_rows(path, columns) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path, columns)
+    if path.suffix.lower() in (".jsonl", ".json"):
+        return _json_rows(path, columns)
+    rows = _csv_rows(path, columns)
+    return with_tags(rows, f"{path}, line 1") if "tags" in columns else rows
+
+
+def standard_names(header: Iterable[str]) -> list[str]:
+    """Return the names of columns, in which other usual names of `path` and `tags` are replaced.
+
+    Example:
+        >>> standard_names(["Filename", "genre", "year"])
+        ['path', 'tags', 'year']
+    """
+    names = [name.strip() for name in header]
+    names = [name.lower() if name.lower() in COLUMNS else name for name in names]
+    for column, others in _OTHER_NAMES.items():
+        places = [index for other in others for index, name in enumerate(names) if name.lower() == other]
+        if column not in names and places:
+            names[places[0]] = column
+    return names
+
+
+def with_tags(rows: Iterable[tuple[str, dict[str, Any]]], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give rows without the column `tags` the labels of the columns named after tags, which hold numbers in 0..1.
+
+    Args:
+        rows: Rows as `read_rows` yields them; all have the same columns.
+        where: The place of the header, for messages.
+
+    Raises:
+        ManifestError: If there are neither `tags` nor such columns.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    if "tags" in first[1] or "labels" in first[1]:
+        yield first
+        yield from rows
+        return
+    kept = [first, *rows]
+    found: dict[str, list[float]] = {}
+    for column in first[1]:
+        labels = [label for _, row in kept if (label := _label(row[column])) is not None]
+        if column not in COLUMNS and len(labels) == len(kept) and any(label > 0 for label in labels):
+            found[column] = labels
+    if not found:
+        raise ManifestError(
+            f"{where}: expected a column tags, or a column of numbers in 0..1 for each tag. "
+            f"Received: the columns {', '.join(first[1])}."
+        )
+    for index, (place, row) in enumerate(kept):
+        of_row = {column: labels[index] for column, labels in found.items()}
+        yield place, {**row, "tags": {tag: None if math.isnan(label) else label for tag, label in of_row.items()}}
+
+
+def _label(cell: Any) -> float | None:
+    """Return a number in 0..1, NaN for an empty cell, or None for anything else."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return math.nan
+    try:
+        label = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return label if math.isnan(label) or 0 <= label <= 1 else None
 
 
 def as_text(value: Any) -> str | None:
@@ -183,13 +252,13 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[st
         try:
             reader = csv.reader(file, delimiter=_delimiter(file.readline()))
             file.seek(0)
-            header = [name.strip() for name in next(reader, [])]
+            header = standard_names(next(reader, []))
             if not header:
                 raise ManifestError(
                     f"{path}: expected a CSV header with the columns {' and '.join(columns)}. Received: an empty file."
                 )
             for column in columns:
-                if header.count(column) != 1:
+                if header.count(column) > 1 or (column not in header and column != "tags"):
                     raise ManifestError(
                         f"{path}, line 1: expected one column {column}. Received: the columns {', '.join(header)}."
                     )
@@ -223,9 +292,10 @@ def _encoding(path: Path) -> str:
 
 
 def _delimiter(header: str) -> str:
-    """Return the delimiter that separates the columns path and tags; spreadsheets also write semicolons and tabs."""
+    """Return the delimiter that separates a column path from others; spreadsheets also write semicolons and tabs."""
     for delimiter in ",;\t":
-        if {"path", "tags"} <= {name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])}:
+        names = standard_names(next(csv.reader([header], delimiter=delimiter), []))
+        if "path" in names and len(names) > 1:
             return delimiter
     return ","
 

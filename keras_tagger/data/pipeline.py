@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_tagger.data.dense import POOLS
@@ -28,6 +30,10 @@ def training_dataset(
     epoch: int,
     shuffle_crops: int = 512,
     with_stretches: bool = False,
+    balanced: bool = False,
+    epoch_crops: int = 0,
+    share: tuple[int, int] = (0, 1),
+    parts: int = 1,
 ) -> tf.data.Dataset:
     """Make the batches of random crops of one epoch.
 
@@ -48,17 +54,23 @@ def training_dataset(
         epoch: The number of the epoch.
         shuffle_crops: The number of crops in the shuffle buffer, which holds int16.
         with_stretches: Also return the stretches inside each crop.
+        balanced: Multiply the number of crops of each clip by its weight (`clip_weights`), rounded up or down at
+            random, in the same number of batches.
+        epoch_crops: The largest number of crops, drawn at random from all; 0 for no limit.
+        share: The number of a worker and the number of workers, of which each gets its share of every batch.
+        parts: The number of equal parts of a batch, one after the other, of which each worker gets its share.
 
     Returns:
         A dataset of `(waveform, labels)` or `(waveform, labels, values, bounds)`. `waveform` is float32
         `[batch_size, window_samples]` in -1..1; `labels` float32 `[batch_size, n_tags]`, NaN if unknown; `values`
         float32 `[batch_size, K, n_tags]`, the labels of stretches, padded with NaN; `bounds` int32
         `[batch_size, K, 2]`, their first sample and end within the crop, padded with zeros. K is `n_stretches`.
+        With a `share`, all have this worker's rows only.
 
     Raises:
         ManifestError: If the split has no clips or a size is not positive.
     """
-    batches = n_batches(prepared, split, window_samples, batch_size)
+    batches = n_batches(prepared, split, window_samples, batch_size, epoch_crops)
     n_tags = len(prepared.tags)
     rng = np.random.default_rng([seed, epoch])
     crop_seed, shuffle_seed, shuffle_seed2 = (int(value) for value in rng.integers(1, 2**31, size=3))
@@ -66,6 +78,12 @@ def training_dataset(
 
     most = n_stretches(prepared, split, window_samples) if with_stretches else None
     crops = _crops(n_tags, window_samples, most)
+    total = count_crops(prepared, split, window_samples)
+    heard = min(1.0, epoch_crops / total) if epoch_crops else 1.0
+    drawn = balanced or heard < 1
+    # One weight for all clips means that every crop is taken.
+    weights = heard * clip_weights(prepared, split, balanced) if drawn else np.ones(1)
+    clip_weight = tf.constant(weights, tf.float32)
 
     dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
         _plain(lambda shard: tf.data.TFRecordDataset(shard, buffer_size=_READ_BYTES)),
@@ -76,12 +94,18 @@ def training_dataset(
     )
     place_seed = tf.constant(crop_seed, tf.int64)
     dataset = dataset.map(
-        _plain(lambda record: crops(record, place_seed)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        _plain(lambda record: crops(record, place_seed, clip_weight)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     ).unbatch()
     if shuffle_crops > 1:
         dataset = _shuffle(dataset, shuffle_crops, shuffle_seed, shuffle_seed2)
-    dataset = dataset.repeat() if count_crops(prepared, split, window_samples) < batch_size else dataset
-    dataset = dataset.batch(batch_size, drop_remainder=True).take(batches).map(_plain(_to_float))
+    # If crops are drawn, their number is random.
+    dataset = dataset.repeat() if drawn or total < batch_size else dataset
+    dataset = dataset.batch(batch_size, drop_remainder=True).take(batches)
+    if share != (0, 1):
+        dataset = dataset.map(_plain(functools.partial(_shared, share=share, parts=parts)))
+    dataset = dataset.map(_plain(_to_float))
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     options = tf.data.Options()
     options.deterministic = True
@@ -114,9 +138,15 @@ def _crops(n_tags: int, window_samples: int, most: int | None) -> Callable[..., 
         signature += [tf.TensorSpec([most, n_tags], tf.float32), tf.TensorSpec([most, 2], tf.int32)]
 
     @tf.function(
-        input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False, jit_compile=False
+        input_signature=[
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([None], tf.float32),
+        ],
+        autograph=False,
+        jit_compile=False,
     )
-    def crops(record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def crops(record: tf.Tensor, seed: tf.Tensor, clip_weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
         found = tf.io.parse_single_example(record, features)
         pcm = tf.io.decode_raw(found["pcm"], tf.int16, little_endian=True)
         # With a seed made of the record's own number, unlike a stateful generator, the crop does not depend on where
@@ -124,6 +154,10 @@ def _crops(n_tags: int, window_samples: int, most: int | None) -> Callable[..., 
         place = tf.stack([seed, found["clip"] * 2**20 + found["segment"]])
         samples = tf.shape(pcm, out_type=tf.int64)[0]
         n_crops = _n_crops(samples, window_samples)
+        weight = tf.cast(clip_weight[tf.minimum(found["clip"], tf.shape(clip_weight, tf.int64)[0] - 1)], tf.float64)
+        drawn = tf.random.stateless_uniform([], place + 1, dtype=tf.float64)
+        rounded = tf.cast(tf.floor(tf.cast(n_crops, tf.float64) * weight + drawn), tf.int64)
+        n_crops = tf.where(tf.shape(clip_weight)[0] > 1, rounded, n_crops)
         shares = tf.cast(tf.range(n_crops), tf.float64) + tf.random.stateless_uniform(
             [n_crops], place, dtype=tf.float64
         )
@@ -153,17 +187,51 @@ def _crops(n_tags: int, window_samples: int, most: int | None) -> Callable[..., 
     return crops
 
 
+def _shared(*values: tf.Tensor, share: tuple[int, int], parts: int) -> tuple[tf.Tensor, ...]:
+    worker, workers = share
+    size = values[0].shape[0] // (parts * workers)
+    grids = [tf.reshape(value, [parts, workers, size, *value.shape[1:]]) for value in values]
+    return tuple(tf.reshape(grid[:, worker], [parts * size, *grid.shape[3:]]) for grid in grids)
+
+
 def _to_float(pcm: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return tf.cast(pcm, tf.float32) / PCM_SCALE, *others
 
 
-def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int) -> int:
+def clip_weights(prepared: Prepared, split: str, balanced: bool = True) -> npt.NDArray[Any]:
+    """Return how much more often each clip is drawn, so that rare tags are heard as often as common ones.
+
+    The weight of a clip is that of its rarest tag, which is the inverse of the number of clips that have the tag. Clips
+    without tags count as having one of their own. The weights are 1 on average over the crops of the split.
+
+    Args:
+        prepared: The prepared folder.
+        split: "train", "valid" or "test".
+        balanced: If false, all clips of the split have the weight 1.
+
+    Returns:
+        float32 `[highest index of a clip + 1]`, at least two; 0 for clips of other splits.
+    """
+    clips = prepared.select(split)
+    present = prepared.labels(split) >= 0.5  # not for NaN
+    present = np.concatenate([present, ~present.any(axis=1, keepdims=True)], axis=1)
+    seconds = np.array([clip.seconds for clip in clips])
+    rarity = np.where(present, 1.0 / np.maximum(present.sum(axis=0), 1), 0.0).max(axis=1)
+    rarity = rarity if balanced else np.ones(len(clips))
+    rarity *= seconds.sum() / (rarity * seconds).sum()
+    weights = np.zeros(max(2, *(clip.index + 1 for clip in prepared.clips)), np.float32)
+    weights[[clip.index for clip in clips]] = rarity
+    return weights
+
+
+def n_batches(prepared: Prepared, split: str, window_samples: int, batch_size: int, epoch_crops: int = 0) -> int:
     """Count the batches of an epoch of `training_dataset`, at least 1, without reading audio."""
     if window_samples < 1 or batch_size < 1:
         raise ManifestError(
             f"expected a window and a batch of at least 1. Received: {window_samples} and {batch_size}."
         )
-    return max(1, count_crops(prepared, split, window_samples) // batch_size)
+    crops = count_crops(prepared, split, window_samples)
+    return max(1, min(crops, epoch_crops or crops) // batch_size)
 
 
 def n_stretches(prepared: Prepared, split: str, window_samples: int) -> int:

@@ -1,22 +1,28 @@
-"""Open audio by its path.
+"""Open audio of any kind.
 
-`open_source` opens labelled audio of any kind: a manifest, a folder per tag, a prepared folder, or the demo clips.
-`open_unlabelled` opens audio without labels: a folder, a playlist, a file, or a manifest whose labels are not read.
+`open_source` opens labelled audio: a path, or Python objects. `open_unlabelled` opens audio without labels: a folder, a
+playlist, a file, or a manifest whose labels are not read.
 """
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
 from keras_tagger.audio.paths import PathError, expand
 from keras_tagger.audio.streams import is_remote
-from keras_tagger.data.manifest import Clip, Manifest, read_folders, read_manifest
+from keras_tagger.data.folder import read_labelled_folder
+from keras_tagger.data.manifest import Clip, Manifest, read_manifest
+from keras_tagger.data.objects import dataset_manifest, is_by_split, is_dataset, joined, manifest_of_object
 from keras_tagger.data.prepared import INDEX, Prepared, open_prepared
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
@@ -26,14 +32,31 @@ _FEWEST_GROUPS = 5
 
 
 def open_source(
-    path: str | os.PathLike[str], tags: Sequence[str] | None = None, min_clips_per_tag: int = 1
+    data: Any,
+    tags: Sequence[str] | None = None,
+    min_clips_per_tag: int = 1,
+    sample_rate: int = 16000,
+    work_dir: str | os.PathLike[str] | None = None,
 ) -> Manifest | Prepared:
-    """Open a prepared folder (with `index.json`), a folder of tag folders, or a manifest.
+    """Open labelled audio.
 
     Args:
-        path: The folder or file, or "demo" for the clips that come with keras_tagger.
-        tags: The vocabulary, as in `read_manifest`. A prepared folder keeps its own.
+        data: One of
+
+            - the path of a manifest, of a folder with labels (`read_labelled_folder`), or of a prepared folder (with
+              `index.json`), or "demo" for the clips that come with keras_tagger
+            - a list of (path, tags) or of `Clip`
+            - a dictionary of tags by path
+            - a data frame with the columns of a manifest
+            - a `tf.data.Dataset` of (waveform, labels)
+            - a dictionary that maps "train", "valid" and "test" to any of these
+            - a `Manifest` or `Prepared`, which is returned
+        tags: The vocabulary, as in `read_manifest`; for a `tf.data.Dataset` the names of its labels. Prepared data keep
+            their own.
         min_clips_per_tag: As in `read_manifest`.
+        sample_rate: The rate of the waveforms of a `tf.data.Dataset` in Hz.
+        work_dir: Where the clips of a `tf.data.Dataset` are written; None for a temporary folder, which is deleted when
+            Python ends.
 
     Raises:
         ManifestNotFoundError: If nothing is at the path.
@@ -42,15 +65,42 @@ def open_source(
     Example:
         >>> len(open_source("demo"))
         7
+        >>> open_source({"train": [("one.mp3", "rock")], "test": [("two.mp3", "jazz")]}).tags
+        ('jazz', 'rock')
     """
+    if isinstance(data, Manifest | Prepared):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return _open_path(data, tags, min_clips_per_tag)
+    if is_by_split(data):
+        parts: dict[str, Manifest] = {}
+        for split, part in data.items():
+            opened = open_source(part, tags, 1, sample_rate, work_dir)
+            if isinstance(opened, Prepared):
+                raise ManifestError(f"data[{split!r}]: expected clips. Received: prepared data, which have splits.")
+            parts[split] = opened
+        return joined(parts, tags)
+    if is_dataset(data):
+        return dataset_manifest(data, sample_rate, work_dir or _temporary_folder(), tags)
+    return manifest_of_object(data, tags, min_clips_per_tag)
+
+
+def _open_path(path: str | os.PathLike[str], tags: Sequence[str] | None, min_clips_per_tag: int) -> Manifest | Prepared:
     path = _existing(path)
     if path.is_dir():
-        return open_prepared(path) if (path / INDEX).exists() else read_folders(path, tags, min_clips_per_tag)
+        return open_prepared(path) if (path / INDEX).exists() else read_labelled_folder(path, tags, min_clips_per_tag)
     if path.suffix.lower() not in MANIFEST_SUFFIXES:
         raise ManifestError(
-            f"expected a manifest (.csv, .jsonl), a folder of tag folders or a prepared folder. Received: '{path}'."
+            f"expected a table of labels (.csv, .tsv, .jsonl), a folder of music with labels or a prepared folder. "
+            f"Received: '{path}'."
         )
     return read_manifest(path, tags, min_clips_per_tag)
+
+
+def _temporary_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="keras_tagger-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def open_unlabelled(path: str | os.PathLike[str]) -> tuple[Manifest, list[tuple[str, PathError]]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keras_tagger.errors import ModelError
 from keras_tagger.files import replacing
-from keras_tagger.metrics import precision_recall
+from keras_tagger.metrics import precision_recall, roc_curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +45,39 @@ class ClipScores:
         known = self.correct[np.isfinite(self.correct)]
         return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
+    @property
+    def cross_entropy(self) -> float:
+        """Mean cross-entropy of the scores, over the labels that are known; NaN if none is.
+
+        It is binary, or over all tags if the model is single-label.
+        """
+        known = np.isfinite(self.labels)
+        labels, scores = np.where(known, self.labels, 0.0), np.clip(self.scores, 1e-7, 1 - 1e-7)
+        losses = -labels * np.log(scores)
+        if self.correct is not None:
+            return float(losses.sum(axis=1).mean())
+        losses -= (1.0 - labels) * np.log1p(-scores)
+        return float(losses[known].mean()) if known.any() else float("nan")
+
+    def by_tag(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """Return, by tag, whether each clip whose label is known has it, bool `[n]`, and those clips' scores."""
+        known = {tag: ~np.isnan(self.labels[:, column]) for column, tag in enumerate(self.tags)}
+        present = {tag: self.labels[known[tag], column] > self.positive for column, tag in enumerate(self.tags)}
+        return present, {tag: self.scores[known[tag], column] for column, tag in enumerate(self.tags)}
+
     def curves(self) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
         """Return precision and recall by tag, the highest threshold first, for tags with clips of both kinds."""
+        present, scores = self.by_tag()
+        return {tag: precision_recall(has, scores[tag]) for tag, has in present.items() if has.any() and not has.all()}
+
+    def roc_curves(self) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Return false and true positive rates by tag, the highest threshold first, as for `curves`."""
         found = {}
         for column, tag in enumerate(self.tags):
             known = ~np.isnan(self.labels[:, column])
             present = self.labels[known, column] > self.positive
             if present.any() and not present.all():
-                found[tag] = precision_recall(present, self.scores[known, column])
+                found[tag] = roc_curve(present, self.scores[known, column])
         return found
 
     def confusions(self) -> npt.NDArray[Any]:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_tagger import audio
 from keras_tagger.audio.windows import Window, evenly_spaced
-from keras_tagger.data.manifest import Clip, Manifest, label_matrix
+from keras_tagger.config import load_config
+from keras_tagger.data.manifest import Clip, Manifest, label_matrix, read_manifest
+from keras_tagger.data.objects import is_by_split, is_dataset
 from keras_tagger.data.prepared import Prepared, PreparedClip
 from keras_tagger.data.sources import open_source
 from keras_tagger.errors import ManifestError, ModelError
 from keras_tagger.evaluation.bootstrap import bootstrap_intervals
 from keras_tagger.evaluation.clip_scores import ClipScores
+from keras_tagger.evaluation.examples import find_examples
 from keras_tagger.evaluation.report import Report, counted_tags, macro, score
+from keras_tagger.files import printable, to_text
 from keras_tagger.progress import progress_bar
-
-if TYPE_CHECKING:
-    from keras_tagger.tagger import Tagger
+from keras_tagger.storage.run_dir import RunDir
+from keras_tagger.tagger import Tagger, load
 
 
 def evaluate(
-    tagger: Tagger,
-    data: str | os.PathLike[str] | Manifest | Prepared,
+    tagger: Tagger | str | os.PathLike[str],
+    data: Any = None,
     split: str | None = None,
     positive: float = 0.5,
     min_positives: int = 1,
@@ -34,6 +37,8 @@ def evaluate(
     n_chunks: int = 0,
     resamples: int = 1000,
     seed: int = 0,
+    examples: int = 0,
+    name: str = "",
 ) -> Report:
     """Measure a tagger on labelled clips: macro and per-tag ROC-AUC and PR-AUC with bootstrap intervals.
 
@@ -41,9 +46,9 @@ def evaluate(
     or only the model has are not scored; the report lists them.
 
     Args:
-        tagger: The model.
-        data: A manifest, a folder per tag, a prepared folder, or one of these opened (`keras_tagger.open_dataset` opens
-            public data sets).
+        tagger: A `Tagger`, a pretrained name, a run directory or a `.keras` file.
+        data: The path of a manifest, a folder with labels or a prepared folder, or Python data, as for `fit`
+            (`keras_tagger.open_dataset` opens public data sets). None takes the held-out clips of a run directory.
         split: "train", "valid" or "test". By default "test" if the data have it, else all clips.
         positive: A clip has a tag if its label is above this; labels may be soft. At least 0 and below 1.
         min_positives: A tag counts in the macro means if at least this many clips have it and as many do not.
@@ -53,25 +58,43 @@ def evaluate(
             as Won et al. evaluate with n = 16 (2019 to 2021). A clip shorter than a window is one window.
         resamples: Bootstrap resamples for the intervals; 0 computes none.
         seed: Seed of the bootstrap.
+        examples: How many of the worst false positives and of the worst false negatives of each tag the page of the
+            report has with players; each takes about 80 kB.
+        name: The name of the model, for the page.
 
     Raises:
         ManifestError: If no clip of the split can be read, or the model has no tag of the data.
         ModelError: If an option is out of range.
 
     Example:
-        >>> report = kt.evaluate(kt.load("compact"), "music/manifest.csv")
+        >>> kt.evaluate("runs/mine")
+        >>> report = kt.evaluate("compact", "music/manifest.csv")
         >>> print(report)
         >>> report.save("reports/compact")
     """
-    for name, value in (("n_chunks", n_chunks), ("resamples", resamples), ("seed", seed)):
+    numbers = {"n_chunks": n_chunks, "resamples": resamples, "seed": seed, "examples": examples}
+    for option, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ModelError(f"{name}: expected a whole number of 0 or more. Received: {value!r}.")
+            raise ModelError(f"{option}: expected a whole number of 0 or more. Received: {value!r}.")
     if not 0 <= positive < 1:
         raise ModelError(f"positive: expected 0 <= label < 1. Received: {positive!r}.")
     if min_positives < 1:
         raise ModelError(f"min_positives: expected at least 1. Received: {min_positives!r}.")
-    if not isinstance(data, Manifest | Prepared):
-        data = open_source(data)
+    if data is None:
+        run = RunDir(os.fspath(tagger)) if isinstance(tagger, str | os.PathLike) else None
+        if run is None or not run.config.is_file():
+            raise ManifestError(
+                "data: expected labelled audio, or a run directory, which has its own. "
+                f"Received: no data for {tagger if run else 'a model'}."
+            )
+        data = data_of_run(run)
+        split = split or next((name for name in ("test", "valid") if any(c.split == name for c in data.clips)), None)
+    if isinstance(tagger, str | os.PathLike):
+        tagger = load(tagger)
+    # A `tf.data.Dataset` has no names of tags.
+    of_model = any(map(is_dataset, data.values() if is_by_split(data) else [data]))
+    data = open_source(data, tagger.tags if of_model else None, sample_rate=tagger.model.audio_config.sample_rate)
+    data_name = _data_name(data)
     shared = [tag for tag in tagger.tags if tag in data.tags]
     if not shared:
         raise ManifestError(
@@ -125,7 +148,28 @@ def evaluate(
         unknown_tags=unknown_tags,
         n_unknown_clips=int(np.sum(of_unknown & ~(labels > positive).any(axis=1))),
         missing_tags=tuple(tag for tag in tagger.tags if not found_in.get(tag)),
+        model=name,
+        data=data_name,
+        examples=find_examples(tagger, data, [clips[index] for index in kept], clip_scores, examples, progress)
+        if examples
+        else (),
     )
+
+
+def data_of_run(run: RunDir) -> Manifest | Prepared:
+    """Return the clips that a run was trained on, with their splits.
+
+    Raises:
+        ManifestError: If they cannot be opened.
+    """
+    tags = tuple(to_text(run.tags_text.read_bytes()).splitlines()) if run.tags_text.is_file() else None
+    if run.manifest.is_file():
+        return read_manifest(run.manifest, tags)
+    return open_source(load_config(run.config).data.path, tags)
+
+
+def _data_name(data: Manifest | Prepared) -> str:
+    return data.name if isinstance(data, Manifest) else printable(data.dir)
 
 
 def _correct(present: npt.NDArray[Any], scores: npt.NDArray[Any], columns: list[int]) -> npt.NDArray[Any]:

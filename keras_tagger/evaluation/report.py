@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from keras_tagger.evaluation.clip_scores import ClipScores
 from keras_tagger.files import printable, write_csv, write_json, write_text
 from keras_tagger.metrics import macro_mean, ranking_scores
 from keras_tagger.tables import dataframe, listed, text_table
+
+if TYPE_CHECKING:
+    from keras_tagger.evaluation.examples import Example
 
 COLUMNS = ("tag", "roc_auc", "pr_auc", "n_positive", "n_negative")
 SCORES = "scores.npz"
@@ -99,6 +102,10 @@ class Report:
         n_unknown_clips: Number of clips all of whose tags are in `unknown_tags`. For the tags that are scored, they
             count as clips without the tag.
         missing_tags: Tags of the model that no clip has; they are not scored.
+        model: The name of the model; may be empty.
+        data: The name of the data; may be empty.
+        examples: Clips that the model tags wrongly (`keras_tagger.evaluation.examples`). The page has players for them;
+            a report that is loaded has none.
 
     Example:
         >>> report = kt.evaluate(tagger, "music/manifest.csv")
@@ -120,6 +127,9 @@ class Report:
     unknown_tags: tuple[str, ...] = ()
     n_unknown_clips: int = 0
     missing_tags: tuple[str, ...] = ()
+    model: str = ""
+    data: str = ""
+    examples: tuple[Example, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; undefined numbers are None."""
@@ -129,6 +139,8 @@ class Report:
             "unknown_tags": self.unknown_tags or None,
             "n_unknown_clips": self.n_unknown_clips or None,
             "missing_tags": self.missing_tags or None,
+            "model": self.model or None,
+            "data": self.data or None,
         }
         return _plain(
             {
@@ -146,7 +158,9 @@ class Report:
         )
 
     def to_html(self) -> str:
-        """Return the results page: numbers, bars per tag and, with clip scores, precision-recall curves.
+        """Return the results page: numbers, bars per tag and, with clip scores, ROC and precision-recall curves.
+
+        The worst mistakes have players, if `evaluate` was asked for `examples`. The page needs no other file.
 
         Example:
             >>> Path("report.html").write_text(report.to_html(), encoding="utf-8")
@@ -155,10 +169,13 @@ class Report:
 
         found = self.clip_scores
         curves = found.curves() if found else {}
+        roc_curves = found.roc_curves() if found else {}
         confusions = {}
         if found and self.accuracy is not None:
             confusions = dict(zip(found.tags, found.confusions().tolist(), strict=True))
-        return report_page(self.to_dict(), self.headline(), curves, confusions, self.warning())
+        return report_page(
+            self.to_dict(), self.headline(), curves, roc_curves, confusions, self.warning(), self.examples
+        )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `report.json` and `report.csv` (the table) into a directory.
@@ -231,9 +248,11 @@ class Report:
         return "\n".join([*lines, *(f"warning: {sentence}" for sentence in self._warnings())])
 
     def _repr_html_(self) -> str:
-        from keras_tagger.views.pages import table
+        from keras_tagger.views.pages import frame, table
 
-        return table(self.headline(), caption=self._title(), note=self.warning())
+        # The players of the mistakes may take megabytes, so that they are in the saved page only.
+        page = replace(self, examples=()).to_html()
+        return table(self.headline(), caption=self._title(), note=self.warning()) + frame(page, self._title())
 
 
 def check_directory(directory: str | os.PathLike[str]) -> None:
@@ -269,6 +288,8 @@ def load_report(path: str | os.PathLike[str]) -> Report:
             unknown_tags=tuple(content.get("unknown_tags", ())),
             n_unknown_clips=content.get("n_unknown_clips", 0),
             missing_tags=tuple(content.get("missing_tags", ())),
+            model=content.get("model", ""),
+            data=content.get("data", ""),
         )
     except FileNotFoundError:
         raise ModelNotFoundError(

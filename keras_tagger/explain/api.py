@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,15 +57,16 @@ def explain(
     _check_indices(trained, found, values)
     if found.name == "taggram":
         return taggram(trained, audio, values["window_seconds"], tags)
-    model, rows = trained.model, trained.rows(tags)
+    model = trained.model if found.module == "token_maps" else trained.keras_model(found.name)
+    rows = trained.rows(tags)
 
     def run(waveforms: npt.NDArray[Any]) -> Iterator[Maps]:
         maps: Maps = found.function(model, waveforms, rows, **values)
         scores = maps.scores
         if scores is None:
-            scores = model.analyze(waveforms, ("tags",))["tags"].numpy()[:, rows]
+            scores = np.asarray(model.analyze(waveforms, ("tags",))["tags"])[:, rows]
         for value, score in zip(maps.values, scores, strict=True):
-            yield Maps(value, maps.times, maps.frequencies, score)
+            yield replace(maps, values=value, scores=score)
 
     # Methods that need gradients or many passes take longer than decoding, so full batches are faster.
     batch = 1 if found.module == "token_maps" else WINDOWS_PER_BATCH
@@ -80,6 +82,8 @@ def explain(
         scores=joined.scores.value,
         warnings=tuple(warnings),
         margins=judged(names, joined.scores.value, trained.info)[2],
+        audio=audio,
+        uniform=None if joined.uniform is None else np.full(len(names), joined.uniform),
     )
 
 
@@ -89,12 +93,13 @@ class _Explanation:
     def __init__(self, windowing: Windowing) -> None:
         self.map, self.scores = Stitcher(windowing), WindowMean()
         self.frequencies: npt.NDArray[Any] | None = None
+        self.uniform: float | None = None
 
     def add(self, window: Window, value: Maps, /) -> None:
         # All scores of a silent window are 0, and nothing in it speaks for a tag.
         self.map.add(window, value.values.astype(np.float32) * np.any(np.asarray(value.scores)), value.times)
         self.scores.add(window, np.asarray(value.scores))
-        self.frequencies = value.frequencies
+        self.frequencies, self.uniform = value.frequencies, value.uniform
 
 
 def taggram(
@@ -131,7 +136,7 @@ def taggram(
     windowing = model.windowing.of_seconds(window_seconds)
 
     def run(waveforms: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return model.analyze(waveforms, ("tags",))["tags"].numpy()[:, rows]
+        return np.asarray(model.analyze(waveforms, ("tags",))["tags"])[:, rows]
 
     # As much audio as one window of the model.
     batch = max(model.window_samples // windowing.window_samples, 1)
@@ -142,7 +147,8 @@ def taggram(
     values = np.stack(columns.values, axis=1)
     scores = columns.mean.value
     margins = judged(names, scores, trained.info)[2]
-    return Heatmap(values, names, times, "taggram", scores=scores, warnings=tuple(warnings), margins=margins)
+    warned = tuple(warnings)
+    return Heatmap(values, names, times, "taggram", scores=scores, warnings=warned, margins=margins, audio=audio)
 
 
 class _Columns:

@@ -17,12 +17,14 @@ from keras_tagger.errors import ModelError
 from keras_tagger.explain.localization import at_times
 from keras_tagger.files import replacing
 from keras_tagger.heatmap import Heatmap, column_edges
+from keras_tagger.views.pages import render
+from keras_tagger.views.player import audio_uri
 
 N_FFT, HOP = 1024, 256
 _BLOCK_SECONDS = 30.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Heard:
     """The part of a clip that a map keeps, and the part that it removes; their sum is the clip.
 
@@ -68,6 +70,14 @@ class Heard:
             # soundfile cannot encode a path that is not UTF-8.
             soundfile.write(os.fsencode(temporary), samples, self.sample_rate, format="WAV", subtype="PCM_16")
         return target
+
+    def __repr__(self) -> str:
+        seconds = len(self.kept) / self.sample_rate
+        return f"Heard({seconds:.2f} s at {self.sample_rate} Hz, kept and removed)"
+
+    def _repr_html_(self) -> str:
+        players = {part: audio_uri(getattr(self, part), self.sample_rate) for part in ("kept", "removed")}
+        return render("heard.html.j2", players=players)
 
 
 def listen(

@@ -21,12 +21,14 @@ class Maps:
         times: Centres of the columns in seconds from the window's start, float64 `[T]`.
         frequencies: Centres of the bands in Hz, float64 `[F]`, or None.
         scores: Tag probabilities, float `[B, n_rows]`, if the method computes them anyway.
+        uniform: The value of attention to all moments alike, if the values are attention.
     """
 
     values: npt.NDArray[Any]
     times: npt.NDArray[Any]
     frequencies: npt.NDArray[Any] | None = None
     scores: npt.NDArray[Any] | None = None
+    uniform: float | None = None
 
 
 def of_tokens(model: MusicTagger, values: npt.NDArray[Any], scores: npt.NDArray[Any] | None = None) -> Maps:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.attention import Attention, AttentionWindow
 from keras_tagger.explain.maps import Maps, of_tokens
-from keras_tagger.heatmap import Attention, AttentionWindow
-from keras_tagger.models.music_tagger import MusicTagger
+
+if TYPE_CHECKING:
+    from keras_tagger.models.music_tagger import MusicTagger
 
 
 def attention(
@@ -22,10 +25,12 @@ def attention(
     """
     weights, scores = _analyzed(model, waveforms, rows, "attention")
     maps = [
-        Attention((AttentionWindow(0.0, found, found.shape[-1] - 1),), model.hop_seconds).heatmap(layer, head).values[0]
+        Attention((AttentionWindow(0.0, found, found.shape[-1] - 1),), model.hop_seconds).heatmap(layer, head)
         for found in weights
     ]
-    return of_tokens(model, _for_every(rows, np.stack(maps)), scores)
+    values = np.stack([found.values[0] for found in maps])
+    uniform = float(np.asarray(maps[0].uniform).flat[0])
+    return replace(of_tokens(model, _for_every(rows, values), scores), uniform=uniform)
 
 
 def rollout(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int]) -> Maps:
@@ -90,7 +95,7 @@ def _analyzed(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return an output of the model, and the probabilities of the rows from the same pass."""
     found = model.analyze(waveforms, ("tags", output))
-    return found[output].numpy(), found["tags"].numpy()[:, rows]
+    return np.asarray(found[output]), np.asarray(found["tags"])[:, rows]
 
 
 def _for_every(rows: list[int], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -103,11 +108,12 @@ def _in_contexts(model: MusicTagger, waveforms: npt.NDArray[Any], rows: list[int
     tokens, length = model.n_tokens(waveforms.shape[1]), model.token_samples
     size = min(max(round(seconds / model.hop_seconds), 1), tokens)
     starts = [*range(0, tokens - size, max(size // 2, 1)), tokens - size]
-    padded = np.pad(waveforms, ((0, 0), (0, max(tokens * length - waveforms.shape[1], 0))))
     total, count = np.zeros((len(waveforms), len(rows), tokens)), np.zeros(tokens)
     # All contexts of all windows are one batch: [B, contexts, samples].
-    cut = np.stack([padded[:, start * length : (start + size) * length] for start in starts], axis=1)
-    found = model.analyze(cut.reshape(-1, size * length), ("contributions",))["contributions"].numpy()[:, rows]
+    # The last one ends on the last sample.
+    begins = [max(min(start * length, waveforms.shape[1] - size * length), 0) for start in starts]
+    cut = np.stack([waveforms[:, begin : begin + size * length] for begin in begins], axis=1)
+    found = np.asarray(model.analyze(cut.reshape(-1, cut.shape[2]), ("contributions",))["contributions"])[:, rows]
     values = _logit(found).reshape(len(waveforms), len(starts), len(rows), -1)
     for index, start in enumerate(starts):
         total[:, :, start : start + values.shape[3]] += values[:, index]

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_tagger.layers.base import ConfiguredLayer
+from keras_tagger.layers.replicas import gathered, n_replicas
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
@@ -73,18 +74,33 @@ class ConvNorm(ConfiguredLayer):
         return tf.nn.relu(y) if self.relu else y
 
     def _normalise_batch(self, x: tf.Tensor) -> tf.Tensor:
-        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=self._convolve(x, tf.cast(self.kernel, x.dtype)),
-            scale=self.gamma,
-            offset=self.beta,
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
-            epsilon=self.epsilon,
-            is_training=True,
-        )
+        convolved = self._convolve(x, tf.cast(self.kernel, x.dtype))
+        if n_replicas() > 1:
+            y, mean, variance = self._normalise_together(convolved)
+        else:
+            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=convolved,
+                scale=self.gamma,
+                offset=self.beta,
+                mean=tf.zeros([0]),
+                variance=tf.zeros([0]),
+                epsilon=self.epsilon,
+                is_training=True,
+            )
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(self.momentum * moving + (1.0 - self.momentum) * new)
         return y
+
+    def _normalise_together(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Normalise by the statistics of all replicas; like the fused kernel, return the unbiased variance."""
+        values = tf.cast(x, tf.float32)
+        own = tf.stack(tf.nn.moments(values, axes=[0, 1, 2]))
+        means, variances = tf.unstack(gathered(own), axis=1)
+        mean = tf.reduce_mean(means, axis=0)
+        variance = tf.reduce_mean(variances + tf.square(means - mean), axis=0)
+        y = tf.nn.batch_normalization(values, mean, variance, self.beta, self.gamma, self.epsilon)
+        count = tf.cast(n_replicas() * tf.size(values) // self.filters, tf.float32)
+        return tf.cast(y, x.dtype), mean, variance * count / tf.maximum(count - 1.0, 1.0)
 
     def _convolve_folded(self, x: tf.Tensor) -> tf.Tensor:
         scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_tagger.layers.base import ConfiguredLayer
+from keras_tagger.layers.replicas import own_rows
 
 
 def mask_spectrogram(
@@ -30,7 +31,9 @@ def mask_spectrogram(
         The masked spectrogram, of the same shape.
     """
     batch, frames, bands = tf.unstack(tf.shape(spectrogram))
-    clip_seeds = tf.random.stateless_uniform([batch, 2], seed, minval=None, maxval=None, dtype=tf.int32)
+    clip_seeds = own_rows(
+        lambda rows: tf.random.stateless_uniform([rows, 2], seed, minval=None, maxval=None, dtype=tf.int32), batch
+    )
     limits = [(frames, time_masks[1])] * time_masks[0] + [(bands, freq_masks[1])] * freq_masks[0]
 
     def places(clip_seed: tf.Tensor) -> tf.Tensor:

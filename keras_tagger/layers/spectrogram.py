@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import kapre
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from keras_tagger.audio.fourier import fourier_filters, hann
 from keras_tagger.config import AudioConfig, SpectrogramConfig
 from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.mel import mel_edges, mel_filterbank
@@ -90,6 +93,29 @@ class Spectrogram(ConfiguredLayer):
             type="given", filterbank_kwargs={}, data_format="channels_last", dtype=self.precision
         )
         self.filterbank.filterbank = tf.constant(self._bands(), self.precision)
+        self._filters: Any = None
+
+    @contextlib.contextmanager
+    def as_convolution(self, filters: Any = None) -> Iterator[None]:
+        """Compute the Fourier transform as a strided convolution of real numbers, in float32, in this context.
+
+        Other runtimes know convolutions, but neither complex numbers nor float64. The differences are those of
+        rounding, which in decibels are large where a band is nearly empty.
+
+        Args:
+            filters: `keras_tagger.audio.fourier.fourier_filters` as a tensor; computed if None.
+
+        Example:
+            >>> with layer.as_convolution():
+            ...     layer(waveform)
+        """
+        if filters is None:
+            filters = fourier_filters(self.n_fft, np.asarray(self.window) if self.stored else None)
+        self._filters = tf.convert_to_tensor(filters)
+        try:
+            yield
+        finally:
+            self._filters = None
 
     def _bands(self) -> npt.NDArray[Any]:
         return mel_filterbank(
@@ -99,14 +125,13 @@ class Spectrogram(ConfiguredLayer):
     def build(self, input_shape: Any) -> None:
         """Create the stored window and filterbank; without them there are no weights."""
         if self.stored:
-            hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(self.n_fft) / self.n_fft)
             self.window, self.bands = (
                 self.add_weight(
                     name=name, shape=value.shape, initializer="zeros", trainable=False, dtype="float32", autocast=False
                 )
-                for name, value in (("window", hann), ("bands", self._bands()))
+                for name, value in (("window", hann(self.n_fft)), ("bands", self._bands()))
             )
-            self.window.assign(hann)
+            self.window.assign(hann(self.n_fft))
             self.bands.assign(self._bands())
             self.stft.window_fn = lambda frame_length, dtype: tf.cast(self.window, dtype)
         for layer in (self.stft, self.magnitude, self.filterbank):
@@ -114,7 +139,8 @@ class Spectrogram(ConfiguredLayer):
 
     def call(self, waveform: tf.Tensor) -> tf.Tensor:
         """Compute the spectrogram of a batch."""
-        waveform = tf.cast(waveform, self.precision)
+        precision = self.precision if self._filters is None else "float32"
+        waveform = tf.cast(waveform, precision)
         if self.framing == "centered":
             half = self.n_fft // 2
             padded = tf.pad(waveform, [[0, 0], [half, half]], "REFLECT")
@@ -123,25 +149,40 @@ class Spectrogram(ConfiguredLayer):
             edge = (self.n_fft - self.hop_length) // 2
             end = edge + self.n_frames(n_samples) * self.hop_length - n_samples
             padded = tf.pad(waveform, [[0, 0], [edge, end]])
-        # kapre works on [B, samples, channels] and [B, frames, bins, channels].
-        magnitude = self.magnitude(self.stft(padded[:, :, tf.newaxis]))
-        if self.power == 2:
-            magnitude = tf.square(magnitude)
-        if self.stored:
-            mel = tf.matmul(tf.squeeze(magnitude, axis=-1), tf.cast(self.bands, self.precision))
-        else:
-            mel = tf.squeeze(self.filterbank(magnitude), axis=-1)
+        mel = self._kapre_mel(padded) if self._filters is None else self._convolved_mel(padded)
         if self.compression == "log1p":
-            return tf.math.log1p(self.gain * mel)
+            # Converters do not know log1p.
+            return tf.math.log1p(self.gain * mel) if self._filters is None else tf.math.log(1.0 + self.gain * mel)
         factor, floor = (10.0, DECIBEL_FLOOR) if self.compression == "decibel" else (20.0, AMPLITUDE_FLOOR)
         decibels = (factor / np.log(10.0)) * tf.math.log(tf.maximum(mel, floor))
         if self.top_db:
             decibels = tf.maximum(decibels, tf.reduce_max(decibels, axis=[1, 2], keepdims=True) - self.top_db)
         return tf.cast(decibels, tf.float32)
 
+    def _kapre_mel(self, padded: tf.Tensor) -> tf.Tensor:
+        # kapre works on [B, samples, channels] and [B, frames, bins, channels].
+        magnitude = self.magnitude(self.stft(padded[:, :, tf.newaxis]))
+        if self.power == 2:
+            magnitude = tf.square(magnitude)
+        if self.stored:
+            return tf.matmul(tf.squeeze(magnitude, axis=-1), tf.cast(self.bands, self.precision))
+        return tf.squeeze(self.filterbank(magnitude), axis=-1)
+
+    def _convolved_mel(self, padded: tf.Tensor) -> tf.Tensor:
+        # Not tf.newaxis, which LiteRT does not know where sizes are open.
+        samples, filters = tf.expand_dims(padded, -1), tf.expand_dims(self._filters, 1)
+        found = tf.nn.conv1d(samples, filters, self.hop_length, "VALID")
+        real, imaginary = tf.split(tf.square(found), 2, axis=-1)
+        magnitude = real + imaginary if self.power == 2 else tf.sqrt(real + imaginary)
+        bands = self.bands if self.stored else self._bands()
+        return tf.matmul(magnitude, tf.cast(bands, tf.float32))
+
     def n_frames(self, n_samples: Any) -> Any:
         """Return the number of frames for a number of samples, an int or an integer tensor."""
-        return 1 + n_samples // self.hop_length if self.framing == "centered" else -(-n_samples // self.hop_length)
+        if self.framing == "centered":
+            return 1 + n_samples // self.hop_length
+        # Not -(-n // k), as ONNX rounds the quotients of integers towards zero.
+        return (n_samples + self.hop_length - 1) // self.hop_length
 
     def frame_times(self, n_frames: int) -> npt.NDArray[Any]:
         """Return the centres of the frames in seconds, float64 `[n_frames]`."""

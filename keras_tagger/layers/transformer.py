@@ -315,5 +315,5 @@ class TransformerEncoder(ConfiguredLayer):
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
 def _gelu(x: tf.Tensor) -> tf.Tensor:
-    """Return the exact (erf) GELU."""
-    return keras.activations.gelu(x, approximate=False)
+    """Return the exact (erf) GELU; TensorFlow writes it with erfc from 2.18 on, which converters do not know."""
+    return 0.5 * x * (1.0 + tf.math.erf(x / tf.cast(2.0**0.5, x.dtype)))

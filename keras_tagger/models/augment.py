@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import tensorflow as tf
 
 from keras_tagger.config import AugmentConfig
+from keras_tagger.layers.replicas import own_rows, rolled
 
 _CURVE_NODES = 6
 
@@ -15,7 +17,7 @@ _CURVE_NODES = 6
 def augment_waveforms(
     waveform: tf.Tensor, labels: tf.Tensor, config: AugmentConfig, seed: int, step: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Apply gain and equaliser, then mix each clip with the next one in the batch (mixup).
+    """Apply gain and equaliser, then mix each clip with the next one in the batch of all replicas (mixup).
 
     Args:
         waveform: float32 [B, samples].
@@ -32,23 +34,29 @@ def augment_waveforms(
     )
     batch = tf.shape(waveform)[0]
     if config.gain_db > 0:
-        decibels = tf.random.stateless_uniform([batch, 1], gain_seed, minval=-config.gain_db, maxval=config.gain_db)
+        decibels = own_rows(functools.partial(_uniform, 1, gain_seed, config.gain_db), batch)
         waveform = waveform * tf.pow(10.0, decibels / 20.0)
     if config.equalize_db > 0:
-        nodes = tf.random.stateless_uniform(
-            [batch, _CURVE_NODES], curve_seed, minval=-config.equalize_db, maxval=config.equalize_db
-        )
+        nodes = own_rows(functools.partial(_uniform, _CURVE_NODES, curve_seed, config.equalize_db), batch)
         waveform = _equalized(waveform, nodes)
     if config.mixup_alpha > 0:
         # Beta(a, a) as a ratio of two gamma draws.
         first, second = (
-            tf.random.stateless_gamma([batch, 1], mix_seed, config.mixup_alpha)
+            own_rows(functools.partial(_gamma, mix_seed, config.mixup_alpha), batch)
             for mix_seed in (first_seed, second_seed)
         )
         share = first / tf.maximum(first + second, 1e-20)
-        waveform = share * waveform + (1.0 - share) * tf.roll(waveform, shift=-1, axis=0)
-        labels = share * labels + (1.0 - share) * tf.roll(labels, shift=-1, axis=0)
+        waveform = share * waveform + (1.0 - share) * rolled(waveform)
+        labels = share * labels + (1.0 - share) * rolled(labels)
     return waveform, labels
+
+
+def _uniform(columns: int, seed: tf.Tensor, limit: float, rows: Any) -> tf.Tensor:
+    return tf.random.stateless_uniform([rows, columns], seed, minval=-limit, maxval=limit)
+
+
+def _gamma(seed: tf.Tensor, alpha: float, rows: Any) -> tf.Tensor:
+    return tf.random.stateless_gamma([rows, 1], seed, alpha)
 
 
 def _equalized(waveform: tf.Tensor, nodes_db: tf.Tensor) -> tf.Tensor:

@@ -26,12 +26,15 @@ from keras_tagger.layers import (
     TransformerEncoder,
     front_end_from_config,
 )
+from keras_tagger.layers.replicas import n_replicas
 from keras_tagger.layers.spec_augment import mask_spectrogram
 from keras_tagger.models.augment import augment_waveforms
 from keras_tagger.models.initial_values import begin_as_pytorch
 from keras_tagger.models.losses import class_loss, contribution_loss, tag_loss
 
 _PARTS = ("front_end", "class_token", "positions", "encoder", "head")
+_FEWEST_TOKENS = 2
+_PART_STEPS = 2**40  # more than a run has
 OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 
 
@@ -39,8 +42,9 @@ OUTPUTS = ("tags", "attention", "contributions", "embedding", "spectrogram")
 class MusicTagger(keras.Model):
     """Self-attention music tagger (Won, Chun, Serra 2019, arXiv 1911.04385): from waveform to tags.
 
-    It takes clips of any length: the waveform is padded with zeros to a whole number of tokens, at least one. With
-    centred frames (`model.spectrogram.framing`) it is padded to one token only.
+    It takes clips of any length. A token that lies partly beyond the end of a clip gets the clip's last frames in
+    reverse order there, because silence would attract attention. With centred frames (`model.spectrogram.framing`),
+    clips are padded with zeros, and to one token only, as in the authors' code.
 
     `compile(optimizer)` and `fit(dataset)` train it on batches of (waveform, labels): labels may be NaN if unknown, and
     waveforms are augmented as `training` says. To train on times too, a batch is (waveform, (labels, stretches,
@@ -101,6 +105,13 @@ class MusicTagger(keras.Model):
             **policy,
         )
         self.head = TagHead(len(self.tags), self.model_config.head.pooler, self.model_config.head.dropout, **policy)
+        shortest = _FEWEST_TOKENS * self.hop_seconds
+        if round(self.audio_config.window_seconds, 6) < round(shortest, 6):
+            raise ConfigError(
+                f"audio.window_seconds: expected at least {shortest:g} s, {_FEWEST_TOKENS} tokens of "
+                f"{self.hop_seconds:g} s, between which attention can choose. "
+                f"Received: {self.audio_config.window_seconds:g}."
+            )
         needed = self.window_samples // self.token_samples + 1
         if attention.positions == "learned" and attention.max_positions < needed:
             raise ConfigError(
@@ -110,10 +121,11 @@ class MusicTagger(keras.Model):
         # Whether the front-end's batch normalisation uses and updates the batch's statistics in training.
         self._front_end_learns = True
         self._analyzers: dict[tuple[str, ...], Any] = {}
-        # Set by a training loop: the run's step at the optimiser's first step, and the share of each weight that is
-        # added to its gradient.
+        # Set by a training loop: the run's step at the optimiser's first step, the share of each weight that is added
+        # to its gradient, and the weights of labels in the loss (`balanced_weights`).
         self.first_step = 0
         self.coupled_decay = 0.0
+        self.tag_weights: npt.NDArray[Any] | None = None
         self._freeze_parts(frozen)
 
     @property
@@ -171,7 +183,8 @@ class MusicTagger(keras.Model):
         """Return the number of tokens, without [CLS], for a number of samples (an int or an integer tensor)."""
         least = max if isinstance(n_samples, int) else tf.maximum
         if self.front_end.rounds_up:
-            return least(-(-n_samples // self.token_samples), 1)
+            # In graphs not -(-n // k), as ONNX rounds the quotients of integers towards zero.
+            return least((n_samples + self.token_samples - 1) // self.token_samples, 1)
         return least(self.front_end.n_tokens(self.spectrogram.n_frames(n_samples)), 1)
 
     def token_times(self, n_tokens: int) -> npt.NDArray[Any]:
@@ -247,9 +260,27 @@ class MusicTagger(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Make one training step on a batch, as `fit` does; augmentation is a function of (seed, step)."""
+        *_, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        loss, gradients, (waveform, labels, logits) = self.gradients(data)
+        self.apply_gradients(gradients)
+        self.note_loss(loss * n_replicas(), tf.shape(waveform)[0])
+        return self.compute_metrics(waveform, labels, logits, sample_weight)
+
+    def gradients(self, data: Any, part: Any = 0) -> tuple[tf.Tensor, list[tf.Tensor], tuple[tf.Tensor, ...]]:
+        """Return this replica's share of a step: shares of several replicas add up to the step on all their clips.
+
+        Args:
+            data: As in `fit`: (waveform, labels) or (waveform, labels, sample_weight).
+            part: Number of the part, if the batch of a step is processed in parts; it changes augmentation.
+
+        Returns:
+            The loss; its gradients by the trainable weights, scaled for the optimiser; and waveforms, labels and logits
+            as they were trained on.
+        """
         waveform, target, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         labels, *dense = target if isinstance(target, tuple | list) else (target,)
         settings, step = self.training_config, self.first_step + tf.cast(self.optimizer.iterations, tf.int64)
+        step += tf.cast(part, tf.int64) * _PART_STEPS
         waveform, labels = augment_waveforms(waveform, labels, settings.augment, settings.seed, step)
         localized = bool(dense) and settings.contribution_loss > 0
         with tf.GradientTape() as tape:
@@ -261,17 +292,23 @@ class MusicTagger(keras.Model):
                 seen = mask_spectrogram(seen, seed, time_masks, (masks.n_freq_masks, masks.freq_mask_bins))
             predicted = self._outputs(seen, True, localized)
             loss = self.compute_loss(waveform, (labels, *dense), predicted, sample_weight, training=True)
-            replicas = self.distribute_strategy.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss / replicas if replicas > 1 else loss)
+            if self.loss is not None and n_replicas() > 1:  # a mean over this replica's clips
+                loss /= n_replicas()
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = [tf.convert_to_tensor(value) for value in tape.gradient(scaled, self.trainable_weights)]
+        return loss, gradients, (waveform, labels, predicted[0] if localized else predicted)
+
+    def apply_gradients(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Let the optimiser change the weights, by gradients as from `gradients`."""
         weights = self.trainable_weights
-        gradients = tape.gradient(scaled, weights)
         if self.coupled_decay:
             pulls = [self.optimizer.scale_loss(self.coupled_decay * tf.convert_to_tensor(weight)) for weight in weights]
             gradients = [gradient + pull for gradient, pull in zip(gradients, pulls, strict=True)]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(waveform)[0])
-        logits = predicted[0] if localized else predicted
-        return self.compute_metrics(waveform, labels, logits, sample_weight)
+
+    def note_loss(self, loss: tf.Tensor, n_clips: Any) -> None:
+        """Count the loss of a step in the mean that Keras reports."""
+        self._loss_tracker.update_state(loss, sample_weight=n_clips)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -285,8 +322,8 @@ class MusicTagger(keras.Model):
         if self.loss is not None:
             return super().compute_loss(x, labels, logits, sample_weight, training=training)
         if self.model_config.head.activation == "softmax":
-            return class_loss(labels, logits, sample_weight)
-        loss = tag_loss(labels, logits, self.training_config.temperature, sample_weight)
+            return class_loss(labels, logits, sample_weight, self.tag_weights)
+        loss = tag_loss(labels, logits, self.training_config.temperature, sample_weight, self.tag_weights)
         if not contributions:
             return loss
         localized = contribution_loss(contributions[0], dense[0], dense[1], self.token_samples)
@@ -372,25 +409,23 @@ class MusicTagger(keras.Model):
         """Return logits `[batch, T, n_tags]` when the last layer attends to one token only, without [CLS]."""
         return self.head(self.encoder.attend_single(context, encoder_training)[:, 1:], training=training)
 
-    def _whole_tokens(self, waveform: tf.Tensor) -> tf.Tensor:
+    def see(self, waveform: tf.Tensor) -> tf.Tensor:
+        """Return the front-end's input for whole tokens: spectrogram `[batch, frames, n_mels]`, or waveform."""
         n_samples = tf.shape(waveform)[1]
-        whole = tf.maximum(-(-n_samples // self.token_samples), 1) * self.token_samples
         if self._centered:
             # At least one token, and enough samples for the reflection at the ends.
-            whole = tf.maximum(n_samples, max(self.token_samples, self.model_config.spectrogram.n_fft // 2 + 1))
-        return tf.pad(waveform, [[0, 0], [0, whole - n_samples]])
-
-    def see(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Return the front-end's input: the spectrogram `[batch, frames, n_mels]`, or the padded waveform."""
-        whole = self._whole_tokens(waveform)
-        if self.front_end.takes_waveform:
-            return whole
-        spectrogram = self.spectrogram(whole)
-        if not self._centered:
-            return spectrogram
-        # A frame centred on the clip's very end may be one too many, and would start another token.
-        spare = 0 if self.front_end.rounds_up else self.front_end.frames_per_token - 1
-        return spectrogram[:, : self.n_tokens(tf.shape(waveform)[1]) * self.front_end.frames_per_token + spare]
+            spectrogram = self.spectrogram(
+                _zero_padded(waveform, max(self.token_samples, self.model_config.spectrogram.n_fft // 2 + 1))
+            )
+            # A frame centred on the clip's very end may be one too many, and would start another token.
+            spare = 0 if self.front_end.rounds_up else self.front_end.frames_per_token - 1
+            return spectrogram[:, : self.n_tokens(n_samples) * self.front_end.frames_per_token + spare]
+        heard = _zero_padded(waveform, 1)
+        if not self.front_end.takes_waveform:
+            # The last frame may lie beyond the end of the clip in part.
+            heard = self.spectrogram(heard)[:, : tf.maximum(n_samples // self._frame_samples, 1)]
+        n_tokens = tf.maximum((n_samples + self.token_samples - 1) // self.token_samples, 1)
+        return _mirrored(heard, n_tokens * self.front_end.frames_per_token)
 
     def embed(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the encoder's input `[batch, 1 + T, width]` for the front-end's input (`see`)."""
@@ -443,6 +478,19 @@ def heard_in(waveforms: tf.Tensor) -> tf.Tensor:
     """
     distance = tf.reduce_max(waveforms, axis=1, keepdims=True) - tf.reduce_min(waveforms, axis=1, keepdims=True)
     return tf.cast(distance > 2 * SILENT_PEAK, tf.float32)
+
+
+def _zero_padded(waveform: tf.Tensor, least: int) -> tf.Tensor:
+    """Pad waveforms `[batch, samples]` with zeros to at least `least` samples."""
+    return tf.pad(waveform, [[0, 0], [0, tf.maximum(least - tf.shape(waveform)[1], 0)]])
+
+
+def _mirrored(values: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Extend values `[batch, n, ...]` along their second axis by reflection at both ends, to `length` or n."""
+    n = tf.shape(values)[1]
+    period = tf.maximum(2 * (n - 1), 1)
+    places = tf.range(n, length) % period
+    return tf.concat([values, tf.gather(values, tf.minimum(places, period - places), axis=1)], axis=1)
 
 
 def _mode(layer: keras.layers.Layer, training: bool | None) -> bool | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_tagger.config import ExperimentConfig
 from keras_tagger.errors import ModelError
-from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.runtimes.portable import PortableModel
 from keras_tagger.tags import TagInfo
+
+if TYPE_CHECKING:
+    from keras_tagger.models.music_tagger import MusicTagger
 
 
 class TrainedModel:
@@ -16,12 +20,13 @@ class TrainedModel:
     `keras_tagger.Tagger` is a `TrainedModel` that also takes audio.
 
     Args:
-        model: The `MusicTagger`.
+        model: The `MusicTagger`, or a `PortableModel` in its place.
         config: The configuration that it was made with.
         info: `TagInfo` by tag; tags that are missing get the defaults.
 
     Attributes:
-        model: The `MusicTagger`, a `keras.Model`.
+        model: The `MusicTagger`, a `keras.Model`; with another runtime a
+            `keras_tagger.runtimes.portable.PortableModel`.
         config: The `ExperimentConfig` that it was made with.
         info: `TagInfo` by tag: the threshold, and whether the training data contained the tag.
 
@@ -29,13 +34,33 @@ class TrainedModel:
         ModelError: If `info` names a tag that the model does not have.
     """
 
-    def __init__(self, model: MusicTagger, config: ExperimentConfig, info: Mapping[str, TagInfo] | None = None) -> None:
+    def __init__(
+        self, model: MusicTagger | PortableModel, config: ExperimentConfig, info: Mapping[str, TagInfo] | None = None
+    ) -> None:
         unknown = [tag for tag in info or {} if tag not in model.tags]
         if unknown:
             raise ModelError(f"info: expected some of {', '.join(model.tags)}. Received: {unknown[0]!r}.")
-        self.model = model
+        # What both have is all that tagging and most explanations use; `keras_model` is for the rest.
+        self.model: MusicTagger = cast("MusicTagger", model)
         self.config = config
         self.info = {tag: (info or {}).get(tag, TagInfo()) for tag in model.tags}
+
+    def keras_model(self, purpose: str) -> MusicTagger:
+        """Return the `MusicTagger`.
+
+        Args:
+            purpose: What needs it, for the error.
+
+        Raises:
+            ModelError: If another runtime runs the model.
+        """
+        model: Any = self.model
+        if isinstance(model, PortableModel):
+            raise ModelError(
+                f"{purpose}: expected a model of Keras, which load gives without runtime=, with TensorFlow installed "
+                f"(pip install keras_tagger). Received: one that the runtime {model.runtime!r} runs."
+            )
+        return self.model
 
     @property
     def tags(self) -> tuple[str, ...]:

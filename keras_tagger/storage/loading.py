@@ -6,6 +6,7 @@ weights, whatever the working directory contains; write `./compact` or a `Path` 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -19,7 +20,7 @@ from keras_tagger.config import ExperimentConfig, config_from_dict
 from keras_tagger.errors import ConfigError, ModelError, ModelNotFoundError
 from keras_tagger.export.layout import SAVED_MODEL
 from keras_tagger.files import replacing
-from keras_tagger.storage.pretrained import pretrained, read_packaged
+from keras_tagger.storage.pretrained import packaged_file, pretrained, read_packaged
 from keras_tagger.storage.run_dir import TAGS_JSON, RunDir
 from keras_tagger.tags import TagInfo, info_from_json, info_to_json
 
@@ -67,6 +68,23 @@ def find_model(source: str | os.PathLike[str]) -> ModelSource:
     return ModelSource(file=path)
 
 
+def weights_sha256(source: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the file that holds a model.
+
+    Raises:
+        ModelNotFoundError: If no model has that name or path.
+        ModelError: If it is a directory without a model, or neither a name nor a path.
+    """
+    found = find_model(source)
+    path = packaged_file(found.name) if found.file is None else found.file
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def weights_digest(source: str | os.PathLike[str]) -> str:
+    """Return the first eight digits of `weights_sha256`."""
+    return weights_sha256(source)[:8]
+
+
 def stored_config(source: ModelSource) -> Mapping[str, Any]:
     """Read a model's `tags` and its `audio` and `model` sections as plain values.
 
@@ -87,6 +105,19 @@ def stored_config(source: ModelSource) -> Mapping[str, Any]:
     return values
 
 
+def stored_tag_info(source: ModelSource) -> dict[str, TagInfo]:
+    """Read what is known about a model's tags, without loading it.
+
+    Raises:
+        ModelError: If the file is not a keras_tagger model.
+    """
+    if source.file is None:
+        return dict(read_packaged(source.name).info)
+    tags = [str(tag) for tag in stored_config(source)["tags"]]
+    found = _tag_info(source.file, source.run_dir, tags) or {}
+    return {tag: found.get(tag, TagInfo()) for tag in tags}
+
+
 def load_config(
     source: str | os.PathLike[str] | Mapping[str, Any] | ExperimentConfig, overrides: Mapping[str, Any] | None = None
 ) -> ExperimentConfig:
@@ -96,7 +127,7 @@ def load_config(
     leaves out are those of that model.
 
     Args:
-        source: A YAML file, a nested dictionary, or a configuration.
+        source: A YAML file, the name of a packaged configuration, a nested dictionary, or a configuration.
         overrides: Values by dotted key.
 
     Raises:
@@ -104,7 +135,7 @@ def load_config(
             a model.
 
     Example:
-        >>> load_config("configs/demo.yaml", {"training.epochs": 3}).training.epochs
+        >>> load_config("demo", {"training.epochs": 3}).training.epochs
         3
     """
     return config.load_config(source, overrides, _init_sections)

@@ -46,7 +46,7 @@ class FrontEnd(ConfiguredLayer):
 
     def n_tokens(self, n_frames: Any) -> Any:
         """Return the number of tokens for a number of frames, an int or an integer tensor."""
-        return -(-n_frames // self.frames_per_token)
+        return (n_frames + self.frames_per_token - 1) // self.frames_per_token
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the last feature maps `[batch, tokens, F, C]`; F is 1 if only time is left."""

@@ -63,8 +63,9 @@ class CompactFrontEnd(BlockFrontEnd):
         """Return the last stage's output `[batch, tokens, F, channels[-1]]`."""
         x = self.input_norm(seen, training=training)
         # Whole tokens, so that every stage receives an even number of frames.
-        x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])[..., tf.newaxis]
-        return self.run_blocks(self.stages, x, training)
+        x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])
+        # LiteRT does not know tf.newaxis where sizes are open.
+        return self.run_blocks(self.stages, tf.expand_dims(x, -1), training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Apply a dense layer to all frequencies of a moment."""

@@ -99,8 +99,9 @@ class PonsFrontEnd(FrontEnd):
     def padded(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the normalised spectrogram with whole tokens, `[batch, frames, bands, 1]`."""
         missing = -tf.shape(seen)[1] % self.frames_per_token
-        x = self.input_norm(seen[..., tf.newaxis], training=training)
-        return tf.pad(x, [[0, 0], [0, missing], [0, 0], [0, 0]])
+        x = self.input_norm(tf.expand_dims(seen, -1), training=training)
+        # After tf.pad by an unknown number, LiteRT's converter no longer knows the number of bands.
+        return tf.concat([x, tf.tile(tf.zeros_like(x[:, :1]), [1, missing, 1, 1])], axis=1)
 
     def response(
         self, x: tf.Tensor, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
@@ -124,9 +125,11 @@ class PonsFrontEnd(FrontEnd):
         if kernel.shape[1] == 1:
             # With time in the last place, filters of one band take a fifth less time on a CPU.
             x, kernel = tf.transpose(x, [0, 2, 1, 3]), tf.transpose(kernel, [1, 0, 2, 3])
-            highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=1)
+            found = tf.nn.conv2d(x, kernel, 1, "VALID")
+            highest = tf.nn.max_pool2d(found, [found.shape[1], 1], 1, "VALID")[:, 0]
         else:
-            highest = tf.reduce_max(tf.nn.conv2d(x, kernel, 1, "VALID"), axis=2)
+            found = tf.nn.conv2d(x, kernel, 1, "VALID")
+            highest = tf.nn.max_pool2d(found, [1, found.shape[2]], 1, "VALID")[:, :, 0]
         highest = tf.cast(highest, tf.float32) + tf.cast(convolution.bias, tf.float32) * sign
         return tf.where(sign > 0, tf.nn.relu(highest), -tf.nn.relu(-highest))
 
@@ -148,7 +151,7 @@ class PonsFrontEnd(FrontEnd):
         per_token = self.frames_per_token
         grouped = tf.reshape(joined, [shape[0], shape[1] // per_token, per_token, self.n_features // 2])
         maps = tf.concat([tf.reduce_max(grouped, axis=2), tf.reduce_mean(grouped, axis=2)], axis=-1)
-        return self.feature_norm(maps, training=training)[:, :, tf.newaxis]
+        return tf.expand_dims(self.feature_norm(maps, training=training), 2)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Project the token's own features, and what the dense layer makes of its neighbourhood."""

@@ -60,7 +60,7 @@ class PooledFrontEnd(BlockFrontEnd):
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the last block's output `[batch, tokens, F, channels[-1]]`."""
         missing = tf.maximum(self.frames_per_token - tf.shape(seen)[1], 0)
-        x = self.input_norm(tf.pad(seen, [[0, 0], [0, missing], [0, 0]])[..., tf.newaxis], training=training)
+        x = self.input_norm(tf.expand_dims(tf.pad(seen, [[0, 0], [0, missing], [0, 0]]), -1), training=training)
         return self.run_blocks(self.blocks, x, training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -58,7 +58,7 @@ class ResidualFrontEnd(BlockFrontEnd):
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the last block's output `[batch, tokens, 1, width]`."""
-        return self.run_blocks(self.blocks, self.input_norm(seen[..., tf.newaxis], training=training), training)
+        return self.run_blocks(self.blocks, self.input_norm(tf.expand_dims(seen, -1), training=training), training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the only band."""

@@ -64,13 +64,13 @@ class SampleFrontEnd(FrontEnd):
         """Return the last convolution's output `[batch, tokens, 1, width]`."""
         # Pad to whole tokens, and with a zero before the first sample, on which the first kernel is centred.
         missing = -tf.shape(seen)[1] % self.frames_per_token
-        x = tf.cast(tf.pad(seen, [[0, 0], [1, missing]]), self.compute_dtype)[..., tf.newaxis]
+        x = tf.expand_dims(tf.cast(tf.pad(seen, [[0, 0], [1, missing]]), self.compute_dtype), -1)
         last = len(self.convolutions) - 1
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = tf.nn.relu(norm(convolution(x), training=training))
             if 0 < index < last:
                 x = tf.nn.max_pool1d(x, 3, 3, "VALID")
-        return x[:, :, tf.newaxis]
+        return tf.expand_dims(x, 2)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return each moment's channels."""

@@ -73,7 +73,7 @@ class TimbralFrontEnd(FrontEnd):
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return all filters' outputs, `[batch, frames, 1, 29c]`; vertical ones are maxima over frequency."""
-        x = self.input_norm(seen[..., tf.newaxis], training=training)
+        x = self.input_norm(tf.expand_dims(seen, -1), training=training)
         found = []
         for convolution in self.vertical:
             # Valid in frequency, same in time.
@@ -85,7 +85,7 @@ class TimbralFrontEnd(FrontEnd):
         for y, norm in zip(found, self.norms, strict=True):
             y = tf.nn.relu(norm(y, training=training))
             features.append(tf.reduce_max(y, axis=2) if y.shape.rank == 4 else y)
-        return tf.concat(features, axis=-1)[:, :, tf.newaxis]
+        return tf.expand_dims(tf.concat(features, axis=-1), 2)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Apply a dense layer, batch norm and ReLU to all filters of a moment."""
