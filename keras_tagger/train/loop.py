@@ -1,6 +1,7 @@
 """The training loop: steps, epochs, validation, checkpoints. `fit` sets it up.
 
-It calls `MusicTagger.train_step`, as Keras' own `fit` does, and adds that an interrupted run resumes at the exact step.
+It makes the same step as `MusicTagger.train_step`, which Keras' own `fit` calls, on one or several replicas
+(`keras_tagger.train.cluster`), and adds that an interrupted run resumes at the exact step.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from keras_tagger.data.pipeline import n_batches, training_dataset
 from keras_tagger.data.prepared import Prepared
 from keras_tagger.errors import ConfigError, ModelError
 from keras_tagger.evaluation.evaluate import evaluate
+from keras_tagger.evaluation.report import Report
+from keras_tagger.models.losses import balanced_weights
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.progress import progress_bar
 from keras_tagger.storage.run_dir import RunDir
 from keras_tagger.tagger import Tagger
 from keras_tagger.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from keras_tagger.train.cluster import Cluster
 from keras_tagger.train.history import read_history, write_history
 from keras_tagger.train.schedule import coupled_decay, first_epoch, phase_of, phase_optimizer
 
@@ -47,8 +51,12 @@ class Loop:
         config: The experiment.
         prepared: The data.
         run_dir: Where files are written.
-        on_epoch: Called with (epoch, row of the history, tagger) after each epoch; epochs count from 0.
+        on_epoch: Called with (epoch, row of the history, tagger, report) after each epoch; epochs count from 0.
         callbacks: Keras callbacks; a callback stops training by setting `model.stop_training`.
+        on_loss: Called with (step, mean loss since the last call) whenever the loss is read, about once per second;
+            steps count over all epochs.
+        cluster: The replicas that train the model, in whose scope it was made. Only the chief writes, validates and
+            calls callbacks; all workers read the same run directory.
 
     Attributes:
         score_split: The split that chooses the best epoch: "valid", or "train" if the data have no validation split.
@@ -60,32 +68,47 @@ class Loop:
         config: ExperimentConfig,
         prepared: Prepared,
         run_dir: RunDir,
-        on_epoch: Callable[[int, dict[str, float], Tagger], None],
+        on_epoch: Callable[[int, dict[str, float], Tagger, Report], None] | None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        on_loss: Callable[[int, float], None] | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
+        self.cluster = cluster or Cluster()
         self.model = model
         self.tagger = Tagger(model, config)
         self.config = config
         self.prepared = prepared
         self.run_dir = run_dir
         self.on_epoch = on_epoch
+        self.on_loss = on_loss
         self.progress = Progress(data=prepared.fingerprint)
         self.history: list[dict[str, float]] = []
         self.score_split = "valid" if "valid" in prepared.splits else "train"
         exclusive = config.model.head.activation == "softmax"
         self._criterion = f"{self.score_split} {'accuracy' if exclusive else 'ROC-AUC'}"
-        self._warn_of_criterion(exclusive)
-        self.steps_per_epoch = n_batches(prepared, "train", model.crop_samples, config.training.batch_size)
+        if self.cluster.chief:
+            self._warn_of_criterion(exclusive)
+        training = config.training
+        self.steps_per_epoch = n_batches(
+            prepared, "train", model.crop_samples, training.batch_size, training.epoch_crops
+        )
         # Contributions take half of a step's time, so they are computed only if there are dense labels.
         self._localized = config.training.contribution_loss > 0 and any(c.grid for c in prepared.select("train"))
-        if config.training.contribution_loss > 0 and not self._localized:
+        if config.training.contribution_loss > 0 and not self._localized and self.cluster.chief:
             logging.warning(
                 "training.contribution_loss: expected training clips with dense labels (a manifest's column labels). "
                 "Received: none, so it changes nothing."
             )
+        if config.training.class_weights == "balanced":
+            model.tag_weights = balanced_weights(prepared.labels("train"), exclusive)
+        self.cluster.connect(model)
         self._start_phase(0)
         self._callbacks = keras.callbacks.CallbackList(
-            list(callbacks), model=model, epochs=config.training.epochs, steps=self.steps_per_epoch, verbose=0
+            list(callbacks) if self.cluster.chief else [],
+            model=model,
+            epochs=config.training.epochs,
+            steps=self.steps_per_epoch,
+            verbose=0,
         )
 
     def restore(self) -> bool:
@@ -162,22 +185,33 @@ class Loop:
     def _start_phase(self, phase: int) -> None:
         training = self.config.training
         self.phase = phase
-        self.optimizer = phase_optimizer(training, phase, self.steps_per_epoch)
-        self.optimizer.build(self.model.trainable_variables)
+        with self.cluster.scope():
+            self.optimizer = phase_optimizer(training, phase, self.steps_per_epoch)
+            self.optimizer.build(self.model.trainable_variables)
         self.model.compile(optimizer=self.optimizer)
         self.model.coupled_decay = coupled_decay(training, phase)
         self.model.first_step = first_epoch(training, phase) * self.steps_per_epoch
-        self._execute = self._make_execute()
+        self._execute: Any = None
         self._traced = False
 
-    def _make_execute(self) -> Any:
+    def _make_execute(self, batch: Sequence[tf.TensorSpec]) -> Any:
         """Return the function that makes one step for each batch along the first axis of its input."""
-        model, localized = self.model, self._localized
+        model, localized, cluster, parts = (
+            self.model,
+            self._localized,
+            self.cluster,
+            self.config.training.accumulate_steps,
+        )
+        batch_size = self.config.training.batch_size
+        # Any number of steps, so that the shorter executions before checkpoints do not trace the graph again.
+        steps = 1 if self.config.training.steps_per_execution == 1 else None
+        signature = [tf.TensorSpec([steps, *spec.shape], spec.dtype) for spec in batch]
 
         def execute(waveform: tf.Tensor, *labels: tf.Tensor) -> None:
             def body(index: tf.Tensor) -> tuple[tf.Tensor]:
                 target = tuple(label[index] for label in labels)
-                model.train_step((waveform[index], target if localized else target[0]))
+                loss = cluster.step(model, waveform[index], target if localized else target[0], parts)
+                model.note_loss(loss, batch_size)
                 return (index + 1,)
 
             if waveform.shape[0] == 1:
@@ -186,7 +220,7 @@ class Loop:
                 tf.while_loop(lambda index: index < tf.shape(waveform)[0], body, (tf.constant(0),))
 
         # TensorFlow warns of retracing per function's code, summed over all loops; it counts a partial by itself.
-        return tf.function(functools.partial(execute), jit_compile=False, autograph=False)
+        return tf.function(functools.partial(execute), input_signature=signature, jit_compile=False, autograph=False)
 
     def _train_epoch(self) -> None:
         progress, training = self.progress, self.config.training
@@ -198,14 +232,23 @@ class Loop:
             seed=training.seed,
             epoch=progress.epoch,
             with_stretches=self._localized,
+            balanced=training.sampling == "balanced",
+            epoch_crops=training.epoch_crops,
+            share=(self.cluster.worker, self.cluster.n_workers),
+            parts=training.accumulate_steps,
         )
+        if self._execute is None:
+            self._execute = self._make_execute(dataset.element_spec)
         batches = dataset.skip(progress.step)
         sizes = self._execution_sizes()
         name = f"epoch {progress.epoch + 1}/{training.epochs}"
         self.model.reset_metrics()
         self._sum_before, self._step_before = progress.loss_sum, progress.step
+        self._step_read = progress.step
         read = time.perf_counter()
-        with progress_bar(total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step") as bar:
+        with progress_bar(
+            total=self.steps_per_epoch, initial=progress.step, desc=name, unit="step", hidden=not self.cluster.chief
+        ) as bar:
             iterator = iter(batches)
             waiting = time.perf_counter()
             for size in sizes:
@@ -231,7 +274,7 @@ class Loop:
                 self._traced = True
                 bar.update(size)
                 if checkpoint:
-                    save_checkpoint(self.run_dir.checkpoint, self._variables(), progress)
+                    self._save()
                 waiting = time.perf_counter()
 
     def _execution_sizes(self) -> list[int]:
@@ -253,11 +296,14 @@ class Loop:
                 f"training: expected a finite loss; a lower training.learning_rate may help. "
                 f"Received: {mean} in epoch {progress.epoch + 1}, by step {progress.step}."
             )
-        progress.loss_sum = self._sum_before + mean * (progress.step - self._step_before)
+        total = self._sum_before + mean * (progress.step - self._step_before)
+        if self.on_loss and progress.step > self._step_read:
+            self.on_loss(progress.total_steps, (total - progress.loss_sum) / (progress.step - self._step_read))
+        progress.loss_sum, self._step_read = total, progress.step
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        row = self._validate()
+        row = self._validate() if self.cluster.chief else {}
         progress.train_seconds += progress.seconds
         progress.train_wait_seconds += progress.wait_seconds
         progress.train_timed_steps += progress.timed_steps
@@ -265,7 +311,20 @@ class Loop:
         progress.step, progress.loss_sum = 0, 0.0
         progress.seconds, progress.wait_seconds, progress.timed_steps = 0.0, 0.0, 0
         self._callbacks.on_epoch_end(progress.epoch - 1, {key: row[key] for key in row if key != "epoch"})
-        save_checkpoint(self.run_dir.checkpoint, self._variables(), progress)
+        self._save()
+        self._follow_chief()
+
+    def _save(self) -> None:
+        if self.cluster.chief:
+            save_checkpoint(self.run_dir.checkpoint, self._variables(), self.progress)
+
+    def _follow_chief(self) -> None:
+        """Learn from the chief which epoch is the best and whether to stop; its best weights are written then."""
+        progress = self.progress
+        known = [progress.best_score, progress.best_epoch, progress.improved_epoch, bool(self.model.stop_training)]
+        score, best, improved, stop = self.cluster.from_chief(known)
+        progress.best_score, progress.best_epoch, progress.improved_epoch = score, int(best), int(improved)
+        self.model.stop_training = bool(stop)
 
     def _validate(self) -> dict[str, float]:
         """Measure on `score_split`, write the history and keep the model if it is the best."""
@@ -282,9 +341,13 @@ class Loop:
         )
         split = self.score_split
         accuracy = {} if report.accuracy is None else {f"{split}_accuracy": report.accuracy}
+        validation_loss = {}
+        if split != "train" and report.clip_scores is not None:
+            validation_loss[f"{split}_loss"] = report.clip_scores.cross_entropy
         row = {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.step,
+            **validation_loss,
             f"{split}_roc_auc": report.roc_auc,
             f"{split}_pr_auc": report.pr_auc,
             **accuracy,
@@ -315,7 +378,8 @@ class Loop:
             progress.best_score, progress.best_epoch = score, progress.epoch
             with _without_optimizer(self.model):
                 self.tagger.save(self.run_dir.model)
-        self.on_epoch(progress.epoch, row, self.tagger)
+        if self.on_epoch:
+            self.on_epoch(progress.epoch, row, self.tagger, report)
         return row
 
     def _audio_speed(self, steps: int, seconds: float) -> float:
