@@ -1,6 +1,6 @@
 """The layout of exported models: names of files in a version, and the versions in a directory.
 
-For everything that writes, checks or serves a version. TensorFlow is not imported.
+Also the formats to export to. For everything that writes, checks or serves a version. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 
 from keras_tagger.files import version_number
+
+FORMATS = ("saved_model", "onnx", "litert")
+PRECISIONS = ("float32", "float16", "int8")
 
 SAVED_MODEL = "saved_model.pb"
 TAGS_TEXT = "assets/tags.txt"

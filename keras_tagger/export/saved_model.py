@@ -41,7 +41,7 @@ def export(trained: TrainedModel, directory: str | os.PathLike[str]) -> Path:
         The path of the version, e.g. `exported/1`.
 
     Raises:
-        ModelError: If the directory cannot be written.
+        ModelError: If the directory cannot be written, or the disk is full.
 
     Example:
         >>> export(keras_tagger.load("compact"), "exported")
@@ -55,16 +55,25 @@ def export(trained: TrainedModel, directory: str | os.PathLike[str]) -> Path:
             temporary = stack.enter_context(hidden_folder(base, "export"))
         except OSError as error:
             raise ModelError(f"expected a directory to export to. Received: {base} ({error.strerror}).") from None
-        _write(trained, temporary)
-        while True:
-            version = base / str(max(layout.versions(base), default=0) + 1)
-            try:
-                # Renaming onto a folder with files fails, so two exports at the same time get two versions.
-                os.rename(temporary, version)
-                return version
-            except OSError:
-                if not version.exists():
-                    raise
+        try:
+            _write(trained, temporary)
+            return _publish(temporary, base)
+        except (OSError, tf.errors.OpError) as error:
+            # TensorFlow's text is "{{node}} path; reason [Op:name]".
+            reason = getattr(error, "strerror", None) or str(error).rpartition("; ")[2].partition(" [Op")[0]
+            raise ModelError(f"expected room for a version in {base}. Received: {reason}; nothing is kept.") from None
+
+
+def _publish(temporary: Path, base: Path) -> Path:
+    while True:
+        version = base / str(max(layout.versions(base), default=0) + 1)
+        try:
+            # Renaming onto a folder with files fails, so two exports at the same time get two versions.
+            os.rename(temporary, version)
+            return version
+        except OSError:
+            if not version.exists():
+                raise
 
 
 def _write(trained: TrainedModel, path: Path) -> None:

@@ -58,12 +58,6 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
         [*(float("nan") if rate is None else rate for rate in measured), float("nan")], tf.float32
     )
 
-    def times(tokens: tf.Tensor) -> tf.Tensor:
-        # tokens: an output with the batch as its first axis and the tokens as its last.
-        shape = tf.shape(tokens)
-        centres = (tf.range(shape[-1], dtype=tf.float32) + 0.5) * model.hop_seconds
-        return tf.broadcast_to(centres, [shape[0], shape[-1]])
-
     @traced(input_signature=[tf.TensorSpec([], tf.string)])
     def load_wav(data: tf.Tensor) -> tf.Tensor:
         # A function of its own, so that the two signatures that call it share its graph.
@@ -94,14 +88,11 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
 
     @traced(input_signature=[waveform])
     def attention(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        waveform = attention_fits(model, usable(waveform))
-        found = analyze_windows(model, waveform, ("tags", "attention"))
-        return {**found, "times": times(found["heatmap"])}
+        return analyze_windows(model, attention_fits(model, usable(waveform)), ("tags", "attention"))
 
     @traced(input_signature=[waveform])
     def contributions(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = analyze_windows(model, usable(waveform), ("tags", "contributions"))
-        return {**found, "times": times(found["contributions"])}
+        return analyze_windows(model, usable(waveform), ("tags", "contributions"))
 
     @traced(input_signature=[waveform])
     def embedding(waveform: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -21,7 +22,6 @@ from tensorflow_serving.apis import prediction_log_pb2
 from keras_tagger.config import load_config
 from keras_tagger.errors import ModelError
 from keras_tagger.export import export, layout, saved_model
-from keras_tagger.export.signatures import signatures
 from keras_tagger.tagger import Tagger
 from keras_tagger.tags import TagInfo
 from tiny import RATE, TAGS, noise, random_tagger
@@ -342,13 +342,9 @@ def test_warm_up_has_valid_requests_of_every_signature_at_one_and_more_windows(
 
 
 @pytest.fixture
-def one_signature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export the default signature only, where the files are tested: tracing all of them takes most of an export."""
-
-    def default(trained: Any) -> dict[str, Any]:
-        return {"serving_default": signatures(trained)["serving_default"]}
-
-    monkeypatch.setattr("keras_tagger.export.saved_model.signatures", default)
+def one_signature(export_only: Any) -> None:
+    """Export the default signature only, where the files are tested."""
+    export_only("serving_default")
 
 
 @pytest.mark.usefixtures("one_signature")
@@ -394,13 +390,32 @@ def test_nothing_is_seen_before_it_is_whole(tagger: Any, tmp_path: Path, monkeyp
         raise OSError("disk full")
 
     monkeypatch.setattr("keras_tagger.export.warmup.write_warmup", fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError, match="expected room for a version in .*Received: disk full; nothing is kept"):
         known.export(tmp_path)
     # What is known of each tag travels with it.
     told = [(info["tag"], info["threshold"], info["has_evidence"], info.get("train_clips")) for info in infos]
     assert told == [("high", 0.25, True, 12), ("low", 0.5, True, None), ("mid", 0.5, False, None)]
     assert len(seen) == 1
     assert seen[0].startswith(".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_told_in_a_sentence(
+    tagger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit on the size of files stands for a full disk: TensorFlow's writes fail in the same way."""
+    # The weights are too large already, so the graphs need not be traced.
+    monkeypatch.setattr("keras_tagger.export.saved_model.signatures", lambda trained: {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        with pytest.raises(ModelError) as refusal:
+            tagger.export(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (
+        str(refusal.value) == f"expected room for a version in {tmp_path}. Received: File too large; nothing is kept."
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -418,7 +433,8 @@ def test_a_file_in_the_way(tagger: Any, tmp_path: Path) -> None:
         tagger.export(tmp_path / "file")
 
 
-def test_tags_and_folders_that_are_not_utf8(tmp_path: Path) -> None:
+def test_tags_and_folders_that_are_not_utf8(tmp_path: Path, export_only: Any) -> None:
+    export_only("tag_info")
     tags = ("low", os.fsdecode(b"r\xe9ggae"))
     small = {"model": {"front_end": {"channels": [4]}, "encoder": {"n_layers": 1}}}
     version = random_tagger(small, tags).export(tmp_path / os.fsdecode(b"exported\xe9"))

@@ -23,6 +23,7 @@ LENGTHS = {
     "one and a half": WINDOW * 3 // 2,
     "two": 2 * WINDOW,
     "three and a bit": WINDOW * 32 // 10,
+    "more than run at a time": WINDOW * 165 // 10,
 }
 
 
@@ -33,13 +34,13 @@ def by_hand(model: Any, wave: np.ndarray) -> dict[str, np.ndarray]:
     contributions = np.full((len(model.tags), n_tokens), np.nan)
     layers, heads = model.model_config.encoder.n_layers, model.model_config.encoder.n_heads
     attention = np.zeros((layers, heads, 1 + n_tokens, 1 + n_tokens))
-    heatmap = np.full(n_tokens, np.nan)
+    heatmap, times = np.full(n_tokens, np.nan), np.full(n_tokens, np.nan)
     for window in model.windowing.cut((wave, RATE)):
         found = {name: value[0].numpy() for name, value in model.analyze(window.waveform[None], NAMES).items()}
         share = window.new_samples / len(wave)
         tags += share * found["tags"]
         embedding += share * found["embedding"]
-        first = window.start_sample // model.token_samples
+        first = -(-window.start_sample // model.token_samples)
         size = found["contributions"].shape[1]
         new = range(size - model.n_tokens(window.new_samples), size)
         # Index 0 of a window is [CLS], whose column and row are those of the whole.
@@ -51,12 +52,14 @@ def by_hand(model: Any, wave: np.ndarray) -> dict[str, np.ndarray]:
             contributions[:, first + local] = heard * found["contributions"][:, local]
             attention[:, :, 1 + first + local, columns] = found["attention"][:, :, 1 + local]
             heatmap[first + local] = found["attention"][-1, :, 0, 1 + local].sum()
+            times[first + local] = (window.start_sample + (local + 0.5) * model.token_samples) / RATE
     return {
         "tags": tags,
         "embedding": embedding,
         "contributions": contributions,
         "attention": attention,
         "heatmap": heatmap,
+        "times": times,
     }
 
 
@@ -71,7 +74,7 @@ def run(tagger: Any) -> Any:
 def test_equals_windows_by_hand(tagger: Any, run: Any, length: str) -> None:
     waves = noise(LENGTHS[length], seed=4, batch=2)
     found = run(waves)
-    assert set(found) == {*NAMES, "heatmap"}
+    assert set(found) == {*NAMES, "heatmap", "times"}
     for index, wave in enumerate(waves):
         for name, expected in by_hand(tagger.model, wave).items():
             np.testing.assert_allclose(found[name][index], expected, atol=1e-5, err_msg=name)
