@@ -1,0 +1,1 @@
+"""Music libraries: tags in the files themselves, sidecar files beside them, and playlists."""
