@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy.typing as npt
 
+from keras_tagger.attention import Attention
 from keras_tagger.audio import AudioSource
 from keras_tagger.audio.streams import seekable
 from keras_tagger.client import messages
@@ -27,9 +28,11 @@ from keras_tagger.client.channel import MAX_RETRIES, ClientTls, as_serving_error
 from keras_tagger.client.messages import Signature
 from keras_tagger.client.plans import PlanRun, ServedModel
 from keras_tagger.client.probe import Plan, Request
+from keras_tagger.client.stream_messages import STREAM
+from keras_tagger.client.streaming import AsyncTagStream, TagStream
 from keras_tagger.errors import ServingError
-from keras_tagger.heatmap import Attention, Heatmap
-from keras_tagger.tags import Tags
+from keras_tagger.heatmap import Heatmap
+from keras_tagger.tags import Tags, check_rank, make_tags
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -39,6 +42,8 @@ SAMPLE_RATE = 16_000
 
 class _Connection:
     """Validated settings, and everything else that `Client` and `AsyncClient` share."""
+
+    _channel: Any
 
     def __init__(
         self,
@@ -89,6 +94,26 @@ class _Connection:
 
     def _spec(self, signature: str) -> Any:
         return messages.model_spec(self.model_name, signature, self.version, self.version_label)
+
+    def _stream_config(self, contributions: bool) -> Any:
+        return STREAM.StreamConfig(
+            model_name=self.model_name,
+            version=self.version or 0,
+            version_label=self.version_label or "",
+            encoding="float32",
+            sample_rate=self.sample_rate,
+            channels=1,
+            contributions=contributions,
+        )
+
+    def _streaming(self) -> Any:
+        """Return the method of streams."""
+        kind, reply = STREAM.methods["Stream"]
+        return self._channel.stream_stream(
+            f"/{STREAM.service}/Stream",
+            request_serializer=kind.SerializeToString,
+            response_deserializer=reply.FromString,
+        )
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -157,7 +182,7 @@ class Client(_Connection):
     ) -> None:
         self.close()
 
-    # `AsyncClient` takes over the methods from here on: each is one call of `_run` or `_call`.
+    # `AsyncClient` takes over the methods from here on, except `stream`: each is one call of `_run` or `_call`.
 
     def predict(
         self,
@@ -292,6 +317,50 @@ class Client(_Connection):
         audio = seekable(audio)
         return self._run(lambda model: model.heatmap(kind, audio, tags, start_seconds, seconds))
 
+    def stream(
+        self,
+        audio: AudioSource,
+        contributions: bool = False,
+        top: int | None = 10,
+        merge_synonyms: bool = False,
+        rank: str = "score",
+    ) -> TagStream:
+        """Send audio of any length in pieces, and return the windows as they come, in constant memory.
+
+        The audio may go on for as long as it likes: there is no deadline. It needs `keras-tagger serve`; other servers
+        answer UNIMPLEMENTED. The results equal those of `Tagger`.
+
+        Args:
+            audio: See `Client`; also `keras_tagger.audio.RawAudio`, such as from a microphone.
+            contributions: Whether each window has its tags' contributions over time.
+            top: How many tags the tags of the whole clip have; None for all.
+            merge_synonyms: As for `tag`.
+            rank: As for `tag`.
+
+        Returns:
+            An iterator over `StreamedWindow`; afterwards its `tags` are those of all the audio.
+
+        Raises:
+            ModelError: If `rank` is unknown.
+
+        Example:
+            >>> stream = client.stream("long.mp3")
+            >>> for window in stream:
+            ...     print(window.end_seconds, window.top(3))
+            >>> print(stream.tags)
+        """
+        check_rank(rank)
+        make = functools.partial(make_tags, top=top, merge_synonyms=merge_synonyms, rank=rank)
+
+        def info(names: tuple[str, ...]) -> Any:
+            return self._run(lambda model: model.info(names))
+
+        def send(messages: Iterator[Any]) -> Iterator[Any]:
+            with self._errors():
+                yield from self._streaming()(messages)
+
+        return TagStream(send, info, self._stream_config(contributions), audio, make)
+
     def embed(self, audio: AudioSource) -> npt.NDArray[Any]:
         """Return the embedding of a clip, float32 `[D]`: the mean over its windows, by the signature `embedding`.
 
@@ -347,7 +416,8 @@ def _awaited(
 class AsyncClient(_Connection):
     """`Client` for asyncio: the same arguments, methods and results, to be awaited; an asynchronous context manager.
 
-    Many requests may be in flight at a time. Audio is decoded in threads, outside the client's event loop.
+    `stream` gives an asynchronous iterator. Many requests may be in flight at a time. Audio is decoded in threads,
+    outside the client's event loop.
 
     Example:
         >>> async with AsyncClient("localhost:8500") as client:
@@ -382,6 +452,35 @@ class AsyncClient(_Connection):
     heatmap = _awaited(Client.heatmap)
     embed = _awaited(Client.embed)
     tag_names = _awaited(Client.tag_names)
+
+    def stream(
+        self,
+        audio: AudioSource,
+        contributions: bool = False,
+        top: int | None = 10,
+        merge_synonyms: bool = False,
+        rank: str = "score",
+    ) -> AsyncTagStream:
+        """Send audio of any length in pieces, and return the windows as they come; see `Client.stream`.
+
+        Example:
+            >>> stream = client.stream("long.mp3")
+            >>> async for window in stream:
+            ...     print(window.end_seconds, window.top(3))
+            >>> print(stream.tags)
+        """
+        check_rank(rank)
+        make = functools.partial(make_tags, top=top, merge_synonyms=merge_synonyms, rank=rank)
+
+        async def info(names: tuple[str, ...]) -> Any:
+            return await self._run(lambda model: model.info(names))
+
+        async def send(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            with self._errors():
+                async for answer in self._streaming()(messages):
+                    yield answer
+
+        return AsyncTagStream(send, info, self._stream_config(contributions), audio, make)
 
     async def _run(self, plan: Callable[[ServedModel], Plan[Result]]) -> Result:
         run = PlanRun(plan, self._model)

@@ -18,13 +18,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from keras_tagger.attention import Attention, AttentionWindow
 from keras_tagger.audio import AudioSource, Window, Windowing
 from keras_tagger.audio.windows import WINDOWS_PER_BATCH, Stitcher, WindowMean, batches, stacked
 from keras_tagger.client import probe
 from keras_tagger.client.probe import Plan, Reply, Request
 from keras_tagger.errors import AudioWarning, ServingError
 from keras_tagger.files import to_bytes, to_text
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.heatmap import Heatmap
 from keras_tagger.tags import TagInfo, Tags, check_rank, judged, make_tags
 
 Result = TypeVar("Result")
@@ -86,7 +87,7 @@ class ServedModel:
             raise ServingError(f"tags: expected a list with the names of all outputs. Received: {tags!r}.")
         if tags is None:
             try:
-                names, scores = yield from self._classes(audio, found)
+                names, mean = yield from self._classes(audio, found)
             except ServingError as error:
                 if 'signature key "classify" not found' not in str(error):
                     raise
@@ -96,16 +97,19 @@ class ServedModel:
                     error.code,
                 ) from None
         else:
-            names, scores = tuple(tags), (yield from self._mean(audio, "serving_default", "tags", found))
-            if len(names) != len(scores):
-                raise ServingError(f"tags: expected {len(scores)} names, one per output. Received: {len(names)}.")
-        return make_tags(names, scores, (yield from self._info(names)), top, merge_synonyms, found, rank)
+            names, mean = tuple(tags), (yield from self._mean(audio, "serving_default", "tags", found))
+            if len(names) != len(mean.value):
+                raise ServingError(f"tags: expected {len(mean.value)} names, one per output. Received: {len(names)}.")
+        seconds = mean.samples / self.sample_rate
+        return make_tags(names, mean.value, (yield from self.info(names)), top, merge_synonyms, found, rank, seconds)
 
     def classify(self, audio: AudioSource) -> Plan[Tags]:
         """Return all tags of a clip, by the signature `classify`."""
         found: list[AudioWarning] = []
-        names, scores = yield from self._classes(audio, found)
-        return make_tags(names, scores, (yield from self._info(names)), None, False, found)
+        names, mean = yield from self._classes(audio, found)
+        seconds = mean.samples / self.sample_rate
+        info = yield from self.info(names)
+        return make_tags(names, mean.value, info, None, False, found, seconds=seconds)
 
     def embed(self, audio: AudioSource) -> Plan[npt.NDArray[Any]]:
         """Return the embedding of a clip, float32 `[D]`."""
@@ -113,7 +117,7 @@ class ServedModel:
         mean = yield from self._mean(audio, "embedding", "embedding", found)
         for warning in found:
             warnings.warn(warning, stacklevel=2)
-        return mean.astype(np.float32)
+        return mean.value.astype(np.float32)
 
     def attention(self, audio: AudioSource, start_seconds: float, seconds: float | None) -> Plan[Attention]:
         """Return the attention weights of a clip or an excerpt of it, window by window."""
@@ -130,7 +134,7 @@ class ServedModel:
             n_new = len(times) if all_new else int(windowing.is_new(window, times).sum())
             start = start_seconds + window.start_sample / self.sample_rate
             parts.append(AttentionWindow(start, reply["attention"][0], n_new))
-        return Attention(tuple(parts), hop_seconds, warnings=tuple(found))
+        return Attention(tuple(parts), hop_seconds, warnings=tuple(found), audio=audio)
 
     def heatmap(
         self,
@@ -159,10 +163,11 @@ class ServedModel:
         kept = tuple(names[row] for row in rows)
         scores = margins = None
         if mean is not None:
-            scores, info = mean[rows], (yield from self._info(names))
+            scores, info = mean[rows], (yield from self.info(names))
             margins = None if info is None else judged(kept, scores, info)[2]
         kept_values = np.atleast_2d(values)[rows]
-        return Heatmap(kept_values, kept, times, kind, scores=scores, warnings=tuple(found), margins=margins)
+        warned = tuple(found)
+        return Heatmap(kept_values, kept, times, kind, scores=scores, warnings=warned, margins=margins, audio=audio)
 
     def tag_names(self) -> Plan[tuple[str, ...]]:
         """Return the names of the tags in the order of the outputs."""
@@ -191,8 +196,8 @@ class ServedModel:
             values, times = stitcher.values, stitcher.times
         return values, start_seconds + times, mean.value if has_scores else None
 
-    def _classes(self, audio: AudioSource, found: list[AudioWarning]) -> Plan[tuple[tuple[str, ...], npt.NDArray[Any]]]:
-        """Return names and mean scores by the signature `classify`."""
+    def _classes(self, audio: AudioSource, found: list[AudioWarning]) -> Plan[tuple[tuple[str, ...], WindowMean]]:
+        """Return names and the mean of their scores by the signature `classify`."""
         mean = WindowMean()
         names: list[bytes] = []
         for windows in (yield from self._windows(audio, found))[1]:
@@ -203,20 +208,18 @@ class ServedModel:
                 names = names or list(classes)
                 score = dict(zip(classes, scores, strict=True))
                 mean.add(window, np.array([score[name] for name in names]))
-        return tuple(to_text(name) for name in names), mean.value
+        return tuple(to_text(name) for name in names), mean
 
-    def _mean(
-        self, audio: AudioSource, signature: str, output: str, found: list[AudioWarning]
-    ) -> Plan[npt.NDArray[Any]]:
-        """Return the mean of an output over the windows, float64 `[size]`."""
+    def _mean(self, audio: AudioSource, signature: str, output: str, found: list[AudioWarning]) -> Plan[WindowMean]:
+        """Return the mean of an output over the windows, `[size]`."""
         mean = WindowMean()
         for windows in (yield from self._windows(audio, found))[1]:
             reply = yield Request(signature, {"waveform": stacked(windows)}, (output,))
             for window, values in zip(windows, reply[output], strict=True):
                 mean.add(window, values)
-        return mean.value
+        return mean
 
-    def _info(self, names: tuple[str, ...]) -> Plan[Mapping[str, TagInfo] | None]:
+    def info(self, names: tuple[str, ...]) -> Plan[Mapping[str, TagInfo] | None]:
         """Return what the signature `tag_info` says about tags; None for a model without it or without these tags."""
         known, key = self.facts.info, frozenset(names)
         if key not in known:

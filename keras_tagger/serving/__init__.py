@@ -1,10 +1,10 @@
 """The embedded server, with TensorFlow Serving's gRPC and REST APIs. The clients are in `keras_tagger.client`.
 
-server.py        Server and serve
+server.py        Server and serve; addresses.py and tls.py are where and how it listens
 flags.py         flags; config_files.py reads the files that they name
 grpc_services.py gRPC; health.py has health checks and reflection
 http_server.py   HTTP; rest.py and rest_json.py have the REST API
-dispatch.py      what both do with a request; batching.py runs requests together
+dispatch.py      what both do with a request; scheduler.py queues, batches and refuses; limits.py is what one may cost
 inference.py     the four methods on one version; tensors.py converts their tensors
 manager.py       models and versions; servable.py, versions.py and warmup.py load them
 """

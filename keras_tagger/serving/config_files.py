@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_tagger.errors import ServingError
+from keras_tagger.serving import request_log
 from keras_tagger.serving.status import StatusError, invalid_argument
 from keras_tagger.serving.versions import ServedModel, VersionPolicy
 
@@ -49,31 +50,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 
 @dataclass(frozen=True)
-class ServerTls:
-    """TLS of the server, as PEM.
-
-    Attributes:
-        key: Private key.
-        certificate: Certificate chain.
-        client_authority: Certificates that sign those of clients; None if the server does not check them.
-        client_verify: Whether clients must have a certificate.
-    """
-
-    key: bytes
-    certificate: bytes
-    client_authority: bytes | None
-    client_verify: bool
-
-
-@dataclass(frozen=True)
 class BatchingOptions:
-    """How requests are batched; the fields of BatchingParameters."""
+    """How requests are batched: the fields of BatchingParameters, and the most bytes that a batch takes as input."""
 
     max_batch_size: int = 1000
     timeout_seconds: float = 0.0
     max_enqueued_batches: int = 10
     threads: int = os.cpu_count() or 1
     allowed_batch_sizes: tuple[int, ...] = ()
+    max_batch_bytes: int = 2**31
 
 
 def read_models(path: str) -> list[ServedModel]:
@@ -82,7 +67,10 @@ def read_models(path: str) -> list[ServedModel]:
     Raises:
         ServingError: If the file cannot be read or is not valid.
     """
-    config = _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
+    config = parse_text(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
+    if config.WhichOneof("config") is None:
+        # TensorFlow Serving takes no action for an empty file, which may be one that is just being written.
+        raise ServingError(f"model_config_file {path}: expected a model_config_list. Received: an empty file.")
     try:
         return models_of(config)
     except StatusError as refusal:
@@ -117,7 +105,10 @@ def models_of(config: model_server_config_pb2.ModelServerConfig) -> list[ServedM
             raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
-        found.append(ServedModel(model.name, model.base_path, _policy(model), dict(model.version_labels)))
+        logging = model.logging_config if model.HasField("logging_config") else None
+        if logging is not None:
+            request_log.check(logging)
+        found.append(ServedModel(model.name, model.base_path, _policy(model), dict(model.version_labels), logging))
     return found
 
 
@@ -131,21 +122,9 @@ def _policy(model: model_server_config_pb2.ModelConfig) -> VersionPolicy:
     return VersionPolicy(latest=max(policy.latest.num_versions, 1))
 
 
-def read_tls(path: str) -> ServerTls:
-    """Read the SSLConfig of an --ssl_config_file, which contains PEM text, not paths."""
-    config = _parse(path, MESSAGES["SSLConfig"](), "ssl_config_file")
-    for field in ("server_key", "server_cert"):
-        if "-----BEGIN " not in getattr(config, field):
-            raise ServingError(f"ssl_config_file {path}: expected PEM text as {field}. Received: something else.")
-    if config.client_verify and not config.custom_ca:
-        raise ServingError(f"ssl_config_file {path}: expected a custom_ca with client_verify. Received: no custom_ca.")
-    authority = config.custom_ca.encode() or None
-    return ServerTls(config.server_key.encode(), config.server_cert.encode(), authority, config.client_verify)
-
-
 def read_monitoring(path: str) -> str | None:
     """Read the path of the Prometheus page from a --monitoring_config_file; None if it is not enabled."""
-    config = _parse(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
+    config = parse_text(path, MESSAGES["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     return (config.path or PROMETHEUS_PATH) if config.enable else None
 
 
@@ -154,7 +133,7 @@ PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 def read_batching(path: str) -> BatchingOptions:
     """Read the BatchingParameters of a --batching_parameters_file."""
-    config = _parse(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
+    config = parse_text(path, MESSAGES["BatchingParameters"](), "batching_parameters_file")
     if config.pad_variable_length_inputs:
         raise ServingError(
             f"batching_parameters_file {path}: expected pad_variable_length_inputs to be false, because padding "
@@ -189,7 +168,12 @@ def _check_sizes(path: str, sizes: Sequence[int], largest: int) -> None:
         )
 
 
-def _parse(path: str, message: Any, flag: str) -> Any:
+def parse_text(path: str, message: Any, flag: str) -> Any:
+    """Fill a message from the protobuf text in a file.
+
+    Raises:
+        ServingError: If the file cannot be read or does not parse.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from importlib import metadata
 from typing import Any
 
 from keras_tagger.errors import ServingError
@@ -34,17 +35,20 @@ class Flags:
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: int = 0
     file_system_poll_wait_seconds: float = 1.0
+    num_load_threads: int = 0
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
     allow_version_labels_for_unavailable_models: bool = False
     enable_model_warmup: bool = True
-    enable_batching: bool = False
+    saved_model_tags: str = "serve"
+    enable_batching: bool | None = None
     batching_parameters_file: str = ""
     monitoring_config_file: str = ""
     ssl_config_file: str = ""
     enable_grpc_healthcheck_service: bool = True
+    grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
-    grpc_max_threads: int = 64
+    grpc_max_threads: int = 256
     rest_api_timeout_in_ms: int = 30_000
     rest_api_num_threads: int = 16
     rest_api_enable_cors_support: bool = False
@@ -52,7 +56,11 @@ class Flags:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     max_message_bytes: int = -1
+    max_request_seconds: float = 600.0
     workers: int = 0
+    enable_model_management: bool = False
+    access_log: bool = False
+    enable_tracing: bool = False
     grace_seconds: float = 30.0
 
     def __post_init__(self) -> None:
@@ -82,8 +90,44 @@ class Flags:
         return found
 
 
+# Flags that only tensorflow_model_server has, 2.17. The embedded server names them when it refuses them.
+STOCK_ONLY = (
+    "enable_per_model_batching_parameters",
+    "enable_profiler",
+    "enable_serialization_as_tensor_content",
+    "enable_signature_method_name_check",
+    "enforce_session_run_timeout",
+    "flush_filesystem_caches",
+    "force_allow_any_version_labels_for_unavailable_models",
+    "mixed_precision",
+    "num_request_iterations_for_warmup",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "num_unload_threads",
+    "per_process_gpu_memory_fraction",
+    "platform_config_file",
+    "prefer_tflite_model",
+    "remove_unused_fields_from_bundle_metagraph",
+    "should_retry_model_load",
+    "skip_initialize_tpu",
+    "tensorflow_session_config_file",
+    "thread_pool_factory_config_file",
+    "use_alts_credentials",
+    "xla_cpu_compilation_enabled",
+)
+# Values of these flags that turn off what the embedded server does not have; it accepts them.
+ABSENT = {"enable_profiler": "false"}
 # Flags that tensorflow_model_server does not have and would refuse.
-EMBEDDED_ONLY = ("host", "max_message_bytes", "workers", "grace_seconds")
+EMBEDDED_ONLY = (
+    "host",
+    "max_message_bytes",
+    "max_request_seconds",
+    "workers",
+    "enable_model_management",
+    "access_log",
+    "enable_tracing",
+    "grace_seconds",
+)
 
 _HELP = {
     "model_base_path": "the same as DIR",
@@ -94,15 +138,19 @@ _HELP = {
     "model_config_file": "ModelServerConfig in text format, instead of DIR: several models, version policies, labels",
     "model_config_file_poll_wait_seconds": "how often to read that file again; 0 for never",
     "file_system_poll_wait_seconds": "how often to look for new versions; 0 for never",
+    "num_load_threads": "number of models loaded at a time; 0 for one",
     "max_num_load_retries": "how often to retry a version that does not load",
     "load_retry_interval_micros": "time between these attempts, in microseconds",
     "allow_version_labels_for_unavailable_models": "accept labels of versions that are not loaded yet",
     "enable_model_warmup": "run the warm-up requests of a version before it is served",
-    "enable_batching": "run requests in batches",
+    "saved_model_tags": "tags of the meta graph to load, separated by commas",
+    "enable_batching": "run requests in batches: true for all models, false for none; by default, models exported by "
+    "keras-tagger",
     "batching_parameters_file": "BatchingParameters in text format",
     "monitoring_config_file": "MonitoringConfig in text format: turns Prometheus on or off and sets its path",
     "ssl_config_file": "SSLConfig in text format: TLS for gRPC",
     "enable_grpc_healthcheck_service": "serve grpc.health.v1",
+    "grpc_socket_path": "path of a Unix socket on which gRPC listens too",
     "grpc_channel_arguments": "gRPC options, as name=value,name=value",
     "grpc_max_threads": "number of gRPC requests handled at a time",
     "rest_api_timeout_in_ms": "timeout of a REST request, in milliseconds",
@@ -112,7 +160,11 @@ _HELP = {
     "tensorflow_intra_op_parallelism": "threads within an operation; 0 for tensorflow_session_parallelism",
     "tensorflow_inter_op_parallelism": "operations run at a time; 0 for tensorflow_session_parallelism",
     "max_message_bytes": "largest request and reply, in bytes; -1 for no limit",
-    "workers": "number of requests that the model runs at a time; 0 for two per core",
+    "max_request_seconds": "most audio in one request, in seconds, for models exported by keras-tagger; 0 for no limit",
+    "workers": "number of requests, or batches, that run at a time; 0 for one per core",
+    "enable_model_management": "let clients change the models with HandleReloadConfigRequest",
+    "access_log": "log a line per request, with its id",
+    "enable_tracing": "send OpenTelemetry traces, as the environment variables OTEL_... say (needs keras_tagger[otel])",
     "grace_seconds": "how long running requests may take after SIGTERM",
 }
 
@@ -121,12 +173,29 @@ def add_flags(command: Any) -> None:
     """Add all flags to an `argparse` parser."""
     for field in dataclasses.fields(Flags):
         name, help = f"--{field.name}", _HELP[field.name]
-        if isinstance(field.default, bool):
+        if isinstance(field.default, bool | None):
             kind: dict[str, Any] = {"type": _truth, "nargs": "?", "const": True, "metavar": "BOOL"}
         else:
             kind = {"type": type(field.default), "metavar": field.name.rsplit("_", 1)[-1].upper()}
-        shown = "" if field.default == "" else f" ({str(field.default).lower()})"
+        shown = "" if field.default in ("", None) else f" ({str(field.default).lower()})"
         command.add_argument(name, default=argparse.SUPPRESS, help=help + shown, **kind)
+    for name in STOCK_ONLY:
+        command.add_argument(f"--{name}", default=argparse.SUPPRESS, nargs="?", const="true", help=argparse.SUPPRESS)
+    command.add_argument("--version", action=_PrintVersions, help="print the versions of keras_tagger and TensorFlow")
+
+
+class _PrintVersions(argparse.Action):
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        names = ("keras_tagger", "tensorflow", "tensorflow-serving-api")
+        parser.exit(message="".join(f"{name} {metadata.version(name)}\n" for name in names))
+
+
+def stock_flags_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the given flags that only tensorflow_model_server has."""
+    return {name: getattr(arguments, name) for name in STOCK_ONLY if name in arguments}
 
 
 def flags_of(arguments: argparse.Namespace, directory: str | None) -> tuple[Flags, dict[str, Any]]:

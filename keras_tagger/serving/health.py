@@ -9,24 +9,30 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from keras_tagger.serving.grpc_services import METHODS, MODEL_SERVICE, PREDICTION_SERVICE
+from keras_tagger.client.stream_messages import STREAM
+from keras_tagger.serving import open_inference
+from keras_tagger.serving.grpc_services import METHODS, MODEL_SERVICE, PREDICTION_SERVICE, with_own_threads
 
 SERVICES = (health.OVERALL_HEALTH, "PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
-# A stream keeps a thread for as long as its client likes.
-MAX_STREAMS = 8
+HEALTH_SERVICE = health.SERVICE_NAME
+# A stream of Watch or of reflection keeps a thread for as long as its client likes, but no thread of requests.
+MAX_STREAMS = 1000
+CHECK_THREADS = 2
 
 
 class Health(health.HealthServicer):
-    """The health of the server as a whole, of PredictionService and of ModelService; not serving at first."""
+    """The health of the server as a whole, of PredictionService and of ModelService; not serving at first.
+
+    Checks and streams have threads of their own, so that they are answered however many requests wait.
+    """
 
     def __init__(self) -> None:
         # The library's streams without threads can block the server: a change of state waits, under the lock, for the
         # thread that would end a cancelled stream, and that waits for the lock.
         super().__init__(experimental_non_blocking=False)
-        self._places = threading.Semaphore(MAX_STREAMS)
         self._streams: set[Any] = set()
         self.update(False)
 
@@ -44,7 +50,6 @@ class Health(health.HealthServicer):
 
     def Watch(self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None) -> Any:  # noqa: N802
         """Stream the states of a service."""
-        _take_place(self._places, context)
         stream = super().Watch(request, context)
         self._streams.add(stream)
         if not context.add_callback(lambda: self._streams.discard(stream)):
@@ -53,41 +58,47 @@ class Health(health.HealthServicer):
 
 
 class _Reflection(reflection.ReflectionServicer):
-    """Server reflection with a limit on streams."""
+    """Server reflection that ends its streams when the server stops."""
 
     def __init__(self, services: Sequence[str], stopping: threading.Event) -> None:
         super().__init__(services, _service_descriptors())
         self._stopping = stopping
-        self._places = threading.Semaphore(MAX_STREAMS)
 
     def ServerReflectionInfo(self, request_iterator: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         """Answer requests about services, files and symbols."""
-        _take_place(self._places, context)
         until_stopped = itertools.takewhile(lambda _: not self._stopping.is_set(), request_iterator)
         return super().ServerReflectionInfo(until_stopped, context)
-
-
-def _take_place(places: threading.Semaphore, context: grpc.ServicerContext) -> None:
-    """Hold one of the slots until the call ends; refuse the call if all are taken."""
-    if not places.acquire(blocking=False):
-        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"expected at most {MAX_STREAMS} open streams.")
-    if not context.add_callback(places.release):
-        places.release()
 
 
 def add_health(server: grpc.Server) -> Health:
     """Add the health service to a gRPC server."""
     servicer = Health()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    handlers = {
+        "Check": grpc.unary_unary_rpc_method_handler(
+            with_own_threads(servicer.Check, CHECK_THREADS),
+            health_pb2.HealthCheckRequest.FromString,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            with_own_threads(servicer.Watch, MAX_STREAMS),
+            health_pb2.HealthCheckRequest.FromString,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(health.SERVICE_NAME, handlers)])
     return servicer
 
 
-def add_reflection(server: grpc.Server, with_health: bool, stopping: threading.Event) -> None:
-    """Add reflection of TensorFlow Serving's services, and of health if the server has it, to a gRPC server."""
-    services = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
-    if with_health:
-        services.append(health.SERVICE_NAME)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(services, stopping), server)
+def add_reflection(server: grpc.Server, services: Sequence[str], stopping: threading.Event) -> None:
+    """Add reflection of itself and of other services to a gRPC server."""
+    servicer = _Reflection([*services, reflection.SERVICE_NAME], stopping)
+    handler = grpc.stream_stream_rpc_method_handler(
+        with_own_threads(servicer.ServerReflectionInfo, MAX_STREAMS),
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    handlers = grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, {"ServerReflectionInfo": handler})
+    server.add_generic_rpc_handlers([handlers])
 
 
 def _service_descriptors() -> descriptor_pool.DescriptorPool:
@@ -108,6 +119,8 @@ def _service_descriptors() -> descriptor_pool.DescriptorPool:
 
     add(health_pb2.DESCRIPTOR)
     add(reflection_pb2.DESCRIPTOR)
+    add(open_inference.PROTOCOL.file)
+    add(STREAM.file)
     for service, methods in METHODS.items():
         package, _, name = service.rpartition(".")
         file = descriptor_pb2.FileDescriptorProto(name=f"{service}.proto", package=package, syntax="proto3")

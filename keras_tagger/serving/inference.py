@@ -22,13 +22,15 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from keras_tagger.serving.servable import DEFAULT_SIGNATURE, Runner
+from keras_tagger.serving.servable import DEFAULT_SIGNATURE
 from keras_tagger.serving.status import StatusError, invalid_argument
-from keras_tagger.serving.tensors import decode, encode, type_name
+from keras_tagger.serving.tensors import base_dtype, decode, encode, type_name
 
 CLASSIFY_METHOD, REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 Signatures = Mapping[str, meta_graph_pb2.SignatureDef]
+# Takes the names of feeds and fetches and the arrays to feed, and returns the values of the fetches.
+Run = Callable[[Sequence[str], Sequence[str], Sequence[npt.NDArray[Any]]], list[Any]]
 
 
 class Inference:
@@ -37,15 +39,13 @@ class Inference:
     Args:
         signatures: Signatures of the SavedModel.
         version: Number of the version, for replies.
-        runner: Runs the graph.
-        deadline: Deadline of the request, as `time.monotonic`.
+        run: Runs the graph.
     """
 
-    def __init__(self, signatures: Signatures, version: int, runner: Runner, deadline: float | None = None) -> None:
+    def __init__(self, signatures: Signatures, version: int, run: Run) -> None:
         self._signatures = signatures
         self._version = version
-        self._runner = runner
-        self._deadline = deadline
+        self._run = run
 
     def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Run one signature on named tensors."""
@@ -59,12 +59,12 @@ class Inference:
         # TensorFlow Serving numbers the arguments in an error by the order of their feed names.
         inputs = sorted(signature.inputs.items(), key=lambda item: item[1].name)
         for index, (alias, info) in enumerate(inputs):
-            if dtypes[alias] != info.dtype:
-                wanted, sent = type_name(info.dtype), type_name(dtypes[alias])
+            if dtypes[alias] != base_dtype(info.dtype):
+                wanted, sent = type_name(base_dtype(info.dtype)), type_name(dtypes[alias])
                 raise invalid_argument(f"Expects arg[{index}] to be {wanted} but {sent} is provided")
         feeds = [info.name for _, info in inputs]
         fetches = sorted({signature.outputs[alias].name for alias in aliases})
-        values = self._runner.run(feeds, fetches, [arrays[alias] for alias, _ in inputs], self._deadline)
+        values = self._run(feeds, fetches, [arrays[alias] for alias, _ in inputs])
         fetched = dict(zip(fetches, values, strict=True))
         response = predict_pb2.PredictResponse(model_spec=self._spec(request.model_spec))
         for alias in aliases:
@@ -142,7 +142,7 @@ class Inference:
         self, feeds: Sequence[str], fetches: Sequence[str], given: input_pb2.Input
     ) -> tuple[dict[str, npt.NDArray[Any]], int]:
         examples = serialized_examples(given)
-        values = self._runner.run(feeds, fetches, [examples] * len(feeds), self._deadline)
+        values = self._run(feeds, fetches, [examples] * len(feeds))
         return dict(zip(fetches, map(np.asarray, values), strict=True)), len(examples)
 
 

@@ -11,10 +11,12 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
 
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+from tensorflow_serving.config import logging_config_pb2
 
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import log
@@ -29,7 +31,6 @@ START, LOADING, AVAILABLE, UNLOADING, END = (
 )
 # Number of removed versions whose status is kept.
 MAX_ENDED = 32
-# How long to wait at the end for requests that outlived the grace period.
 CLOSE_SECONDS = 5.0
 
 Load = Callable[[str, str, int], Servable]
@@ -77,6 +78,7 @@ class Manager:
         max_num_load_retries: How often to retry a failed version whose folder has not changed.
         load_retry_interval_seconds: Time between attempts.
         on_change: Called after models were configured or a version was loaded or unloaded.
+        num_load_threads: Number of models loaded at a time; 0 or 1 loads one after the other.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Manager:
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60.0,
         on_change: Callable[[], None] = lambda: None,
+        num_load_threads: int = 0,
     ) -> None:
         self._load = load
+        self._load_threads = num_load_threads
         self._retries = max_num_load_retries
         self._interval = load_retry_interval_seconds
         self._on_change = on_change
@@ -98,46 +102,74 @@ class Manager:
         self._threads: list[threading.Thread] = []
 
     def configure(self, configs: Sequence[ServedModel], allow_unavailable_labels: bool = False) -> None:
-        """Serve these models, and no others.
+        """Serve these models, and no others; if that is not possible, go on as before.
+
+        Labels are checked before anything is loaded, as in TensorFlow Serving: a label can move to a version only after
+        that version is available.
 
         Raises:
-            ServingError: If no version of a model loads. The other models are served nevertheless.
+            ServingError: If no version of a model loads.
             StatusError: If a label names a version that is not available.
         """
         with self._working:
-            with self._lock:
-                gone = [name for name in self._models if name not in {config.name for config in configs}]
-                removed = [(name, self._models.pop(name)) for name in gone]
-                before = {name: dict(model.config.labels) for name, model in self._models.items()}
-                for config in configs:
-                    model = self._models.setdefault(config.name, _Model(config))
-                    kept = before.get(config.name, {})
-                    # Labels change only once the new versions are loaded.
-                    model.config = dataclasses.replace(config, labels=kept)
-            for name, model in removed:
-                self._unload(name, model, model.available())
-            self._on_change()
-            failed = []
+            before = {name: model.config for name, model in self._models.items()}
             for config in configs:
-                model = self._models[config.name]
-                try:
-                    if not model.available():
-                        require_versions(config.base_path)
-                    self._reconcile(config.name, model)
-                    if not model.available():
-                        failed.append(self._why_not(config.name, model))
-                except ServingError as error:
-                    failed.append(str(error))
+                self._check_labels(config, allow_unavailable_labels)
+            with self._lock:
+                for config in configs:
+                    model = self._models.setdefault(config.name, _Model(dataclasses.replace(config, labels={})))
+                    model.config = dataclasses.replace(config, labels=model.config.labels)
+            failed = self._load_all([config.name for config in configs])
             if failed:
+                self._restore(before)
                 raise ServingError("; ".join(failed))
             with self._lock:
                 for config in configs:
-                    self._check_labels(config, before.get(config.name, {}), allow_unavailable_labels)
-                for config in configs:
                     self._models[config.name].config = config
+                kept = {config.name for config in configs}
+                removed = [(name, self._models.pop(name)) for name in list(self._models) if name not in kept]
+            for name, model in removed:
+                self._unload(name, model, model.available())
+            self._reconcile_all(kept)
 
-    def _check_labels(self, config: ServedModel, before: dict[str, int], allow_unavailable: bool) -> None:
-        available = self._models[config.name].available()
+    def _reconcile_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(ServingError):
+                self._reconcile(name, self._models[name])
+        self._on_change()
+
+    def _load_all(self, names: Sequence[str]) -> list[str]:
+        """Load what the configurations of models select; return why some have no version."""
+
+        def load(name: str) -> str | None:
+            model = self._models[name]
+            try:
+                if not model.available():
+                    require_versions(model.config.base_path)
+                self._reconcile(name, model, unload=False)
+                return None if model.available() else self._why_not(name, model)
+            except ServingError as error:
+                return str(error)
+
+        if self._load_threads > 1:
+            with futures.ThreadPoolExecutor(self._load_threads) as pool:
+                return list(filter(None, pool.map(load, names)))
+        return list(filter(None, map(load, names)))
+
+    def _restore(self, before: dict[str, ServedModel]) -> None:
+        """Return to earlier configurations; what they served is still loaded."""
+        with self._lock:
+            added = [(name, self._models.pop(name)) for name in list(self._models) if name not in before]
+            for name, config in before.items():
+                self._models[name].config = config
+        for name, model in added:
+            self._unload(name, model, model.available())
+        self._reconcile_all(before)
+
+    def _check_labels(self, config: ServedModel, allow_unavailable: bool) -> None:
+        model = self._models.get(config.name)
+        available = model.available() if model else []
+        before = model.config.labels if model else {}
         for label, version in config.labels.items():
             allowed = allow_unavailable and before.get(label, version) == version
             if version not in available and not allowed:
@@ -175,7 +207,7 @@ class Manager:
                         log.warning("versions not listed", model=name, error=str(error))
                     model.listing_error = str(error)
 
-    def _reconcile(self, name: str, model: _Model) -> None:
+    def _reconcile(self, name: str, model: _Model, unload: bool = True) -> None:
         folders = find_versions(model.config.base_path)
         model.listing_error = ""
         while not self._stopping.is_set():
@@ -189,7 +221,7 @@ class Manager:
         available = model.available()
         surplus = [number for number in available if number not in wanted]
         # Served versions stay until a selected one can take their place.
-        if surplus and (len(surplus) < len(available) or not folders):
+        if unload and surplus and (len(surplus) < len(available) or not folders):
             self._unload(name, model, surplus)
         self._forget(model, folders)
 
@@ -298,6 +330,11 @@ class Manager:
         """Return whether a model of that name is configured."""
         return name in self._models
 
+    def logging_config(self, name: str) -> logging_config_pb2.LoggingConfig | None:
+        """Return which requests of a model to log; None for none."""
+        model = self._models.get(name)
+        return model.config.logging if model is not None else None
+
     def latest(self, name: str) -> int | None:
         """Return the version that answers requests without one."""
         with self._lock:
@@ -338,14 +375,15 @@ class Manager:
                     added.status.error_message = truncate(versions[number].error)
         return response
 
-    def close(self) -> bool:
-        """Stop polling and unload all versions; return whether their last requests have ended."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> bool:
+        """Stop polling and unload all versions; return whether their last requests have ended in time."""
         self._stopping.set()
         with self._working, self._lock:
             models = dict(self._models)
             self._models.clear()
         for name, model in models.items():
             self._unload(name, model, model.available())
+        end = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(CLOSE_SECONDS)
+            thread.join(max(end - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)

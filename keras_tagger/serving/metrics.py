@@ -1,99 +1,76 @@
-"""Counters and latencies under TensorFlow Serving's names, in Prometheus' text format."""
+"""Metrics for Prometheus: TensorFlow Serving's, under its names, and those that it lacks."""
 
 from __future__ import annotations
 
-import bisect
-import threading
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Microseconds: 10 * 1.8^i, up to 20 minutes; tensorflow_serving/servables/tensorflow/util.cc.
 LATENCY_BUCKETS = tuple(10 * 1.8**i for i in range(33))
 EXAMPLE_BUCKETS = tuple(float(2**i) for i in range(15))
-
-
-class Counter:
-    """Sums, by label values."""
-
-    kind = "counter"
-
-    def __init__(self, name: str, labels: Sequence[str]) -> None:
-        self.name = name
-        self._labels = labels
-        self._lock = threading.Lock()
-        self._values: dict[tuple[str, ...], float] = {}
-
-    def add(self, *labels: str, by: float = 1) -> None:
-        """Add to the sum for these label values."""
-        with self._lock:
-            self._values[labels] = self._values.get(labels, 0) + by
-
-    def value(self, *labels: str) -> float:
-        """Return the sum for these label values."""
-        with self._lock:
-            return self._values.get(labels, 0)
-
-    def lines(self) -> list[str]:
-        """Return the lines for Prometheus."""
-        with self._lock:
-            values = sorted(self._values.items())
-        return [f"{self.name}{{{_labels(self._labels, labels)}}} {value:g}" for labels, value in values]
-
-
-class Histogram:
-    """Distributions, by label values."""
-
-    kind = "histogram"
-
-    def __init__(self, name: str, labels: Sequence[str], limits: Sequence[float]) -> None:
-        self.name = name
-        self._labels = labels
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
-
-    def add(self, *labels: str, value: float) -> None:
-        """Count one value."""
-        with self._lock:
-            counts = self._counts.setdefault(labels, [0] * (len(self._limits) + 1))
-            counts[bisect.bisect_left(self._limits, value)] += 1
-            self._sums[labels] = self._sums.get(labels, 0.0) + value
-
-    def lines(self) -> list[str]:
-        """Return the lines for Prometheus."""
-        with self._lock:
-            rows = [(labels, list(counts), self._sums[labels]) for labels, counts in sorted(self._counts.items())]
-        lines = []
-        for labels, counts, total in rows:
-            written, below = _labels(self._labels, labels), 0
-            for limit, count in zip([*(f"{limit:g}" for limit in self._limits), "+Inf"], counts, strict=True):
-                below += count
-                lines.append(f'{self.name}_bucket{{{written},le="{limit}"}} {below}')
-            lines += [f"{self.name}_sum{{{written}}} {total:g}", f"{self.name}_count{{{written}}} {below}"]
-        return lines
+# In seconds.
+REQUEST_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_PREFIX = ":tensorflow:serving:"
+_REQUESTS, _LOADS = f"{_PREFIX}request_count", ":tensorflow:cc:saved_model:load_attempt_count"
+# prometheus_client ends every counter's name in _total and adds the time of its creation.
+_RENAMED = re.compile(rf"^((?:# \w+ )?(?:{_REQUESTS}|{_LOADS}))_total\b", re.MULTILINE)
+_CREATED = re.compile(r"^(?:# \w+ )?[\w:]+_created\b.*\n", re.MULTILINE)
+_WHOLE = re.compile(r"(?<= )(\d+)\.0$|(?<= )(\d\.\d+e\+\d+)$", re.MULTILINE)
+_LIMIT = re.compile(r'(?<=le=")([\d.e+]+)(?=")')
 
 
 class Metrics:
     """All metrics of one server."""
 
     def __init__(self) -> None:
-        prefix = ":tensorflow:serving:"
+        self._registry = registry = CollectorRegistry()
         model = ("model_name", "API")
-        self.requests = Counter(f"{prefix}request_count", ("model_name", "status"))
-        self.latency = Histogram(f"{prefix}request_latency", (*model, "entrypoint"), LATENCY_BUCKETS)
-        self.runtime = Histogram(f"{prefix}runtime_latency", (*model, "runtime"), LATENCY_BUCKETS)
-        self.examples = Histogram(f"{prefix}request_example_counts", ("model",), EXAMPLE_BUCKETS)
-        self.examples_total = Counter(f"{prefix}request_example_count_total", ("model",))
-        self.loads = Counter(":tensorflow:cc:saved_model:load_attempt_count", ("model_path", "status"))
 
-    def page(self) -> str:
-        """Return all metrics in Prometheus' text format."""
-        parts: list[str] = []
-        for metric in (self.loads, self.examples_total, self.examples, self.requests, self.latency, self.runtime):
-            parts += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]
-        return "\n".join(parts) + "\n"
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, limits: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, text, labels, buckets=limits, registry=registry)
+
+        self.requests = counter(_REQUESTS, "Requests.", "model_name", "status")
+        self.latency = histogram(
+            f"{_PREFIX}request_latency", "Microseconds of a request.", LATENCY_BUCKETS, *model, "entrypoint"
+        )
+        self.runtime = histogram(
+            f"{_PREFIX}runtime_latency", "Microseconds in the model.", LATENCY_BUCKETS, *model, "runtime"
+        )
+        self.examples = histogram(
+            f"{_PREFIX}request_example_counts", "tf.Examples of a request.", EXAMPLE_BUCKETS, "model"
+        )
+        self.examples_total = counter(f"{_PREFIX}request_example_count_total", "tf.Examples.", "model")
+        self.loads = counter(_LOADS, "Attempts to load a version.", "model_path", "status")
+        # Not in TensorFlow Serving: by version, for comparing a canary; and the load, for autoscaling.
+        version = ("model_name", "version", "method")
+        self.version_requests = counter("keras_tagger_requests", "Requests by version.", *version, "status")
+        self.version_seconds = histogram(
+            "keras_tagger_request_seconds", "Seconds of a request by version.", REQUEST_BUCKETS, *version
+        )
+        self.in_flight = Gauge("keras_tagger_requests_in_flight", "Requests being handled.", registry=registry)
+        self._queued = Gauge("keras_tagger_queue_length", "Requests waiting for the model.", registry=registry)
+        self._running = Gauge("keras_tagger_runs", "Runs of the model under way.", registry=registry)
+        ProcessCollector(registry=registry)
+
+    def watch(self, queued: Callable[[], float], running: Callable[[], float]) -> None:
+        """Read the gauges of the queue from these functions."""
+        self._queued.set_function(queued)
+        self._running.set_function(running)
+
+    def page(self) -> bytes:
+        """Return all metrics in Prometheus' text format, with whole numbers in full."""
+        text = generate_latest(self._registry).decode()
+        text = _RENAMED.sub(r"\1", _CREATED.sub("", text))
+        text = _LIMIT.sub(lambda found: f"{float(found[1]):g}", text)
+        return _WHOLE.sub(lambda found: _full(found[1] or found[2]), text).encode()
 
 
-def _labels(names: Sequence[str], values: Sequence[str]) -> str:
-    escaped = (value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for value in values)
-    return ",".join(f'{name}="{value}"' for name, value in zip(names, escaped, strict=True))
+def _full(text: str) -> str:
+    value = float(text)
+    return str(int(value)) if value.is_integer() else text

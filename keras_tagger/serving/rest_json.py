@@ -11,12 +11,14 @@ from typing import Any
 import grpc
 import numpy as np
 import numpy.typing as npt
+import orjson
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, input_pb2, predict_pb2, regression_pb2
 
 from keras_tagger.serving.status import StatusError, invalid_argument
+from keras_tagger.serving.tensors import MAX_DIMENSIONS
 
 MAX_SHOWN = 256
 _PIECE = 2**16
@@ -41,6 +43,19 @@ _NAMES = {
     float: "Number",
 }
 
+# Python's texts, and those of RapidJSON, which TensorFlow Serving uses.
+_PARSE_ERRORS = {
+    "Expecting value": "Invalid value.",
+    "Expecting property name": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Expecting ',' delimiter": "Missing a comma or ] after an array element.",
+    "Illegal trailing comma": "Invalid value.",
+    "Unterminated string": "Missing a closing quotation mark in string.",
+    "Invalid control character": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+}
+
 Infos = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
@@ -49,16 +64,26 @@ def parse(body: bytes) -> dict[str, Any]:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = _parse_leniently(body)
+    if not isinstance(found, dict):
+        raise invalid_argument(f"JSON Value: {_shown(found)} Is not object")
+    return found
+
+
+def _parse_leniently(body: bytes) -> Any:
+    """Parse what TensorFlow Serving accepts beyond the standard, or say where the JSON is wrong."""
+    try:
         text = body.decode("utf-8-sig").lstrip()
         found, _ = json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
-        raise invalid_argument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
+        text = next((theirs for ours, theirs in _PARSE_ERRORS.items() if error.msg.startswith(ours)), error.msg)
+        raise invalid_argument(f"JSON Parse error: {text} at offset: {error.pos}") from None
     except UnicodeDecodeError as error:
         raise invalid_argument(f"JSON Parse error: not UTF-8 at offset: {error.start}") from None
     except (RecursionError, ValueError):
         raise invalid_argument("JSON Parse error: too deep, or a number too long") from None
-    if not isinstance(found, dict):
-        raise invalid_argument(f"JSON Value: {_shown(found)} Is not object")
     return found
 
 
@@ -159,6 +184,8 @@ def to_array(value: Any, dtype: int) -> npt.NDArray[Any]:
         if not first:
             break
         first = first[0]
+    if len(shape) > MAX_DIMENSIONS:
+        raise invalid_argument(f"expected at most {MAX_DIMENSIONS} dimensions. Received: {len(shape)}.")
     flat: list[Any] = []
     _flatten(value, 0, shape, dtype, flat)
     if dtype == types_pb2.DT_STRING:

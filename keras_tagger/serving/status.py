@@ -29,6 +29,8 @@ _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 # Details that TensorFlow adds to an error in a graph: the node, its functions, where it was created.
 _GRAPH_NOTES = re.compile(r"\s*\[\[\{\{.*|\s*\n\s*\[\[.*|\{\{(function_)?node [^}]*\}\} ?|\s*\[Op:\w+\].*", re.DOTALL)
+# If several operations fail, TensorFlow lists them; the first tells enough.
+_SEVERAL = re.compile(r"\d+ root error\(s\) found\.\s*\(0\) [A-Z_]+: (.*?)(?:\n\s*\(1\) .*)?", re.DOTALL)
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
 
 
@@ -51,14 +53,20 @@ def invalid_argument(text: str) -> StatusError:
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def deadline_exceeded() -> StatusError:
-    """Return the error for a request whose deadline passed before it was run."""
-    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the request was run.")
+def deadline_exceeded(when: str = "before the request was run") -> StatusError:
+    """Return the error for a request whose deadline has passed."""
+    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, f"Deadline exceeded {when}.")
 
 
 def from_graph(number: int, message: str) -> StatusError:
     """Return an error with the code and text of a TensorFlow error, without its details about the graph."""
+    if several := _SEVERAL.fullmatch(message.strip()):
+        message = several[1]
     text = _GRAPH_NOTES.sub("", message).strip()
+    # A py_function's error has its traceback, with paths of this machine; its last line is the error itself.
+    if (start := text.find("Traceback (most recent call last):")) >= 0:
+        lines = [line for line in text[start:].splitlines()[1:] if line and not line.startswith(" ")]
+        text = lines[0] if lines else ""
     # Assert writes each of its parts in brackets.
     if found := _ASSERTION.fullmatch(text):
         text = found.group(1).replace("] [", " ")

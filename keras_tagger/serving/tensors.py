@@ -19,6 +19,12 @@ MAX_FILL_BYTES = 64 * 2**20
 # A tensor without elements may still have a long axis, such as a batch of many empty clips, which a model may fill.
 MAX_EMPTY_SIZE = 2**24
 
+# TensorFlow cannot parse a tensor of more dimensions, numpy cannot hold one.
+MAX_PARSED_DIMENSIONS = 254
+MAX_DIMENSIONS = 32
+# The difference between a dtype and that of a reference to it, such as a variable of TensorFlow 1 as output.
+_REFERENCE = 100
+
 # The typed field of TensorProto for each dtype, and the numpy type of its values.
 # Quantized, 4-bit and 8-bit float dtypes are not supported: a Python session cannot be fed quantized arrays.
 _FIELDS: dict[int, tuple[str, str]] = {
@@ -46,12 +52,21 @@ def type_name(dtype: int) -> str:
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
+def base_dtype(dtype: int) -> int:
+    """Return the dtype of what a reference refers to: DT_FLOAT for DT_FLOAT_REF."""
+    return dtype - _REFERENCE if dtype > _REFERENCE else dtype
+
+
 def decode(proto: tensor_pb2.TensorProto, alias: str) -> npt.NDArray[Any]:
     """Convert a client's tensor to an array; raise INVALID_ARGUMENT if dtype, shape and content do not match."""
     malformed = invalid_argument(f"tensor parsing error: {alias}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.dtype not in _FIELDS or proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0:
         raise malformed
+    if len(sizes) > MAX_PARSED_DIMENSIONS:
+        raise malformed
+    if len(sizes) > MAX_DIMENSIONS:
+        raise invalid_argument(f"expected {alias} to have at most {MAX_DIMENSIONS} dimensions. Received: {len(sizes)}.")
     field, _ = _FIELDS[proto.dtype]
     declared = math.prod(sizes)
     if not declared and math.prod(max(size, 1) for size in sizes) > MAX_EMPTY_SIZE:
@@ -91,6 +106,7 @@ def _varint(number: int) -> bytes:
 
 def encode(value: Any, dtype: int, alias: str) -> tensor_pb2.TensorProto:
     """Convert an array to a TensorProto with the typed field of `dtype`, as TensorFlow Serving does."""
+    dtype = base_dtype(dtype)
     if dtype not in _FIELDS:
         raise StatusError(
             grpc.StatusCode.UNIMPLEMENTED, f"output {alias} is {type_name(dtype)}, which is not supported"

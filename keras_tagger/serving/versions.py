@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import tensorflow as tf
+from tensorflow_serving.config import logging_config_pb2
 
 from keras_tagger.errors import ServingError
 from keras_tagger.files import version_number
@@ -41,12 +43,14 @@ class ServedModel:
         base_path: Folder of its versions.
         policy: Which versions to serve.
         labels: Version numbers by label.
+        logging: Which requests to log; None for none.
     """
 
     name: str
     base_path: str
     policy: VersionPolicy = VersionPolicy()
     labels: dict[str, int] = field(default_factory=dict)
+    logging: logging_config_pb2.LoggingConfig | None = None
 
 
 def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
@@ -56,6 +60,16 @@ def find_versions(base_path: str | os.PathLike[str]) -> dict[int, str]:
         ServingError: If the folder does not exist or cannot be listed.
     """
     base = os.fspath(base_path)
+    scheme, separator, _ = base.partition("://")
+    if separator and scheme not in tf.io.gfile.get_registered_schemes():
+        # It registers s3:// and others; gs:// is part of TensorFlow on Linux.
+        with contextlib.suppress(ImportError, tf.errors.OpError, NotImplementedError):
+            import tensorflow_io  # noqa: F401
+        if scheme not in tf.io.gfile.get_registered_schemes():
+            raise ServingError(
+                f"expected a folder that TensorFlow can read. Received: {base}, but TensorFlow has no file system for "
+                f"{scheme}:// here. Install keras_tagger[io] (tensorflow-io), or copy the versions to a local folder."
+            )
     try:
         if not tf.io.gfile.isdir(base):
             raise ServingError(_expected(base))

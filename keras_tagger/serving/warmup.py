@@ -27,7 +27,7 @@ def warm_up(servable: Servable) -> int:
     path = os.path.join(servable.path, WARMUP_REQUESTS)
     if not tf.io.gfile.exists(path):
         return 0
-    inference = Inference(servable.signatures, servable.version, servable)
+    inference = Inference(servable.signatures, servable.version, servable.run)
     count = 0
     try:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():

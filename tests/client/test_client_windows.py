@@ -33,7 +33,9 @@ def tagger(music):
 @pytest.fixture(scope="module")
 def served(tagger, tmp_path_factory):
     base = tmp_path_factory.mktemp("windows")
-    tagger.export(base)
+    # A client sends samples, never files.
+    with tiny.exporting("serving_default", "classify", "attention", "contributions", "embedding", "tag_info"):
+        tagger.export(base)
     with Server(base, port=0, enable_model_warmup=False) as server:
         yield f"127.0.0.1:{server.port}"
 

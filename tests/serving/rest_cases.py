@@ -46,7 +46,7 @@ ANSWERED = {
         {"predictions": [{"joined": "a:1", "product": 1}]},
     ),
     "capital letters in the path": (
-        f"{OTHER.upper().replace('OTHER', 'other')}:Predict",
+        f"{OTHER.upper().replace('OTHER', 'other')}:predict",
         {"instances": ROWS[:1]},
         None,
     ),
@@ -184,6 +184,13 @@ REFUSED = {
     ),
     "no body": ("POST", f"{OTHER}:predict", b"", 400, "^JSON Parse error: The document is empty$"),
     "not JSON": ("POST", f"{OTHER}:predict", b"{nonsense", 400, "^JSON Parse error: .* at offset: 1$"),
+    "a form instead of JSON": (
+        "POST",
+        f"{OTHER}:predict",
+        b"instances=[1, 2]",
+        400,
+        r"^JSON Parse error: Invalid value\. at offset: 0$",
+    ),
     "not UTF-8": ("POST", f"{OTHER}:predict", b'{"a": "\xff"}', 400, "^JSON Parse error"),
     "too deep": ("POST", f"{OTHER}:predict", b"[" * 100_000, 400, "^JSON Parse error"),
     "too long a number": (
@@ -406,6 +413,13 @@ REFUSED = {
         of("regress", examples=[{"x": 1}]),
         400,
         "Data types don't match",
+    ),
+    "a method in capital letters": (
+        "POST",
+        f"{OTHER}:PREDICT",
+        {"instances": ROWS},
+        400,
+        f"^Malformed request: POST {OTHER}:PREDICT$",
     ),
     "a path that is none": ("POST", f"{OTHER}:explain", {}, 400, f"^Malformed request: POST {OTHER}:explain$"),
     "a method that is none": ("PUT", f"{OTHER}:predict", {}, 400, "^Malformed request: PUT"),

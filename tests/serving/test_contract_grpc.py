@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 
 import unrelated
 from keras_tagger.serving.server import Server
-from raw_requests import Raw, as_numpy, refusal, wait_until
+from raw_requests import Raw, as_numpy, refusal
 from tiny import TAGS, noise
 from unrelated import example
 
@@ -239,8 +239,17 @@ def test_reload(tmp_path: Any) -> None:
     (tmp_path / "a").mkdir()
     unrelated.save(tmp_path / "a", 1)
     a = str(tmp_path / "a")
-    with Server(a, "a", port=0, max_num_load_retries=0) as server:
+    with Server(a, "a", port=0, max_num_load_retries=0, enable_model_management=True) as server:
         raw = Raw(server.port)
+        # A label can name a version only after that is available.
+        unavailable = "Request to assign label to version 1 of model b, which is not currently available for inference"
+        both = {"a": {"base_path": a}, "b": {"base_path": a}}
+        assert refusal(reload, raw, a={"base_path": a}, b={"base_path": a, "labels": {"best": 1}}) == (
+            "FAILED_PRECONDITION",
+            unavailable,
+        )
+        assert refusal(raw.predict, WORDS, name="b")[0] == "NOT_FOUND"
+        assert reload(raw, **both).status.error_code == 0
         assert reload(raw, a={"base_path": a}, b={"base_path": a, "labels": {"best": 1}}).status.error_code == 0
         assert as_numpy(raw.predict(WORDS, name="b", label="best"))["product"].tolist() == [3]
         precondition = "FAILED_PRECONDITION"
@@ -260,10 +269,13 @@ def test_reload(tmp_path: Any) -> None:
             ),
         ]:
             assert refusal(reload, raw, **models) == (code, text)
-        code, text = refusal(reload, raw, a={"base_path": a}, b={"base_path": a}, c={"base_path": f"{a}/none"})
+        # A reload that fails changes nothing: neither what it would add, nor labels, nor what it leaves out.
+        code, text = refusal(reload, raw, b={"base_path": a}, c={"base_path": a}, d={"base_path": f"{a}/none"})
         assert code == "UNKNOWN"
         assert "expected a folder with numbered versions" in text
+        assert refusal(raw.predict, WORDS, name="c")[0] == "NOT_FOUND"
         assert as_numpy(raw.predict(WORDS, name="a"))["product"].tolist() == [3]
+        assert as_numpy(raw.predict(WORDS, name="b", label="best"))["product"].tolist() == [3]
         assert reload(raw, b={"base_path": a, "labels": {"new": 1}}).status.error_code == 0
         expected = ("NOT_FOUND", "Servable not found for request: Latest(a)")
         assert refusal(raw.predict, WORDS, name="a") == expected
@@ -301,7 +313,8 @@ def test_health(raw: Raw, words_base: Any) -> None:
         assert refusal(check, channel, "")[0] == "UNIMPLEMENTED"
 
 
-def test_streams_leave_threads_for_others(words_base: Any) -> None:
+def test_streams_and_waiting_requests_leave_threads_for_health(tagger_base: Any, tmp_path: Any) -> None:
+    """With every thread of requests taken, checks are answered at once, and watchers have no limit of eight."""
     done = threading.Event()
 
     def forever() -> Iterator[Any]:
@@ -309,28 +322,27 @@ def test_streams_leave_threads_for_others(words_base: Any) -> None:
         done.wait(60)
 
     with (
-        Server(words_base, "m", port=0, grpc_max_threads=18) as server,
+        Server(tagger_base, "m", port=0, grpc_max_threads=2, workers=2) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
+        raw = Raw(server.port)
+        waiting = {"path": str(tmp_path / "go")}
+        busy = [threading.Thread(target=raw.predict, args=(waiting, "wait")) for _ in range(20)]
+        for thread in busy:
+            thread.start()
         health, reflection = health_pb2_grpc.HealthStub(channel), reflection_pb2_grpc.ServerReflectionStub(channel)
-
-        def watch() -> Any:
-            return health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
-
-        def ask() -> Any:
-            return reflection.ServerReflectionInfo(forever(), timeout=60)
-
-        for start in (watch, ask):
-            streams = [start() for _ in range(8)]
-            for stream in streams:
-                next(stream)
-            expected = ("RESOURCE_EXHAUSTED", "expected at most 8 open streams.")
-            assert refusal(next, start()) == expected
-            assert as_numpy(Raw(server.port).predict(WORDS, timeout=10))["product"].tolist() == [9]
-            # One that ends makes room.
-            streams[0].cancel()
-            wait_until(lambda start=start: took(start()))
+        time.sleep(0.3)
+        begun = time.monotonic()
+        for _ in range(5):
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=1).status == 1
+        assert time.monotonic() - begun < 1
+        streams = [health.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(12)]
+        streams += [reflection.ServerReflectionInfo(forever(), timeout=60) for _ in range(12)]
+        assert all(next(stream) for stream in streams)
         done.set()
+        (tmp_path / "go").touch()
+        for thread in busy:
+            thread.join()
 
 
 def took(stream: Any) -> bool:
@@ -372,6 +384,7 @@ def test_reflection(raw: Raw) -> None:
         ask(list_services=""),
         ask(file_containing_symbol=symbol),
         ask(file_containing_symbol="grpc.health.v1.Health"),
+        ask(file_containing_symbol="grpc.reflection.v1alpha.ServerReflection"),
         ask(file_by_filename="tensorflow_serving/apis/predict.proto"),
         ask(file_containing_symbol="x"),
     ]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from keras_tagger.serving.metrics import Metrics
 from rest_cases import ANSWERED, OTHER, OURS, REFUSED, ROWS, b64, of
 from rest_requests import ask
 from tiny import RATE, TAGS, noise
@@ -90,6 +91,12 @@ def test_ours_by_waveform_bytes_and_example(contract: Any, music: Any) -> None:
     assert np.shape(reply["outputs"]["contributions"]) == (1, 3, 5)
 
 
+def test_large_counts_are_exact() -> None:
+    metrics = Metrics()
+    metrics.requests.labels("m", "OK").inc(12_345_678)
+    assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 12345678\n' in metrics.page().decode()
+
+
 def test_prometheus(contract: Any) -> None:
     port = contract.rest_api_port
     ask(port, "POST", f"{OTHER}:predict", {"instances": ROWS})
@@ -97,20 +104,31 @@ def test_prometheus(contract: Any) -> None:
     ask(port, "POST", "/v1/models/evil%22%0A:predict", {"instances": 1})
     status, page = ask(port, "GET", "/monitoring/prometheus/metrics", raw=True)
     assert status == 200
-    rest = r'\{model_name="other",API="Predict",entrypoint="REST"'
+    # prometheus_client writes the labels in alphabetical order.
+    rest = r'\{API="Predict",entrypoint="REST"'
     for line in (
         r"# TYPE :tensorflow:serving:request_count counter",
         r':tensorflow:serving:request_count\{model_name="other",status="OK"\} \d+',
         r':tensorflow:serving:request_count\{model_name="other",status="INVALID_ARGUMENT"\} \d+',
         r':tensorflow:serving:request_count\{model_name="",status="NOT_FOUND"\} \d+',
         r"# TYPE :tensorflow:serving:request_latency histogram",
-        rf':tensorflow:serving:request_latency_bucket{rest},le="10"\}} \d+',
-        rf':tensorflow:serving:request_latency_bucket{rest},le="\+Inf"\}} \d+',
-        rf":tensorflow:serving:request_latency_count{rest}\}} \d+",
-        r':tensorflow:serving:runtime_latency_sum\{model_name="other",API="Predict",runtime="TF1"\} [\d.e+]+',
+        rf':tensorflow:serving:request_latency_bucket{rest},le="10",model_name="other"\}} \d+',
+        rf':tensorflow:serving:request_latency_bucket{rest},le="\+Inf",model_name="other"\}} \d+',
+        rf':tensorflow:serving:request_latency_count{rest},model_name="other"\}} \d+',
+        r':tensorflow:serving:runtime_latency_sum\{API="Predict",model_name="other",runtime="TF1"\} [\d.e+]+',
     ):
         assert re.search(f"^{line}$", page, re.MULTILINE), line
     assert "evil" not in page
+    # By version, for a canary; and the load and the process, for autoscaling.
+    for line in (
+        r'keras_tagger_requests_total\{method="Predict",model_name="other",status="OK",version="2"\} \d+',
+        r'keras_tagger_request_seconds_count\{method="Predict",model_name="other",version="2"\} \d+',
+        r"keras_tagger_requests_in_flight 0",
+        r"keras_tagger_queue_length 0",
+        r"process_resident_memory_bytes \d+",
+    ):
+        assert re.search(f"^{line}$", page, re.MULTILINE), line
+    assert "_created" not in page
     # Buckets count from below: none is smaller than the one before.
     counts = [
         int(line.rsplit(" ", 1)[1])

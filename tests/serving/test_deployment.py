@@ -19,15 +19,16 @@ from keras_tagger.serving.config_files import MESSAGES
 
 SERVING = Path(__file__).parents[2] / "serving"
 NAME = "keras_tagger"
-IMAGE = "tensorflow/serving:2.17.0"
+IMAGE = "tensorflow/serving:2.20.0"
 METRICS_PATH = "/monitoring/prometheus/metrics"
-# Of tensorflow_model_server 2.17, those that are used here or may well be.
+OVERLAYS = sorted(path.name for path in (SERVING / "overlays").iterdir())
+# Of tensorflow_model_server, those that are used here or may well be.
 FLAGS = {
     *("port", "rest_api_port", "rest_api_timeout_in_ms", "rest_api_num_threads", "model_name", "model_base_path"),
     *("model_config_file", "model_config_file_poll_wait_seconds", "allow_version_labels_for_unavailable_models"),
     *("monitoring_config_file", "enable_batching", "batching_parameters_file", "ssl_config_file"),
     *("tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "tensorflow_session_parallelism"),
-    *("file_system_poll_wait_seconds", "max_num_load_retries", "enable_model_warmup"),
+    *("file_system_poll_wait_seconds", "max_num_load_retries", "enable_model_warmup", "enable_profiler"),
 }
 
 
@@ -39,15 +40,42 @@ def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text(name)))
 
 
-@pytest.fixture(scope="module")
-def resources() -> dict[tuple[str, str], dict[str, Any]]:
-    """All resources of the kustomization, as they are in the files."""
-    found = [document for name in kustomization()["resources"] for document in documents(name)]
+Resources = dict[tuple[str, str], dict[str, Any]]
+
+
+def by_name(found: list[dict[str, Any]]) -> Resources:
     return {(entry["kind"], entry["metadata"]["name"]): entry for entry in found}
 
 
-def kustomization() -> dict[str, Any]:
-    return documents("kustomization.yaml")[0]
+@pytest.fixture(scope="module")
+def resources() -> Resources:
+    """All resources of k8s/ and of the default overlay, as they are in the files."""
+    names = [f"k8s/{name}" for name in kustomization("k8s")["resources"] if not name.startswith("..")]
+    names += [f"overlays/volume/{name}" for name in kustomization("overlays/volume")["resources"][1:]]
+    return by_name([document for name in names for document in documents(name)])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resources]:
+    """What kustomize makes of each overlay with every component."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("expected kubectl on PATH")
+    place = tmp_path_factory.mktemp("built") / "serving"
+    shutil.copytree(SERVING, place)
+    components = [f"components/{path.name}" for path in sorted((SERVING / "components").iterdir())]
+    found = {}
+    for overlay in OVERLAYS:
+        content = {**kustomization("."), "resources": [f"overlays/{overlay}"], "components": components}
+        (place / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        done = subprocess.run([kubectl, "kustomize", str(place)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found[overlay] = by_name(list(yaml.safe_load_all(done.stdout)))
+    return found
+
+
+def kustomization(folder: str) -> dict[str, Any]:
+    return documents(f"{folder}/kustomization.yaml")[0]
 
 
 def flags_of(arguments: list[str]) -> dict[str, str]:
@@ -58,7 +86,7 @@ def flags_of(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def container(resources: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def container(resources: Resources) -> dict[str, Any]:
     (only,) = resources["Deployment", "keras-tagger"]["spec"]["template"]["spec"]["containers"]
     return only
 
@@ -73,7 +101,7 @@ def dockerfile() -> dict[str, list[str]]:
     return found
 
 
-def every_command_line(resources: dict[tuple[str, str], dict[str, Any]]) -> dict[str, list[str]]:
+def every_command_line(resources: Resources) -> dict[str, list[str]]:
     return {
         "Dockerfile": json.loads(dockerfile()["CMD"][0]),
         "compose": documents("compose.yaml")[0]["services"]["serving"]["command"],
@@ -130,6 +158,7 @@ def test_command_lines_agree(resources):
         }
         assert all((SERVING / value.lstrip("/")).is_file() for value in files.values())
         assert flags["allow_version_labels_for_unavailable_models"] == "true"
+        assert flags["enable_profiler"] == "false"
     # Without polling, the runbook's steps would each need new pods.
     assert found["Deployment"]["model_config_file_poll_wait_seconds"] == "30"
     assert found["compose"]["model_config_file_poll_wait_seconds"] == "30"
@@ -140,7 +169,8 @@ def test_dockerfile():
     assert found["ARG"][0] == f"TF_SERVING_VERSION={IMAGE.partition(':')[2]}"
     assert found["FROM"] == ["tensorflow/serving:${TF_SERVING_VERSION}"]
     assert found["COPY"] == [f"${{EXPORT}} /models/{NAME}", "serving/config /config"]
-    assert json.loads(found["ENTRYPOINT"][0]) == ["tensorflow_model_server"]
+    assert json.loads(found["ENTRYPOINT"][0]) == ["tini", "--", "tensorflow_model_server"]
+    assert "tini" in found["RUN"][0]
     assert found["USER"] == ["65532:65532"]
     ignored = [line for line in text("Dockerfile.dockerignore").splitlines() if not line.startswith("#")]
     assert ignored == ["*", "!exported", "!serving/config"]
@@ -151,7 +181,7 @@ def test_compose():
     assert sorted(compose["services"]) == ["grafana", "prometheus", "serving"]
     serving = compose["services"]["serving"]
     assert serving["image"] == IMAGE
-    assert serving["entrypoint"] == ["tensorflow_model_server"]
+    assert (serving["entrypoint"], serving["init"]) == (["tensorflow_model_server"], True)
     for service in compose["services"].values():
         assert set(service.get("depends_on", [])) <= set(compose["services"])
         for port in service["ports"]:
@@ -207,8 +237,8 @@ def test_names_selectors_and_ports_agree(resources):
     for name in ("keras-tagger", "keras-tagger-pods"):
         service = resources["Service", name]["spec"]
         assert service["selector"] == labels
-        for port in service["ports"]:
-            assert ports[port["targetPort"]] == port["port"]
+        # REST is not for clients: deeply nested JSON crashes the stock server.
+        assert [(port["port"], port["targetPort"]) for port in service["ports"]] == [(8500, "grpc")]
     assert resources["Service", "keras-tagger-pods"]["spec"]["clusterIP"] == "None"
     budget = resources["PodDisruptionBudget", "keras-tagger"]["spec"]
     assert (budget["selector"]["matchLabels"], budget["maxUnavailable"]) == (labels, 1)
@@ -234,59 +264,131 @@ def test_probes(resources):
     assert "memory" in only["resources"]["limits"]
 
 
-def test_mounts_and_volumes_agree(resources):
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_mounts_and_volumes_agree(built, overlay):
+    resources = built[overlay]
     spec = resources["Deployment", "keras-tagger"]["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
-    mounts = {mount["mountPath"]: mount["name"] for mount in container(resources)["volumeMounts"]}
-    assert sorted(mounts) == ["/config", "/models", "/tmp"]
-    assert set(mounts.values()) == set(volumes)
-    claim = volumes[mounts["/models"]]["persistentVolumeClaim"]["claimName"]
-    assert ("PersistentVolumeClaim", claim) in resources
-    (generated,) = kustomization()["configMapGenerator"]
-    assert volumes[mounts["/config"]]["configMap"]["name"] == generated["name"]
-    packed = {Path(file).name for file in generated["files"]}
+    mounts = {mount["mountPath"]: mount for mount in container(resources)["volumeMounts"]}
+    models = set() if overlay == "image" else {"/models"}
+    assert set(mounts) == {"/config", "/tmp", "/tls", *models}
+    assert {mount["name"] for mount in mounts.values()} == set(volumes)
+    assert all(mounts[path]["readOnly"] for path in ("/config", "/tls", *models))
+    config = resources["ConfigMap", volumes["config"]["configMap"]["name"]]
+    assert config["data"]["models.config"] == text("config/models.config")
     for name, value in flags_of(container(resources)["args"]).items():
-        assert not name.endswith("_file") or Path(value).name in packed
-    assert all((SERVING / file).is_file() for file in generated["files"])
-    assert kustomization()["generatorOptions"] == {"disableNameSuffixHash": True}
-    assert kustomization()["namespace"] == "keras-tagger"
+        packed = {"/config": config["data"], "/tls": ["ssl.config"]}
+        assert not name.endswith("_file") or Path(value).name in packed[str(Path(value).parent)]
+    # A running server reads the changed file, so the name must stay without a hash.
+    assert config["metadata"]["name"] == "keras-tagger-config"
+    assert {entry["metadata"].get("namespace", "keras-tagger") for entry in resources.values()} == {"keras-tagger"}
     assert ("Namespace", "keras-tagger") in resources
 
 
-def test_pod_monitor(resources):
-    monitor = resources["PodMonitor", "keras-tagger"]
+def test_where_the_models_come_from(built):
+    volume = built["volume"]["PersistentVolumeClaim", "keras-tagger-models"]["spec"]
+    assert (volume["accessModes"], bool(volume["storageClassName"])) == (["ReadWriteMany"], True)
+    spec = built["volume"]["Deployment", "keras-tagger"]["spec"]["template"]["spec"]
+    claim = {"name": "models", "persistentVolumeClaim": {"claimName": "keras-tagger-models"}}
+    assert claim in spec["volumes"]
+    (loader,) = documents("overlays/volume/loader.yaml")
+    assert loader["spec"]["volumes"] == [claim]
+    for name in re.findall(
+        r"(?:delete pod |pod/|cp exported/\d |exec )(\w+)", text("README.md").partition("## Rollout")[0]
+    ):
+        assert name == loader["metadata"]["name"]
+
+    spec = built["bucket"]["Deployment", "keras-tagger"]["spec"]["template"]["spec"]
+    (fetch,) = spec["initContainers"]
+    assert fetch["args"][0] == "copy"
+    assert fetch["args"][2] == f"/models/{NAME}"
+    config = text_format.Parse(text("config/models.config"), model_server_config_pb2.ModelServerConfig())
+    served = config.model_config_list.config[0].model_version_policy.specific.versions
+    assert [word for word in fetch["args"] if word.startswith("--include")] == [f"--include=/{v}/**" for v in served]
+    assert f"generic {fetch['envFrom'][0]['secretRef']['name']} " in text("README.md")
+    egress = built["bucket"]["NetworkPolicy", "keras-tagger-bucket"]["spec"]["egress"]
+    assert {port["port"] for port in egress[0]["ports"]} == {53, 443}
+
+    assert container(built["image"])["image"] == "registry.example/keras-tagger-serving:1"
+    assert container(built["image"])["command"] == ["tensorflow_model_server"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_pod_ends_on_sigterm_and_may_do_nothing_else(built, overlay):
+    """As PID 1 the server would ignore SIGTERM, since it has no handler for it."""
+    pods = [built[overlay]["Deployment", "keras-tagger"]["spec"]["template"]["spec"]]
+    assert pods[0]["shareProcessNamespace"] is True
+    assert pods[0]["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    if overlay == "volume":
+        pods.append(documents("overlays/volume/loader.yaml")[0]["spec"])
+    # What the namespace enforces (pod-security.kubernetes.io/enforce: restricted).
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for each in [*pod["containers"], *pod.get("initContainers", [])]:
+            context = each["securityContext"]
+            assert (context["allowPrivilegeEscalation"], context["capabilities"]) == (False, {"drop": ["ALL"]})
+            assert context["readOnlyRootFilesystem"]
+            assert "memory" in each["resources"]["limits"]
+
+
+def test_network_policy(resources):
+    policy = resources["NetworkPolicy", "keras-tagger"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "keras-tagger"}
+    allowed = {rule["ports"][0]["port"]: rule["from"][0]["namespaceSelector"] for rule in policy["ingress"]}
+    assert allowed == {"grpc": {}, "http": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
+
+
+def test_components(built):
+    found = built["volume"]
+    monitor = found["PodMonitor", "keras-tagger"]
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "keras-tagger"}
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint == {"port": "http", "path": METRICS_PATH, "interval": "15s"}
 
+    (rule,) = found["PrometheusRule", "keras-tagger"]["spec"]["groups"][0]["rules"]
+    assert '":tensorflow:serving:request_latency_sum"' in rule["expr"]
+    assert {series.removesuffix("_sum") for series in re.findall(r":[\w:]+_sum", rule["expr"])} <= metric_stems()
+    cpu, in_flight = found["HorizontalPodAutoscaler", "keras-tagger"]["spec"]["metrics"]
+    assert cpu["resource"]["name"] == "cpu"
+    assert in_flight["pods"]["metric"]["name"] == rule["record"]
+    (series,) = documents("components/in_flight/adapter.values.yaml")[0]["rules"]["custom"]
+    assert series["seriesQuery"].startswith(rule["record"])
 
-def test_every_manifest_is_in_the_kustomization():
-    assert sorted(kustomization()["resources"]) == sorted(f"k8s/{path.name}" for path in (SERVING / "k8s").iterdir())
+    spec = found["Deployment", "keras-tagger"]["spec"]["template"]["spec"]
+    (secret,) = [volume["secret"] for volume in spec["volumes"] if "secret" in volume]
+    assert f"generic {secret['secretName']} --from-file=ssl.config" in text("README.md")
+    assert secret["defaultMode"] == 0o440
+    assert flags_of(container(found)["args"])["ssl_config_file"] == "/tls/ssl.config"
+    # "kubernetes.io/h2c" means without TLS.
+    assert "appProtocol" not in found["Service", "keras-tagger"]["spec"]["ports"][0]
 
 
-@pytest.mark.parametrize("version", ["1.30", "1.33"])
-def test_manifests_fit_the_schemas_of_kubernetes(resources, version):
+def test_every_manifest_is_in_a_kustomization():
+    for file in SERVING.rglob("kustomization.yaml"):
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        named = {*content.get("resources", []), *(patch.get("path") for patch in content.get("patches", []))}
+        others = {path.name for path in file.parent.glob("*.yaml")} - named - {"kustomization.yaml"}
+        assert others <= {"compose.yaml", "loader.yaml", "adapter.values.yaml"}
+    assert kustomization(".")["resources"] == ["overlays/volume"]
+
+
+@pytest.mark.parametrize("newest", [False, True], ids=["1.29", "newest"])
+def test_manifests_fit_the_schemas_of_kubernetes(built, newest):
     validator = pytest.importorskip("kubernetes_validate")
-    for (kind, _), resource in resources.items():
-        if kind != "PodMonitor":
+    version = validator.latest_version() if newest else "1.29"
+    every = {(overlay, *key): entry for overlay, found in built.items() for key, entry in found.items()}
+    every["volume", "Pod", "loader"] = documents("overlays/volume/loader.yaml")[0]
+    for resource in every.values():
+        # Kinds of the Prometheus operator are not among them.
+        if resource["apiVersion"] != "monitoring.coreos.com/v1":
             validator.validate(resource, version, strict=True)
-    broken = json.loads(json.dumps(resources["Deployment", "keras-tagger"]))
+    broken = json.loads(json.dumps(every["volume", "Deployment", "keras-tagger"]))
     broken["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["pathe"] = "/"
     with pytest.raises(validator.ValidationError):
         validator.validate(broken, version, strict=True)
-
-
-def test_kustomize_renders_them_all(resources):
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("expected kubectl on PATH")
-    done = subprocess.run([kubectl, "kustomize", str(SERVING)], capture_output=True, text=True, check=True)
-    rendered = {(entry["kind"], entry["metadata"]["name"]): entry for entry in yaml.safe_load_all(done.stdout)}
-    assert set(rendered) == {*resources, ("ConfigMap", "keras-tagger-config")}
-    data = rendered["ConfigMap", "keras-tagger-config"]["data"]
-    assert data["models.config"] == text("config/models.config")
-    assert {entry["metadata"].get("namespace", "keras-tagger") for entry in rendered.values()} == {"keras-tagger"}
 
 
 def dashboard() -> dict[str, Any]:
@@ -303,10 +405,15 @@ def metric_names() -> set[str]:
     return set(re.findall(r"(?<![\w:]):[a-zA-Z_][\w:]*", " ".join(queries)))
 
 
+def metric_stems() -> set[str]:
+    """Names of the server's histograms."""
+    return {f":tensorflow:serving:{name}" for name in ("request_latency", "runtime_latency")}
+
+
 def test_dashboard_asks_for_series_of_the_server():
     served = {":tensorflow:serving:request_count"}
-    for histogram in ("request_latency", "runtime_latency"):
-        served |= {f":tensorflow:serving:{histogram}_{part}" for part in ("bucket", "sum", "count")}
+    for histogram in metric_stems():
+        served |= {f"{histogram}_{part}" for part in ("bucket", "sum", "count")}
     assert metric_names() <= served
     assert {":tensorflow:serving:request_count", ":tensorflow:serving:request_latency_bucket"} <= metric_names()
 
@@ -335,7 +442,9 @@ def test_dashboard_is_whole():
 
 def test_the_readme_names_files_that_exist():
     page = text("README.md")
-    for name in re.findall(r"`(?:serving/)?((?:config|k8s|monitoring)/[\w./]*)`", page):
+    named = re.findall(r"`(?:serving/)?((?:config|k8s|monitoring|overlays|components)/[\w./]*)`", page)
+    assert {f"overlays/{name}/" for name in OVERLAYS} <= set(named)
+    for name in named:
         assert (SERVING / name).exists()
     assert {"models.canary.config", "ssl_config_file"} <= set(re.findall(r"[\w.]+", page))
 

@@ -139,5 +139,5 @@ def test_the_protos_for_node_are_a_part_of_the_official_ones():
 
 def test_the_list_of_examples_is_whole():
     listed = set(re.findall(r"^\| `([\w./]+)`", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
-    assert listed == {"raw_client.py", "client.py", "curl.sh", "node/tag.mjs"}
+    assert listed == {"raw_client.py", "client.py", "curl.sh", "node/tag.mjs", "audio_tagging.proto"}
     assert all((EXAMPLES / name).is_file() for name in listed)

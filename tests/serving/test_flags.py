@@ -30,10 +30,10 @@ def test_only_what_was_given_is_given() -> None:
         (["--enable_batching=1"], True),
         (["--enable_batching=FALSE"], False),
         (["--enable_batching", "0"], False),
-        ([], False),
+        ([], None),
     ],
 )
-def test_truth_is_written_as_there(words: list[str], expected: bool) -> None:
+def test_truth_is_written_as_there(words: list[str], expected: bool | None) -> None:
     assert parsed(*words)[0].enable_batching is expected
 
 

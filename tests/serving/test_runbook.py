@@ -17,8 +17,9 @@ from test_deployment import METRICS_PATH, NAME, SERVING, dockerfile, flags_of, m
 from keras_tagger.client import Client
 from keras_tagger.errors import ServingError
 from keras_tagger.serving.config_files import read_batching, read_models, read_monitoring
-from keras_tagger.serving.flags import Flags
+from keras_tagger.serving.flags import ABSENT, Flags
 from keras_tagger.serving.server import Server
+from raw_requests import wait_until
 
 CLIP = (np.full(1600, 0.5, np.float32), 16000)
 
@@ -79,7 +80,7 @@ def wait_for(server: Server, name: str, version: int) -> None:
 
 def test_rollout_and_rollback(place):
     base, file, apply = place
-    canary = text("config/models.canary.config")
+    both, canary = text("config/models.both.config"), text("config/models.canary.config")
     promoted = canary.replace('key: "stable" value: 1', 'key: "stable" value: 2')
     answers: list[int] = []
     failures: list[ServingError] = []
@@ -109,10 +110,21 @@ def test_rollout_and_rollback(place):
             time.sleep(2.5)
             assert (server.version, label(server, "canary")) == (1, 1)
 
+            # In stock's order a label moves only to what is available: the second step alone is refused.
+            apply(canary)
+            time.sleep(2.5)
+            assert (server.version, label(server, "canary")) == (1, 1)
+            apply(both)
+            wait_until(lambda: get(server.rest_api_port, f"/v1/models/{NAME}/versions/2/metadata")[0] == 200)
+            assert label(server, "canary") == 1
             apply(canary)
             wait_for(server, "canary", 2)
-            assert get(server.rest_api_port, f"/v1/models/{NAME}/labels/canary/metadata")[0] == 200
             assert label(server, "stable") == 1
+            # A file that is empty, or not complete, takes nothing away.
+            for content in ("", canary[: len(canary) // 2]):
+                apply(content)
+                time.sleep(1.5)
+                assert (label(server, "stable"), label(server, "canary")) == (1, 2)
 
             assert promoted != canary
             apply(promoted)
@@ -158,5 +170,7 @@ def test_the_embedded_server_reads_the_same_files():
 
 
 def test_the_embedded_server_has_the_same_flags():
-    names = set(flags_of(json.loads(dockerfile()["CMD"][0])))
-    assert names <= set(Flags.__dataclass_fields__)
+    given = flags_of(json.loads(dockerfile()["CMD"][0]))
+    left = {name: value for name, value in given.items() if name not in Flags.__dataclass_fields__}
+    # It has no profiler, and accepts the flag that turns it off.
+    assert left == ABSENT

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+from keras_tagger.errors import ServingError
 from keras_tagger.serving.server import Server
 from raw_requests import Raw, as_numpy, refusal
 from served_modules import CLIP, CLIP_TAGS, WEIGHTS
@@ -95,6 +98,65 @@ def test_concurrent_requests_each_get_their_own_answer(tagger):
         thread.join()
     for index in range(20):
         np.testing.assert_allclose(results[index], index * WEIGHTS[None], rtol=1e-6)
+
+
+def test_a_deadline_stops_a_graph_that_runs(tagger_base, tmp_path):
+    """A slow request of a client that has given up does not keep the place of others."""
+    with Server(tagger_base, "m", port=0, workers=1) as server:
+        raw = Raw(server.port)
+        begun = time.monotonic()
+        for _ in range(2):
+            code, _ = refusal(raw.predict, {"path": str(tmp_path / "never")}, "wait", timeout=0.5)
+            assert code in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+        assert as_numpy(raw.predict({"by": np.int64(1)}, "count", timeout=20))["calls"] == 1
+        assert time.monotonic() - begun < 20
+
+
+def test_a_request_whose_client_has_gone_is_not_run(tagger_base, tmp_path):
+    with Server(tagger_base, "m", port=0, workers=1) as server:
+        raw = Raw(server.port)
+        busy = threading.Thread(target=raw.predict, args=({"path": str(tmp_path / "go")}, "wait"))
+        busy.start()
+        time.sleep(0.5)
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "m", "count"
+        request.inputs["by"].CopyFrom(tf.make_tensor_proto(np.int64(100)))
+        waiting = raw.prediction.Predict.future(request)
+        time.sleep(0.5)
+        waiting.cancel()
+        time.sleep(0.5)
+        (tmp_path / "go").touch()
+        busy.join()
+        assert as_numpy(raw.predict({"by": np.int64(1)}, "count"))["calls"] == 1
+
+
+def test_a_server_stops_within_its_grace(tagger_base, tmp_path):
+    server = Server(tagger_base, "m", port=0).start()
+    raw = Raw(server.port)
+    request = {"path": str(tmp_path / "go")}
+    busy = threading.Thread(target=refusal, args=(raw.predict, request, "wait"))
+    busy.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+    server.stop(1.0)
+    took = time.monotonic() - begun
+    (tmp_path / "go").touch()
+    busy.join()
+    # The grace, and half a second for each of what is closed after it.
+    assert took < 4.5
+    assert not server.idle
+
+
+def test_a_unix_socket(words_base, tmp_path):
+    path = str(tmp_path / "grpc.sock")
+    with Server(words_base, "m", port=0, grpc_socket_path=path), grpc.insecure_channel(f"unix:{path}") as channel:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = "m"
+        call = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
+        assert call(request.SerializeToString(), timeout=10)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServingError, match="grpc_socket_path: expected the path of a socket"):
+        Server(words_base, "m", port=0, grpc_socket_path=str(tmp_path / "file")).start()
 
 
 def test_a_request_whose_deadline_passed_while_it_waited_is_not_run(tagger_base, tmp_path):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -14,6 +19,16 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from keras_tagger.errors import ServingError
+from keras_tagger.serving import server
+from keras_tagger.serving.addresses import bind, resolve, with_port
+from keras_tagger.serving.flags import add_flags, stock_flags_of
+from keras_tagger.serving.inference import Inference
+from keras_tagger.serving.servable import Servable
+from keras_tagger.serving.server import Server
+from keras_tagger.serving.status import StatusError, from_graph
+from keras_tagger.serving.tensors import encode
+from keras_tagger.serving.versions import find_versions
 from raw_requests import refusal
 from served_modules import CLIP
 
@@ -111,6 +126,105 @@ def test_an_impossible_output_filter(tagger, outputs, text):
     assert refused == ("INVALID_ARGUMENT", text)
 
 
+def test_more_dimensions_than_an_array_can_have(tagger):
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0])
+    for _ in range(33):
+        tensor.tensor_shape.dim.add(size=1)
+    expected = ("INVALID_ARGUMENT", "expected waveform to have at most 32 dimensions. Received: 33.")
+    assert refusal(tagger.predict, {"waveform": tensor}) == expected
+
+
+class Composite(tf.Module):
+    """Gives back a sparse tensor."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def sparse(self, x):
+        return {"y": tf.sparse.from_dense(x)}
+
+
+def test_a_composite_output_is_refused_in_a_sentence(tmp_path):
+    module = Composite()
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.sparse)
+    servable = Servable(str(tmp_path / "1"), 1)
+    request = predict_pb2.PredictRequest()
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([[1.0]]))
+    with pytest.raises(StatusError, match="expected a signature of dense tensors") as caught:
+        Inference(servable.signatures, 1, servable.run).predict(request)
+    servable.close()
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+
+
+def test_an_error_of_python_code_in_a_graph_has_no_traceback():
+    text = (
+        'ValueError: no\nTraceback (most recent call last):\n\n  File "/home/me/model.py", line 3, in f\n'
+        "    raise ValueError('no')\n\nValueError: no\n\n\n\t [[{{node EagerPyFunc}}]]"
+    )
+    assert from_graph(3, text).text == "ValueError: no"
+
+
+def test_of_several_errors_the_first_is_told():
+    text = (
+        "2 root error(s) found.\n  (0) INVALID_ARGUMENT: {{function_node f}} no clip\n\t [[{{node a}}]]\n"
+        "\t [[{{node b}}]]\n  (1) INVALID_ARGUMENT: no clip\n\t [[{{node a}}]]\n0 successful operations."
+    )
+    assert from_graph(3, text).text == "no clip"
+
+
+def test_a_reference_is_what_it_refers_to():
+    """Upstream's saved_model_counter has variables of TensorFlow 1 as outputs."""
+    assert encode(np.float32([1.5]), types_pb2.DT_FLOAT_REF, "y").dtype == types_pb2.DT_FLOAT
+
+
+def test_a_base_path_of_a_file_system_that_is_missing():
+    text = "Received: nowhere://models, but TensorFlow has no file system for nowhere:// here. Install keras_tagger"
+    with pytest.raises(ServingError, match=text):
+        find_versions("nowhere://models")
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("192.0.2.1", "expected an address of this machine to listen on. Received: 192.0.2.1, which it does not have"),
+        ("no.such.host.invalid", "expected an address to listen on. Received: 'no.such.host.invalid' "),
+        ("::zz", "expected an address to listen on. Received: '::zz' "),
+    ],
+)
+def test_hosts_that_cannot_be_listened_on(words_base, host, text):
+    """The same text for gRPC and for REST."""
+    with pytest.raises(ServingError, match=text):
+        bind(resolve(host), 0)
+    with pytest.raises(ServingError, match=text):
+        Server(words_base, "m", port=0, host=host).start()
+
+
+def test_all_addresses_and_the_local_one_of_ipv6():
+    for host, address in (("0.0.0.0", "0.0.0.0:1"), ("::1", "[::1]:1"), ("[::1]", "[::1]:1")):
+        assert with_port(resolve(host), 1) == address
+
+
+def test_reloads_are_logged_with_who_asked(tagger, caplog):
+    request = model_management_pb2.ReloadConfigRequest()
+    with caplog.at_level(logging.INFO, "keras_tagger.serving"):
+        assert refusal(tagger.model.HandleReloadConfigRequest, request, timeout=60)[0] == "PERMISSION_DENIED"
+    (record,) = (record for record in caplog.records if record.message == "reload refused")
+    assert record.fields["peer"].startswith("ipv4:127.0.0.1:")
+
+
+def test_flags_of_the_stock_server_are_named(monkeypatch, words_base):
+    monkeypatch.setattr(server.log, "to_stderr", lambda: None)
+    monkeypatch.setattr(server.shutil, "which", lambda name: None)
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    found = stock_flags_of(parser.parse_args(["--enable_profiler", "--num_unload_threads=2", "--port=1"]))
+    assert found == {"enable_profiler": "true", "num_unload_threads": "2"}
+    text = "Received: --enable_profiler, --num_unload_threads, which only tensorflow_model_server has"
+    with pytest.raises(ServingError, match=text):
+        server.serve(words_base, port=0, stock_flags=found)
+    # What turns off a part that this server lacks is accepted.
+    with pytest.raises(ServingError, match="Received: --num_unload_threads, which only"):
+        server.serve(words_base, port=0, stock_flags={**found, "enable_profiler": "false"})
+
+
 def test_an_error_of_the_graph_keeps_its_code(tagger, tmp_path):
     code, text = refusal(tagger.predict, {"x": np.ones((2, 3), np.float32)}, "square")
     assert code == "INVALID_ARGUMENT"
@@ -164,8 +278,6 @@ def test_the_other_methods_without_a_spec(tagger):
         assert refusal(getattr(tagger.prediction, method), request, timeout=60) == missing
     expected = ("INVALID_ARGUMENT", "Inference request must have at least one task")
     assert refusal(tagger.prediction.MultiInference, inference_pb2.MultiInferenceRequest(), timeout=60) == expected
+    text = "HandleReloadConfigRequest is off; the server allows it with --enable_model_management."
     request = model_management_pb2.ReloadConfigRequest()
-    text = (
-        "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
-    )
-    assert refusal(tagger.model.HandleReloadConfigRequest, request, timeout=60) == ("INVALID_ARGUMENT", text)
+    assert refusal(tagger.model.HandleReloadConfigRequest, request, timeout=60) == ("PERMISSION_DENIED", text)

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import server
 from keras_tagger.serving.server import ARRIVING_SECONDS, REFUSING_SECONDS, Server
-from raw_requests import Raw, as_numpy
+from raw_requests import Raw, as_numpy, wait_until
 from served_modules import Tagger
 
 ON_THE_WAY_SECONDS = 0.05
@@ -122,10 +122,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def start_serve(base: Path, port: int, rest_api_port: int, **variables: str) -> Iterator[subprocess.Popen]:
+def start_serve(
+    base: Path, port: int, rest_api_port: int, host: str = "127.0.0.1", **variables: str
+) -> Iterator[subprocess.Popen]:
     """`serve` in a process, which is killed at the end if it has not ended itself."""
     arguments = "sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 'm'"
-    code = f"import sys; from keras_tagger.serving.server import serve; serve({arguments})"
+    fractions = "file_system_poll_wait_seconds=0.5"
+    code = f"import sys; from keras_tagger.serving.server import serve; serve({arguments}, {host!r}, {fractions})"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
     with subprocess.Popen(
         [sys.executable, "-c", code, str(base), str(port), str(rest_api_port)],
@@ -181,11 +184,13 @@ def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base
     port = free_port()
     with start_serve(tagger_base, port, free_port(), PATH=str(tmp_path)) as process:
         lines = until_ready(process, port)
+        process.send_signal(signal.SIGHUP)
         raw = Raw(port)
         results = []
         request = {"path": str(tmp_path / "go")}
         busy = threading.Thread(target=lambda: results.append(raw.predict(request, "wait")), daemon=True)
         busy.start()
+        wait_until((tmp_path / "go.runs").exists)
         load = Load(raw)
         time.sleep(1.0)
         if stalled_seconds:
@@ -210,7 +215,9 @@ def test_serve_finishes_what_runs_under_load_and_exits_0_on_a_signal(tagger_base
     assert [(begun - sent, code) for begun, code in load.failures if begun < early or code != "UNAVAILABLE"] == []
     assert len(load.failures) == 8
     ours = [line for line in [*lines, *rest.splitlines()] if not TENSORFLOW_ITSELF.match(line)]
-    assert [json.loads(line)["message"] for line in ours][-1] == "stopped"
+    messages = [json.loads(line)["message"] for line in ours]
+    assert messages[-1] == "stopped"
+    assert "SIGHUP: reading the configuration again" in messages
 
 
 def test_serve_answers_on_a_signal_what_was_asked_while_it_was_stalled(tagger_base, tmp_path):
@@ -274,7 +281,7 @@ def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tm
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     relative = os.path.relpath(words_base)
-    with start_serve(Path(relative), 1234, 8501, PATH=path) as process:
+    with start_serve(Path(relative), 1234, 8501, host="0.0.0.0", PATH=path) as process:
         process.communicate(timeout=60)
     assert process.returncode == 7
     assert (tmp_path / "arguments").read_text().splitlines() == [
@@ -282,4 +289,6 @@ def test_serve_becomes_tensorflow_model_server_when_it_is_on_path(words_base, tm
         "--rest_api_port=8501",
         "--model_name=m",
         f"--model_base_path={words_base}",
+        "--file_system_poll_wait_seconds=1",
+        "--enable_grpc_healthcheck_service=true",
     ]
