@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
 
 # A renderer drops columns at random if there are more than the screen has pixels, and takes long to do so.
 _MAX_COLUMNS = 1000
 # Over frequency, the colour scale ends at this quantile: a few cells may be so large that all others would look alike.
 _SHOWN_QUANTILE = 0.99
 _FREQUENCY_TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000, 16000)
+# Attention is drawn in octaves around uniform, on the same scale for every map.
+OCTAVES = 3
 
 
 def draw_map(
@@ -29,8 +34,17 @@ def draw_map(
     labels: Sequence[str],
     title: str,
     ax: Axes | None = None,
+    *,
+    uniform: npt.NDArray[Any] | None = None,
+    uniform_name: str = "uniform",
+    cmap: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    spectrogram: tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]] | None = None,
 ) -> Axes:
     """Draw rows over time, or one panel per row over frequency and time, with a colour bar.
+
+    Values with a `uniform` are drawn as multiples of it, from 1/8 to 8, with the uniform value in the middle of the
+    colour scale. Values over time alone end at the largest; values over frequency at the 99th percentile.
 
     Args:
         values: float `[n_rows, T]`, or `[n_rows, F, T]` if `frequencies` is given.
@@ -38,30 +52,38 @@ def draw_map(
         frequencies: float `[F]`, centres of the bands in Hz, or None.
         labels: Names of the rows.
         title: Label of the colour bar.
-        ax: Where to draw; None for a new figure. Must be None for several rows over frequency.
+        ax: Where to draw; None for a new figure. Must be None for several panels.
+        uniform: float `[n_rows]`, the value of attention to all moments alike; None if that means nothing here.
+        uniform_name: What the colour bar calls it.
+        cmap: Name of matplotlib's colours; None for the defaults.
+        figsize: Width and height of a new figure in inches; None for one as tall as its rows need.
+        spectrogram: Values `[F, T]`, times and frequencies of a spectrogram to draw below; None for none.
 
     Returns:
-        The axes, or the top one of several.
+        The axes, or the top one of several. New axes are a picture in a notebook.
     """
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
+    from matplotlib.colors import LogNorm, Normalize
 
     n_rows = len(values)
     if ax is None:
-        panels, height = (1, max(2.2, 0.24 * n_rows + 1.2)) if frequencies is None else (n_rows, 2.2 * n_rows + 0.8)
-        figure = Figure(figsize=(10, height), dpi=100, layout="constrained")
-        axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
+        rows = [max(1.0, 0.24 * n_rows)] if frequencies is None else [2.2] * n_rows
+        heights = [*rows, 2.0] if spectrogram else rows
+        panels = _new_panels(heights, figsize or (10, max(2.2, sum(heights) + 1.2)))
+        axes = panels[: len(rows)]
     else:
-        axes = [ax]
+        axes = panels = [ax]
 
     finite = values[np.isfinite(values)]
     high = float(np.abs(finite).max()) if finite.size and finite.any() else 1.0
     if frequencies is not None and finite.any():
         high = float(np.quantile(np.abs(finite), _SHOWN_QUANTILE)) or high
     signed = bool((finite < 0).any())
-    norm = Normalize(-high if signed else 0.0, high)
-    cmap = "RdBu_r" if signed else "viridis"
+    norm: Normalize = Normalize(-high if signed else 0.0, high)
     extend = "neither"
+    if uniform is not None:
+        values, norm, extend = relative_to_uniform(values, uniform), LogNorm(2.0**-OCTAVES, 2.0**OCTAVES), "both"
+        signed, title = True, f"{title} / {uniform_name}"
+    cmap = cmap or ("RdBu_r" if signed else "viridis")
     if frequencies is None:
         mesh = draw_rows(axes[0], values, times, labels, cmap=cmap, norm=norm)
     else:
@@ -69,9 +91,66 @@ def draw_map(
         for panel, row, label in zip(axes, values, labels, strict=True):
             mesh = draw_spectrum(panel, row, times, frequencies, cmap=cmap, norm=norm)
             panel.set_title(label, fontsize=9, loc="left", parse_math=False)
-    axes[-1].set_xlabel("time (s)")
-    axes[0].figure.colorbar(mesh, ax=axes, label=title, pad=0.02, fraction=0.05, extend=extend)
+    bar = axes[0].figure.colorbar(mesh, ax=axes, label=title, pad=0.02, fraction=0.05, extend=extend)
+    if uniform is not None:
+        mark_uniform(bar, uniform_name)
+    if spectrogram:
+        below, frame_times, bands = spectrogram
+        draw_spectrum(panels[-1], below, frame_times, bands, cmap="Greys")
+        panels[-1].set_xlim(axes[0].get_xlim())
+    panels[-1].set_xlabel("time (s)")
     return axes[0]
+
+
+def relative_to_uniform(values: npt.NDArray[Any], uniform: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return attention `[n_rows, T]` as multiples of uniform attention `[n_rows]`, within the colour scale."""
+    return np.clip(values / uniform[:, np.newaxis], 2.0**-OCTAVES, 2.0**OCTAVES)
+
+
+def mark_uniform(bar: Any, name: str = "uniform") -> None:
+    """Label the colour bar of a map that `relative_to_uniform` made: multiples, and where attention is uniform."""
+    # In a low bar, labels between these would overlap.
+    bar.set_ticks([1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8], labels=["1/8", "", "", name, "", "", "8"], minor=False)
+    bar.ax.minorticks_off()
+
+
+def figure_bytes(figure: Figure, kind: str = "png", dpi: float | str = "figure") -> bytes:
+    """Return a figure as a file of a kind that matplotlib knows; needs no display and does not use pyplot."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    # Text stays text that programs for papers can edit, and a file does not change with the day.
+    with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "keras_tagger"}):
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _new_panels(heights: Sequence[float], size: tuple[float, float]) -> list[Axes]:
+    """Return the panels of a new figure that pyplot does not know, of these heights and on one time axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    panels: list[Axes] = []
+    for row in range(len(heights)):
+        shared = panels[0] if panels else None
+        panels.append(figure.add_subplot(grid[row, 0], axes_class=_shown_axes(), sharex=shared))
+        panels[-1].tick_params(labelbottom=row == len(heights) - 1)
+    return panels
+
+
+@functools.cache
+def _shown_axes() -> type[Axes]:
+    """Return axes that are a picture as the last line of a notebook's cell."""
+    from matplotlib.axes import Axes
+
+    class ShownAxes(Axes):
+        def _repr_png_(self) -> bytes:
+            return figure_bytes(self.figure)  # type: ignore[arg-type]
+
+    ShownAxes.__name__ = "Axes"
+    return ShownAxes
 
 
 def draw_rows(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from keras_tagger.files import printable
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def render(template: str, **values: Any) -> str:
@@ -42,6 +43,41 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[str] = (), caption: str 
     return render("table.html.j2", rows=rows, head=head, caption=caption, note=note)
 
 
+def frame(page: str, title: str, height: int = 480) -> str:
+    """Return a page as a frame for a notebook, which needs no other file.
+
+    Args:
+        page: The HTML of the page.
+        title: What the frame is, for screen readers.
+        height: Height in pixels; the page scrolls.
+    """
+    return render("frame.html.j2", page=page, title=title, height=height)
+
+
+def line_charts(lines: Mapping[str, Sequence[float]]) -> str:
+    """Render small line charts without a page around them, as a notebook shows them.
+
+    Args:
+        lines: By name, the values at 1, 2, 3, ...; undefined values are left out.
+
+    Example:
+        >>> line_charts({"loss": [0.7, 0.5, 0.4]})
+    """
+    width, height = 220, 70
+    charts = []
+    for name, values in lines.items():
+        known = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
+        if not known:
+            continue
+        low, high = min(value for _, value in known), max(value for _, value in known)
+        points = [
+            (width * place / max(len(values) - 1, 1), height * (1 - (value - low) / ((high - low) or 1.0)))
+            for place, value in known
+        ]
+        charts.append({"name": name, "points": points, "low": low, "high": high, "last": known[-1][1]})
+    return render("lines.html.j2", charts=charts, width=width, height=height)
+
+
 def data_uri(kind: str, content: bytes) -> str:
     """Return content as a `data:` address, so that a page needs no other file.
 
@@ -54,6 +90,9 @@ def data_uri(kind: str, content: bytes) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
+    # Imported only where a page is made: data classes import this module, and tagging needs no page.
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,

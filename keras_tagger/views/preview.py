@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_tagger import audio as audio_module
+from keras_tagger.attention import Attention, AttentionWindow
 from keras_tagger.audio import AudioSource
 from keras_tagger.audio.windows import Stitcher, WindowMean, batches, stacked
 from keras_tagger.errors import ModelError
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
-from keras_tagger.views.drawing import column_edges, draw_rows, draw_spectrum, shorten
+from keras_tagger.heatmap import Heatmap
+from keras_tagger.views.drawing import (
+    OCTAVES,
+    column_edges,
+    draw_rows,
+    draw_spectrum,
+    figure_bytes,
+    mark_uniform,
+    relative_to_uniform,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,6 +83,91 @@ class Preview:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A clip as a model sees it; `examine` makes it.
+
+    Attributes:
+        name: Name of the clip.
+        waveform: float32 `[samples]` in -1..1.
+        sample_rate: Its sample rate in Hz.
+        spectrogram: Log-compressed spectrogram, float32 `[frames, mels]`.
+        frame_times: Centres of the frames in seconds, increasing, `[frames]`.
+        mel_frequencies: Centres of the bands in Hz, increasing, `[mels]`.
+        attention: The weights of every layer and head.
+        contributions: One row per tag, in the order of the model, probabilities in 0..1, with the tags' scores.
+        truth: The clip's true tags.
+    """
+
+    name: str
+    waveform: npt.NDArray[Any]
+    sample_rate: int
+    spectrogram: npt.NDArray[Any]
+    frame_times: npt.NDArray[Any]
+    mel_frequencies: npt.NDArray[Any]
+    attention: Attention
+    contributions: Heatmap
+    truth: tuple[str, ...] = ()
+
+    def preview(self, top: int = 5) -> Preview:
+        """Return what the picture shows, with the best `top` tags."""
+        return Preview(
+            name=self.name,
+            spectrogram=self.spectrogram,
+            frame_times=self.frame_times,
+            mel_frequencies=self.mel_frequencies,
+            attention=self.attention.heatmap("all"),
+            contributions=self.contributions.top(top),
+            truth=self.truth,
+            waveform=self.waveform,
+            sample_rate=self.sample_rate,
+        )
+
+
+def examine(
+    trained: TrainedModel,
+    audio: AudioSource,
+    name: str,
+    truth: Sequence[str] = (),
+    seconds: float | None = None,
+) -> Examined:
+    """Run a model on a clip, or on its start.
+
+    Args:
+        trained: The model, such as a `Tagger`.
+        audio: A path, encoded bytes or `(array, sample_rate)`.
+        name: The name of the clip.
+        truth: The clip's true tags.
+        seconds: How much of the clip, from its start; None for all of it.
+    """
+    model = trained.model
+    rate, windowing = model.audio_config.sample_rate, model.windowing
+    waveform = audio_module.load(audio, rate, end_seconds=seconds)
+    spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
+    attention, contributions, scores = [], Stitcher(windowing), WindowMean()
+    for batch in batches(windowing.cut((waveform, rate), warnings=[])):
+        found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
+        for index, window in enumerate(batch):
+            values = {key: value[index].numpy() for key, value in found.items()}
+            contributions.add(window, values["contributions"])
+            scores.add(window, values["tags"])
+            n_new = int(windowing.is_new(window, windowing.token_times(values["contributions"].shape[1])).sum())
+            attention.append(AttentionWindow(window.start_sample / rate, values["attention"], n_new))
+    return Examined(
+        name=name,
+        waveform=waveform,
+        sample_rate=rate,
+        spectrogram=spectrogram,
+        frame_times=model.spectrogram.frame_times(len(spectrogram)),
+        mel_frequencies=model.spectrogram.mel_frequencies(),
+        attention=Attention(tuple(attention), model.hop_seconds),
+        contributions=Heatmap(
+            contributions.values, trained.tags, contributions.times, "contributions", scores=scores.value
+        ),
+        truth=tuple(truth),
+    )
+
+
 def make_preview(
     trained: TrainedModel,
     audio: AudioSource,
@@ -95,46 +189,21 @@ def make_preview(
     Example:
         >>> figure = preview_figure(make_preview(tagger, "song.mp3", "song"))
     """
-    model = trained.model
-    rate, windowing = model.audio_config.sample_rate, model.windowing
-    waveform = audio_module.load(audio, rate, end_seconds=seconds)
-    spectrogram = model.analyze(waveform[None], ("spectrogram",))["spectrogram"][0].numpy()
-    attention, contributions, scores = [], Stitcher(windowing), WindowMean()
-    for batch in batches(windowing.cut((waveform, rate), warnings=[])):
-        found = model.analyze(stacked(batch), ("tags", "attention", "contributions"))
-        for index, window in enumerate(batch):
-            values = {key: value[index].numpy() for key, value in found.items()}
-            contributions.add(window, values["contributions"])
-            scores.add(window, values["tags"])
-            n_new = int(windowing.is_new(window, windowing.token_times(values["contributions"].shape[1])).sum())
-            attention.append(AttentionWindow(window.start_sample / rate, values["attention"], n_new))
-    tags = Heatmap(contributions.values, trained.tags, contributions.times, "contributions", scores=scores.value)
-    return Preview(
-        name=name,
-        spectrogram=spectrogram,
-        frame_times=model.spectrogram.frame_times(len(spectrogram)),
-        mel_frequencies=model.spectrogram.mel_frequencies(),
-        attention=Attention(tuple(attention), model.hop_seconds).heatmap("all"),
-        contributions=tags.top(top),
-        truth=tuple(truth),
-        waveform=waveform,
-        sample_rate=rate,
-    )
+    return examine(trained, audio, name, truth, seconds).preview(top)
 
 
 def preview_figure(preview: Preview) -> Figure:
     """Draw a preview: mel spectrogram, attention per layer and best tags, aligned on one time axis in seconds.
 
-    The figure is 1120 pixels wide and as tall as its rows need. Attention is relative to each layer's own maximum,
-    because layers have different scales; contributions are probabilities, from 0 to the largest shown. Both colour
-    scales are square roots, so that weak values show beside strong ones. True tags are bold, have a star, and are
-    listed under the title.
+    The figure is 1120 pixels wide and as tall as its rows need. Attention is in multiples of uniform attention, on the
+    same scale for every clip and step; contributions are probabilities, from 0 to the largest shown, on a square-root
+    scale, so that weak values show beside strong ones. True tags are bold, have a star, and are listed under the title.
     """
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import LogNorm, PowerNorm
     from matplotlib.figure import Figure
 
-    attention = preview.attention.relative()
-    contributions = preview.contributions
+    attention, contributions = preview.attention, preview.contributions
+    uniform = attention.values.mean(axis=1) if attention.uniform is None else attention.uniform
     heights = [1.7, max(0.5, 0.24 * len(attention.tags)), max(0.7, 0.24 * len(contributions.tags))]
     labels = _tag_labels(preview)
     heading = _heading(preview)
@@ -170,11 +239,11 @@ def preview_figure(preview: Preview) -> Figure:
         ),
         draw_rows(
             middle,
-            attention.values,
+            relative_to_uniform(attention.values, np.asarray(uniform)),
             attention.times,
             [f"layer {number + 1}" for number in range(len(attention.tags))],
-            cmap="viridis",
-            norm=PowerNorm(0.5, 0.0, 1.0),
+            cmap="RdBu_r",
+            norm=LogNorm(2.0**-OCTAVES, 2.0**OCTAVES),
         ),
         draw_rows(
             bottom,
@@ -190,20 +259,20 @@ def preview_figure(preview: Preview) -> Figure:
 
     titles = [
         "mel spectrogram",
-        "attention, relative to each layer's maximum",
+        "attention, in multiples of uniform attention",
         "tag-wise contribution" + (" (* true tag)" if set(preview.truth) & set(contributions.tags) else ""),
     ]
     for ax, title in zip((top, middle, bottom), titles, strict=True):
         ax.set_title(title, fontsize=10, loc="left", parse_math=False)
         ax.label_outer()
-    bars = [("log magnitude", None), ("attention", 1.0), ("probability", peak)]
-    for row, (mesh, (title, high)) in enumerate(zip(meshes, bars, strict=True)):
-        bar = figure.colorbar(mesh, cax=figure.add_subplot(grid[row, 1]))
-        bar.set_label(title, fontsize=9)
-        bar.ax.tick_params(labelsize=8)
-        if high is not None:
-            ticks = [0.0, high / 4, high]  # evenly spaced on a square-root scale, and never crowded
-            bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    bars = []
+    for row, (mesh, title) in enumerate(zip(meshes, ("log magnitude", "", "probability"), strict=True)):
+        bars.append(figure.colorbar(mesh, cax=figure.add_subplot(grid[row, 1])))
+        bars[-1].set_label(title, fontsize=9)
+        bars[-1].ax.tick_params(labelsize=8)
+    mark_uniform(bars[1])
+    ticks = [0.0, peak / 4, peak]  # evenly spaced on a square-root scale, and never crowded
+    bars[2].set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bottom.set_xlabel("time (s)")
     top.set_xlim(0.0, _end_seconds(preview))
 
@@ -213,9 +282,7 @@ def preview_figure(preview: Preview) -> Figure:
 
 def figure_to_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes at its own resolution; needs no display and does not use pyplot."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure_bytes(figure)
 
 
 def _tag_labels(preview: Preview) -> list[str]:

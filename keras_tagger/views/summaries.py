@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams_summary
+from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
+from keras_tagger.config import ExperimentConfig, flat
 from keras_tagger.errors import ModelError
 from keras_tagger.files import printable
 from keras_tagger.views.preview import Preview, figure_to_png, preview_figure
 
+_THRESHOLDS = 101
+_HPARAMS = ("audio.", "data.", "model.", "training.")
+_PATHS = ("data.path", "data.root", "data.prepared_dir", "training.init")
 _PREVIEW_DESCRIPTION = "Mel spectrogram, attention of each layer and contribution of each moment to the best tags."
 
 
 def write_scalars(
     writer: tf.summary.SummaryWriter, values: Mapping[str, Any], step: int, description: str | None = None
 ) -> None:
-    """Write each value as a scalar summary under its name."""
+    """Write each value as a scalar summary under its printable name."""
     with writer.as_default():
         for name, value in values.items():
-            tf.summary.scalar(name, value, step=step, description=description)
+            tf.summary.scalar(printable(name), value, step=step, description=description)
 
 
 def write_preview(
@@ -58,6 +66,55 @@ def write_clip(
             encoding="wav",
             description=description,
         )
+
+
+def write_pr_curves(
+    writer: tf.summary.SummaryWriter,
+    present: Mapping[str, npt.NDArray[Any]],
+    scores: Mapping[str, npt.NDArray[Any]],
+    group: str,
+    step: int,
+) -> None:
+    """Write the precision-recall curve of each tag as `GROUP/TAG`, for the tab "PR curves".
+
+    Args:
+        writer: Where to write.
+        present: By tag, whether each clip has it, bool `[n]`; tags without clips of both kinds have no curve.
+        scores: By tag, the probabilities of the same clips, float `[n]`.
+        group: The first part of the names, such as the split.
+        step: The step.
+    """
+    with writer.as_default():
+        for tag, has in present.items():
+            if has.any() and not has.all():
+                name = f"{group}/{printable(tag)}"
+                curve = pr_curve_summary.pb(name, has, scores[tag], num_thresholds=_THRESHOLDS, display_name=name)
+                tf.summary.experimental.write_raw_pb(curve.SerializeToString(), step=step)
+
+
+def write_hparams(writer: tf.summary.SummaryWriter, settings: ExperimentConfig, metrics: Sequence[str]) -> None:
+    """Write the settings of a run for the tab "HParams".
+
+    Args:
+        writer: Where to write.
+        settings: The experiment. Names and paths are left out; lists are text.
+        metrics: The scalars that the tab compares.
+    """
+    values = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in flat(settings.to_dict()).items()
+        if key.startswith(_HPARAMS) and key not in _PATHS
+    }
+    kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    infos = [
+        api_pb2.HParamInfo(name=key, type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+        for key, value in values.items()
+    ]
+    compared = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
+    summaries = [hparams_summary.experiment_pb(infos, compared), hparams_summary.session_start_pb(values)]
+    with writer.as_default():
+        for summary in summaries:
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
 
 
 def write_config(

@@ -134,8 +134,14 @@ def test_panels_hold_the_values_given():
     preview = a_preview()
     spectrogram, attention, contributions = (ax.collections[0] for ax in panels(preview_figure(preview)))
     np.testing.assert_allclose(spectrogram.get_array(), preview.spectrogram.T, rtol=1e-6)
-    np.testing.assert_allclose(attention.get_array().max(axis=1), [1, 1], rtol=1e-6)
-    np.testing.assert_allclose(attention.get_array(), preview.attention.relative().values)
+    # Attention is a multiple of uniform attention, or of its mean if that is unknown; the scale is always the same.
+    values = preview.attention.values
+    expected = np.clip(values / values.mean(axis=1, keepdims=True), 1 / 8, 8)
+    np.testing.assert_allclose(attention.get_array(), expected, rtol=1e-6)
+    known = replace(preview.attention, uniform=[2.0, 0.5])
+    of_known = panels(preview_figure(replace(preview, attention=known)))[1].collections[0]
+    np.testing.assert_allclose(of_known.get_array(), np.clip(values / [[2.0], [0.5]], 1 / 8, 8), rtol=1e-6)
+    assert (attention.norm.vmin, attention.norm.vmax) == (of_known.norm.vmin, of_known.norm.vmax) == (1 / 8, 8)
     np.testing.assert_allclose(contributions.get_array(), preview.contributions.values)
     assert contributions.norm.vmin == 0
     assert contributions.norm.vmax == pytest.approx(preview.contributions.values.max())

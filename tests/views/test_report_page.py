@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from keras_tagger.evaluation.bootstrap import bootstrap_intervals
 from keras_tagger.evaluation.clip_scores import ClipScores
@@ -48,6 +48,7 @@ def test_the_page_needs_nothing_else(report: Report) -> None:
     page = report.to_html()
     assert page.startswith("<!doctype html>")
     assert not re.search(r"https?://|src=|href=|@import|url\(|<script", page)
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'\"" in page
     assert "&lt;b&gt;" in page
     assert "<b></b>" not in page
     assert "a&lt;i&gt;.mp3" in page
@@ -92,7 +93,8 @@ def test_curves_are_scikit_learns(report: Report) -> None:
     figures = list(parsed(report.to_html()).iter("figure"))
     assert len(figures) == 2
     best = max(report.per_tag, key=lambda row: row["pr_auc"] if np.isfinite(row["pr_auc"]) else -1)
-    assert "".join(figures[0].find("figcaption").itertext()) == f"{best['tag']} {best['pr_auc']:.3f}"
+    caption = f"{best['tag']} PR-AUC {best['pr_auc']:.3f}, ROC-AUC {best['roc_auc']:.3f}"
+    assert "".join(figures[0].find("figcaption").itertext()) == caption
     for figure in figures:
         box = figure.find(".//rect")
         left, top, size = (float(box.get(name)) for name in ("x", "y", "width"))
@@ -110,6 +112,31 @@ def test_curves_are_scikit_learns(report: Report) -> None:
         share = np.mean(found.labels[:, column] > 0.5)
         assert 1 - (points[-1][1] - top) / size == pytest.approx(share, abs=1e-3)
         assert len(points) > 20
+        rates = np.stack(roc_curve(found.labels[:, column] > 0.5, found.scores[:, column], drop_intermediate=False)[:2])
+        drawn = np.array([point.split(",") for point in figure.findall(".//polyline")[1].get("points").split()], float)
+        drawn = np.stack([(drawn[:, 0] - left) / size, 1 - (drawn[:, 1] - top) / size])
+        assert drawn[:, 0].tolist() == [0, 0]
+        assert drawn[:, -1].tolist() == [1, 1]
+        # Every point that is drawn is one of the curve.
+        assert np.abs(drawn[:, :, np.newaxis] - rates[:, np.newaxis]).max(axis=0).min(axis=1).max() < 1e-3
+
+
+def test_the_overview_shows_the_mean_curve(report: Report) -> None:
+    scores = 0.3 * report.clip_scores.labels + np.random.default_rng(1).uniform(size=(300, 3))
+    found = dataclasses.replace(report.clip_scores, scores=scores)
+    roc, precisions = parsed(dataclasses.replace(report, clip_scores=found).to_html()).findall(
+        ".//div[@class='overview']/svg"
+    )
+    for svg, name in ((roc, "ROC"), (precisions, "precision-recall")):
+        *_, mean = svg.findall("polyline")
+        assert "mean" in mean.get("class"), name
+        assert len(mean.get("points").split()) == 101
+    left, size = (float(roc.find("rect").get(name)) for name in ("x", "width"))
+    points = [tuple(map(float, point.split(","))) for point in roc.findall("polyline")[-1].get("points").split()]
+    half = next(y for x, y in points if x == pytest.approx(left + size / 2))
+    rates = [roc_curve(found.labels[:, column] > 0.5, found.scores[:, column])[:2] for column in (0, 1)]
+    expected = np.mean([np.interp(0.5, false, true) for false, true in rates])
+    assert 1 - (half - float(roc.find("rect").get("y"))) / size == pytest.approx(expected, abs=0.01)
 
 
 def test_confusions() -> None:
