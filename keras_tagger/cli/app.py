@@ -10,6 +10,7 @@ import atexit
 import codecs
 import contextlib
 import functools
+import importlib.util
 import io
 import logging
 import os
@@ -23,6 +24,7 @@ from absl import logging as absl_logging
 from absl.flags import argparse_flags
 
 from keras_tagger.cli import (
+    catalog,
     compare,
     data,
     distill,
@@ -32,31 +34,58 @@ from keras_tagger.cli import (
     fit,
     import_checkpoint,
     models,
+    playlist,
     request,
+    search,
     serve,
+    sweep,
     tag,
+    write,
 )
 from keras_tagger.cli.flags import Commands, underscored
 from keras_tagger.cli.output import fail, warn
 from keras_tagger.errors import AudioWarning, KerasTaggerError
+from keras_tagger.startup import hide_optional_packages_from_keras
 
-_COMMANDS = (tag, explain, models, fit, distill, evaluate, compare, import_checkpoint, export, serve, request, data)
+_COMMANDS = (
+    tag,
+    explain,
+    write,
+    playlist,
+    catalog,
+    search,
+    models,
+    fit,
+    sweep,
+    distill,
+    evaluate,
+    compare,
+    import_checkpoint,
+    export,
+    serve,
+    request,
+    data,
+)
 
 _EPILOG = """examples:
   keras-tagger tag song.mp3                               print the best tags of a file
   keras-tagger explain song.mp3 --tags guitar --out guitar.html   show where in the song the guitar is
   keras-tagger tag my_music/ --output tags.csv            tag a folder; also playlists, and - for standard input
+  keras-tagger write my_music/ --apply                    write genre, mood and instrument into the files
+  keras-tagger playlist "rock & !voice" my_music/ --output rock.m3u8   list the files that match
+  keras-tagger catalog my_music/ --out catalogue          tag millions of files on all cores, as Parquet
+  keras-tagger search catalogue --like song.mp3           find music in it, and why
   keras-tagger models runs/                               list the models that can be loaded
   keras-tagger data check my_music/                       count clips, find unreadable files
-  keras-tagger fit configs/demo.yaml                      train; the run is written to runs/demo
-  keras-tagger tag song.mp3 --model runs/demo             tag with your own model
+  keras-tagger fit --data my_music/                       train on your music; the run is written to runs/my_music
+  keras-tagger tag song.mp3 --model runs/my_music         tag with your own model
   keras-tagger distill --data my_music/                   let musicnn teach the tagger your unlabelled music
-  keras-tagger evaluate runs/demo --data my_music/ --out reports/demo
-  keras-tagger compare reports/demo reports/other         compare two models on the same clips
-  keras-tagger export runs/demo exported/                 write a SavedModel to exported/1
+  keras-tagger evaluate runs/my_music                     measure it on the clips that were held out
+  keras-tagger compare runs/my_music runs/other           compare models on the same clips
+  keras-tagger export runs/my_music exported/             write a SavedModel to exported/1
   keras-tagger serve exported/ --port 8500                serve it to any TensorFlow Serving client
   keras-tagger request song.mp3 --server localhost:8500   ask a server
-  tensorboard --logdir runs/demo/logs                     see metrics, pictures and clips of a run
+  tensorboard --logdir runs/my_music/logs                 see metrics, pictures and clips of a run
 
 `keras-tagger COMMAND --help` shows the options and examples of a command. Flags may be written with dashes
 (--n-chunks) or underscores (--n_chunks).
@@ -83,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     if argv is None:
+        hide_optional_packages_from_keras()
         app.run(_run_process, flags_parser=lambda words: parse(words[1:]))
     try:
         arguments = parse(argv or ())
@@ -129,6 +159,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(end="", flush=True)  # sys.stdout is None if it was closed before the start
     except KerasTaggerError as error:
         return fail(str(error))
+    except ModuleNotFoundError as error:
+        if importlib.util.find_spec("tensorflow") is not None:
+            raise
+        return fail(
+            f"expected an installation with TensorFlow. Received: one without it, and without {error.name}; "
+            "install the whole package with: pip install keras_tagger"
+        )
     except KeyboardInterrupt:
         fail("interrupted")
         return 130

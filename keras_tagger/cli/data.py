@@ -148,7 +148,8 @@ def _only(sources: Sequence[str]) -> str:
 
 def _audio_inputs(arguments: argparse.Namespace) -> list[Input] | None:
     """Return the sources as audio without labels, or None if there is one source and it has labels."""
-    from keras_tagger.audio.paths import AUDIO_SUFFIXES, find_audio, is_playlist
+    from keras_tagger.audio.paths import AUDIO_SUFFIXES, is_playlist
+    from keras_tagger.data.folder import has_labels
     from keras_tagger.data.sources import MANIFEST_SUFFIXES
 
     sources = arguments.source
@@ -157,9 +158,7 @@ def _audio_inputs(arguments: argparse.Namespace) -> list[Input] | None:
         raise ManifestError(f"expected one manifest, or audio without labels. Received: {' '.join(sources)}.")
     source = sources[0]
     if len(sources) == 1 and os.path.isdir(source):
-        # In a folder of tag folders, some audio lies deeper.
-        below = {Path(path).parent for path in find_audio(source)}
-        return find_inputs(sources) if below == {Path(source)} else None
+        return None if has_labels(source) else find_inputs(sources)
     is_audio = source == STANDARD_INPUT or is_playlist(source) or Path(source).suffix.lower() in AUDIO_SUFFIXES
     is_audio = is_audio or (os.path.isfile(source) and not labelled)
     return find_inputs(sources) if len(sources) > 1 or is_audio else None

@@ -6,11 +6,13 @@ import argparse
 import os
 
 from keras_tagger.cli.dataset import add_dataset_flags, open_data
+from keras_tagger.cli.fit import DATA_HELP
 from keras_tagger.cli.flags import MODEL_HELP, Commands
 from keras_tagger.cli.output import print_result
 
 _EXAMPLES = """\
-  keras-tagger evaluate runs/albums --data runs/albums/manifest.csv
+  keras-tagger evaluate runs/mine
+  keras-tagger evaluate runs/mine --data other_music/
   keras-tagger evaluate runs/mtat --data mtat --root MTAT/ --n_chunks 16 --out reports/mtat
 """
 
@@ -21,8 +23,7 @@ def add(commands: Commands) -> None:
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument(
         "--data",
-        required=True,
-        help="a manifest, a folder per tag, a prepared folder, 'demo', or the name of a data set with --root",
+        help=f"{DATA_HELP}, or the name of a data set with --root; default: the held-out clips of the run",
     )
     add_dataset_flags(command)
     command.add_argument("--allow_missing", action="store_true", help="ignore clips of the data set without audio")
@@ -48,6 +49,13 @@ def add(commands: Commands) -> None:
         "--resamples", type=int, default=1000, metavar="N", help="resamples of the bootstrap intervals, or 0 (1000)"
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (0)")
+    command.add_argument(
+        "--examples",
+        type=int,
+        default=1,
+        metavar="N",
+        help="worst false positives and false negatives of each tag in report.html, with players of about 80 kB (1)",
+    )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.add_argument(
         "--out", metavar="DIR", help="where to write report.json, report.csv, report.html and scores.npz"
@@ -64,14 +72,18 @@ def run(arguments: argparse.Namespace) -> int:
         check_directory(arguments.out)
         _check_inputs(arguments)
     report = evaluate(
-        load(arguments.model),
-        open_data(arguments, arguments.data),
+        # A run without --data brings its own.
+        arguments.model if arguments.data is None else load(arguments.model),
+        None if arguments.data is None else open_data(arguments, arguments.data),
         arguments.split,
         arguments.positive,
         arguments.min_positives,
         n_chunks=arguments.n_chunks,
         resamples=arguments.resamples,
         seed=arguments.seed,
+        # Only the page shows them.
+        examples=arguments.examples if arguments.out else 0,
+        name=arguments.model,
     )
     # Save before printing, which fails if stdout is closed.
     if arguments.out:
@@ -86,6 +98,6 @@ def _check_inputs(arguments: argparse.Namespace) -> None:
     from keras_tagger.evaluation.report import FILES
 
     for name in FILES:
-        check_not_input("--out", os.path.join(arguments.out, name), [arguments.data], [])
+        check_not_input("--out", os.path.join(arguments.out, name), [arguments.data] if arguments.data else [], [])
     if os.path.exists(os.path.join(arguments.out, FILES[0])) and os.path.isdir(arguments.model):
         check_not_input("--out", arguments.out, [arguments.model], [])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
-from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, find_inputs
+from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, distinct_stems, find_inputs
 from keras_tagger.cli.output import add_rank_flag, fail, warn, warnings_of
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
-from keras_tagger.files import printable
+from keras_tagger.files import printable, write_text
 
 if TYPE_CHECKING:
     from keras_tagger.audio import AudioSource
@@ -23,7 +26,8 @@ _BEST = 3
 _NOT_IN_NAMES = r'[\s/\\:*?"<>|\x00-\x1f]'
 _STRETCHES = 5
 _EXAMPLES = """\
-  keras-tagger explain song.mp3 --tags guitar --out guitar.html
+  keras-tagger explain song.mp3 --tags guitar --out why.html          (a page with a player)
+  keras-tagger explain my_music/ --out why.html                       (a page per file, and why.html, a table of them)
   keras-tagger explain song.mp3 --method integrated_gradients --tags guitar --out guitar.png --listen guitar.wav
   keras-tagger explain my_music/ --tags guitar --out maps/guitar.png     (writes maps/NAME/guitar.png for each file)
   keras-tagger explain --methods
@@ -45,8 +49,14 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--out",
         metavar="PATH",
-        help="a .png, .json, .npz, or .html, a page with audio players; for a folder, a playlist or several files, "
-        "each file's is in a folder of its name: DIR/map.png becomes DIR/NAME/map.png",
+        help="a .png, .json, .npz, .csv, .jams, .svl (Sonic Visualiser), .txt (Audacity labels), .vtt (chapters), or "
+        ".html, a page with a player; for a folder, a playlist or several files, each file's is in a folder of its "
+        "name: DIR/map.png becomes DIR/NAME/map.png, and DIR/map.html is a table of pages",
+    )
+    command.add_argument(
+        "--solo",
+        action="store_true",
+        help="add to a page the audio that maps over frequency keep and remove; other maps need none for that",
     )
     command.add_argument(
         "--listen",
@@ -75,10 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = find_inputs(arguments.files)
     # A folder with one file has the same outputs as a folder with many.
     several = [entry.name for entry in inputs] != arguments.files or len(inputs) > 1
-    folders = _folders(inputs) if several else [Path()]
+    folders = list(map(Path, distinct_stems(inputs))) if several else [Path()]
     for flag in ("out", "listen"):
         for folder in folders if getattr(arguments, flag) else ():
             _target(f"--{flag}", Path(getattr(arguments, flag)), folder, inputs)
+    if arguments.solo and Path(arguments.out or "").suffix.lower() != ".html":
+        raise ModelError(f"--solo: expected --out with a path that ends in .html. Received: {arguments.out!r}.")
     status = 0
     explained: _Explained | None = None
     for entry, folder in zip(inputs, folders, strict=True):
@@ -89,20 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
             explained.write(entry, folder, several)
         except (AudioError, AudioNotFoundError) as error:
             status = fail(str(error))
+    if explained is not None and several:
+        explained.write_index()
     return status
-
-
-def _folders(inputs: Sequence[Input]) -> list[Path]:
-    """Return a folder name for each input: its name without extension, and a number if that is not the first one."""
-    taken: set[str] = set()
-    names = []
-    for entry in inputs:
-        stem = "stdin" if entry.name == STANDARD_INPUT else Path(entry.name).stem.lstrip(".") or "audio"
-        numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
-        name = next(name for name in numbered if name.lower() not in taken)
-        taken.add(name.lower())
-        names.append(Path(name))
-    return names
 
 
 def _target(flag: str, path: Path, folder: Path, inputs: Sequence[Input]) -> Path:
@@ -125,6 +126,7 @@ class _Explained:
         self._options = options
         self._inputs = inputs
         self._tagger = load(arguments.model)
+        self._pages: list[dict[str, Any]] = []
 
     def write(self, entry: Input, folder: Path, several: bool) -> None:
         """Write the outputs for an input, in a folder below that of `--out` and `--listen`; or print the times."""
@@ -143,13 +145,59 @@ class _Explained:
             warn(warning)
         if arguments.out:
             title = "standard input" if entry.name == STANDARD_INPUT else Path(entry.name).name
-            print(write(heat, _target("--out", Path(arguments.out), folder, self._inputs), source, title), flush=True)
+            target = _target("--out", Path(arguments.out), folder, self._inputs)
+            if target.suffix.lower() == ".html":
+                self._write_page(heat, target, source, title)
+            else:
+                write(heat, target, source, title)
+            print(target, flush=True)
         if arguments.listen:
             self._write_audio(heat, source, folder)
         if not (arguments.out or arguments.listen):
             indent = "  " if several else ""
             name = [printable(entry.name)] if several else []
             print("\n".join([*name, *(f"{indent}{_line(heat, tag)}" for tag in heat.tags)]), flush=True)
+
+    def write_index(self) -> None:
+        """Write the table of the pages, if there are any."""
+        from keras_tagger.views.player import index_page
+
+        if self._pages:
+            target = _target("--out", Path(self._arguments.out), Path(), self._inputs)
+            write_text(target, index_page(self._pages, f"{target.stem}: {self._arguments.model}"))
+            print(target, flush=True)
+
+    def _write_page(self, heat: Heatmap, target: Path, source: AudioSource, title: str) -> None:
+        from keras_tagger.views.clip_documents import explained_clip
+        from keras_tagger.views.player import page
+
+        document = explained_clip(self._tagger, source, title, [heat], model=self._facts, solo=self._arguments.solo)
+        write_text(target, page([document], title))
+        link = quote(os.fsencode(target.relative_to(Path(self._arguments.out).parent)))
+        scores = {tag["name"]: round(tag["score"], 4) for tag in document["tags"]}
+        self._pages.append({"name": title, "href": link, "seconds": document["seconds"], "scores": scores})
+
+    @functools.cached_property
+    def _facts(self) -> dict[str, Any]:
+        """What a page states about the model and the method."""
+        from keras_tagger import __version__
+        from keras_tagger.explain.methods import find_method
+        from keras_tagger.views.clip_documents import weights_sha256
+
+        audio = self._tagger.model.audio_config
+        _, options = find_method(self._method, self._options)
+        return {
+            "name": str(self._arguments.model),
+            "sha256": weights_sha256(self._arguments.model),
+            "version": f"keras_tagger {__version__}",
+            "settings": {
+                "method": self._method,
+                **options,
+                "sample rate": f"{audio.sample_rate} Hz",
+                "window": f"{audio.window_seconds:g} s",
+                "token": f"{self._tagger.model.hop_seconds:g} s",
+            },
+        }
 
     def _write_audio(self, heat: Heatmap, source: AudioSource, folder: Path) -> None:
         from keras_tagger.explain.listen import listen
@@ -207,16 +255,8 @@ def _line(heat: Heatmap, tag: str) -> str:
     """Return a tag with its score and the stretches, in seconds, in which its curve is among the highest tenth."""
     import numpy as np
 
-    from keras_tagger.explain.localization import time_curve
-    from keras_tagger.heatmap import column_edges
-
-    curve = time_curve(heat, tag)
-    edges = column_edges(heat.times)
-    # Where "is among the highest tenth" changes, a stretch begins or ends.
-    changes = np.diff(np.concatenate([[False], (curve >= np.quantile(curve, 0.9)) & curve.any(), [False]]).astype(int))
-    begins, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
-    stretches = [(curve[a:b].sum(), edges[a], edges[b]) for a, b in zip(begins, ends, strict=True)]
-    best = sorted(sorted(stretches, reverse=True)[:_STRETCHES], key=lambda stretch: stretch[1])
-    times = ", ".join(f"{start:.1f}-{end:.1f} s" for _, start, end in best)
+    stretches = [label for label in heat.stretches() if label.name == tag]
+    most = sorted(stretches, key=lambda label: label.value * (label.end - label.start), reverse=True)[:_STRETCHES]
+    times = ", ".join(f"{label.start:.1f}-{label.end:.1f} s" for label in sorted(most, key=lambda label: label.start))
     score = np.asarray(heat.scores)[heat.tags.index(tag)]
     return f"{printable(tag)}  {score:.3f}  {times}".rstrip()

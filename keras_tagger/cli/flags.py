@@ -8,6 +8,8 @@ from typing import Any
 
 DEFAULT_MODEL = "pons"
 MODEL_HELP = "a pretrained name, a run directory or a .keras file"
+EXPORTED_HELP = "or a .onnx or .tflite file that was exported"
+RUNTIMES = ("keras", "onnx", "litert")
 
 
 class Commands:
@@ -42,6 +44,15 @@ class Commands:
             **options,
         )
         return parser
+
+
+def add_runtime_flag(command: argparse.ArgumentParser) -> None:
+    """Add the flag that says what runs the model."""
+    command.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="what runs the model; onnx and litert need no TensorFlow (keras; onnx if TensorFlow is not installed)",
+    )
 
 
 def underscored(argv: Sequence[str]) -> list[str]:

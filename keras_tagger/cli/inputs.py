@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keras_tagger.errors import AudioError, KerasTaggerError
@@ -67,6 +69,19 @@ def _without_audio() -> str:
     if sys.stdin is None or sys.stdin.closed:
         return "none, as it is closed"
     return "a terminal" if sys.stdin.isatty() else ""
+
+
+def distinct_stems(inputs: Sequence[Input]) -> list[str]:
+    """Return the name of each input without extension, with a number if that is not the first one."""
+    taken: set[str] = set()
+    names = []
+    for entry in inputs:
+        stem = "stdin" if entry.name == STANDARD_INPUT else Path(entry.name).stem.lstrip(".") or "audio"
+        numbered = (stem if number == 1 else f"{stem}_{number}" for number in itertools.count(1))
+        name = next(name for name in numbered if name.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
 
 
 def answers(

@@ -48,25 +48,34 @@ def pretty_json(content: Any) -> str:
     return json_text(content, indent=2).rstrip("\n")
 
 
-def add_output_flags(command: argparse.ArgumentParser, aliases: Mapping[str, str], about: str) -> None:
+def add_output_flags(
+    command: argparse.ArgumentParser, aliases: Mapping[str, str], about: str, formats: Sequence[str] = FORMATS
+) -> None:
     """Add `--output`, `--format` and flags that are short for a format.
 
     Args:
         command: The command's parser.
         aliases: Formats by the name of the short flag.
         about: What the formats hold.
+        formats: The formats.
     """
     command.add_argument("--output", metavar="FILE", help="write to FILE, result by result, instead of printing")
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--format", choices=FORMATS, help=f"{about} (by the ending of FILE, or else table)")
+    form.add_argument("--format", choices=formats, help=f"{about} (by the ending of FILE, or else table)")
     for flag, name in aliases.items():
         form.add_argument(
             f"--{flag}", dest="format", action="store_const", const=name, help=f"short for --format {name}"
         )
 
 
-def add_tag_flags(command: argparse.ArgumentParser) -> None:
-    """Add the flags that control which tags are printed, and how."""
+def add_tag_flags(command: argparse.ArgumentParser, formats: Sequence[str] = FORMATS, about: str = "") -> None:
+    """Add the flags that control which tags are printed, and how.
+
+    Args:
+        command: The command's parser.
+        formats: The formats.
+        about: What the formats that are not in `FORMATS` hold.
+    """
     command.add_argument("--top", type=positive, default=10, metavar="N", help="number of tags to print (10)")
     add_rank_flag(command)
     command.add_argument(
@@ -76,7 +85,8 @@ def add_tag_flags(command: argparse.ArgumentParser) -> None:
         command,
         {"json": "jsonl", "csv": "csv"},
         "csv has a row of file, tag, score, present, unheard and margin per tag; json is an array, jsonl a line per "
-        "file",
+        f"file{about}",
+        formats,
     )
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.flags import Commands
-from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
+from keras_tagger.cli.inputs import Input, add_inputs, answers, find_inputs
 from keras_tagger.cli.output import (
     add_tag_flags,
     check_output,
     chosen_format,
+    fail,
     json_form,
+    opened,
     tags_form,
+    tags_values,
     warning_values,
     warnings_of,
     write_results,
@@ -23,13 +28,18 @@ from keras_tagger.errors import KerasTaggerError, ServingError
 if TYPE_CHECKING:
     from keras_tagger.audio import AudioSource
     from keras_tagger.client.client import Client
+    from keras_tagger.client.streaming import StreamedWindow
 
 _EXAMPLES = """\
   keras-tagger request song.mp3 --server localhost:8500
   keras-tagger request my_music/ mix.m3u8 --top 3 --output tags.csv
   keras-tagger request song.mp3 --signature attention --output attention.jsonl
+  keras-tagger request song.mp3 --wait                     (for a server that is starting)
+  keras-tagger request concert.flac --stream
   keras-tagger request song.mp3 --server music.example.com:443 --tls
 """
+
+_LONGEST_WAIT_SECONDS = 300.0
 
 
 def add(commands: Commands) -> None:
@@ -43,12 +53,18 @@ def add(commands: Commands) -> None:
         "--model_name", default="keras_tagger", metavar="NAME", help="name of the served model (keras_tagger)"
     )
     command.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="deadline of one request (30)")
+    command.add_argument("--wait", action="store_true", help="wait for up to 5 minutes until the model is ready")
     command.add_argument("--retries", type=int, default=4, metavar="N", help="how often to retry a busy server (4)")
     command.add_argument(
         "--signature",
         choices=("tags", "attention", "contributions", "embedding"),
         default="tags",
         help="what to request; all but tags are written as json or jsonl, which is then the default (tags)",
+    )
+    command.add_argument(
+        "--stream",
+        action="store_true",
+        help="send the audio in pieces to keras-tagger serve, and print a line of JSON per window as it comes",
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--model_version", type=int, metavar="N", help="use version N instead of the newest")
@@ -64,6 +80,8 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask a server about every file."""
     signature = arguments.signature
+    if arguments.stream and (signature not in ("tags", "contributions") or arguments.format not in (None, "jsonl")):
+        raise ServingError("--stream: expected --signature tags or contributions, as jsonl. Received: another one.")
     form = chosen_format(arguments, "table" if signature == "tags" else "jsonl")
     if signature != "tags" and form not in ("json", "jsonl"):
         raise ServingError(f"--format: expected json or jsonl for --signature {signature}. Received: {form}.")
@@ -82,12 +100,62 @@ def run(arguments: argparse.Namespace) -> int:
         retries=arguments.retries,
         tls=Tls(*pems) if arguments.tls or any(pems) else None,
     ) as client:
+        if arguments.wait:
+            _wait(client)
+        if arguments.stream:
+            return _stream(arguments, inputs, client)
         if signature == "tags":
             choice = {key: getattr(arguments, key) for key in ("top", "merge_synonyms", "rank")}
             found = _answers(lambda source: client.tag(source, **choice))
             return write_results(arguments, inputs, answers(inputs, found), tags_form(form, arguments.rank))
         found = _answers(lambda source: _VALUES[signature](client, source))
         return write_results(arguments, inputs, answers(inputs, found), json_form(form, dict))
+
+
+def _wait(client: Client) -> None:
+    """Wait until the server answers about the model."""
+    end = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            client.metadata()
+            return
+        except ServingError as error:
+            # Servers refuse a model that they have not loaded yet as if it did not exist.
+            if error.code not in ("UNAVAILABLE", "NOT_FOUND", "DEADLINE_EXCEEDED") or time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def _stream(arguments: argparse.Namespace, inputs: Sequence[Input], client: Client) -> int:
+    """Write a line for each window of every input, and one for the whole of it; the exit status is 1 after an error."""
+    status = 0
+    with opened(arguments.output) as write:
+        for entry in inputs:
+            line = functools.partial(json_form("jsonl", dict).text, entry.name)
+            try:
+                if entry.error is not None:
+                    raise entry.error
+                choice = {key: getattr(arguments, key) for key in ("top", "merge_synonyms", "rank")}
+                stream = client.stream(entry.source, arguments.signature == "contributions", **choice)
+                for window in stream:
+                    write(line(_window_values(window, arguments.top)))
+                write(line(tags_values(stream.tags)))
+            except KerasTaggerError as error:
+                status = fail(str(error))
+                write(line(error))
+    return status
+
+
+def _window_values(window: StreamedWindow, top: int) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "start_seconds": round(window.start_seconds, 6),
+        "end_seconds": round(window.end_seconds, 6),
+        "tags": {name: round(score, 6) for name, score in window.top(top)},
+    }
+    if len(window.times):
+        values["times"] = _rounded(window.times)
+        values["contributions"] = dict(zip(window.tags, _rounded(window.contributions), strict=True))
+    return values
 
 
 def _answers(ask: Callable[[AudioSource], Any]) -> Callable[[Iterator[AudioSource]], Iterator[Any]]:

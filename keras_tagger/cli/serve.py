@@ -6,7 +6,7 @@ import argparse
 import os
 
 from keras_tagger.cli.flags import Commands
-from keras_tagger.serving.flags import add_flags, flags_of
+from keras_tagger.serving.flags import add_flags, flags_of, stock_flags_of
 
 _EXAMPLES = """\
   keras-tagger serve exported/ --port 8500 --rest_api_port 8501
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("directory", metavar="DIR", nargs="?", help="a folder with one numbered folder per version")
     command.add_argument(
-        "--embedded", action="store_true", help="do not use tensorflow_model_server, even if it is on PATH"
+        "--embedded", action="store_true", help="never start tensorflow_model_server, even with --host 0.0.0.0"
     )
     add_flags(command)
 
@@ -34,5 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_tagger.serving.server import serve
 
     given.pop("model_base_path", None)
-    serve(flags.model_base_path or None, embedded=arguments.embedded, **given)
+    stock_flags = stock_flags_of(arguments)
+    serve(flags.model_base_path or None, embedded=arguments.embedded, stock_flags=stock_flags, **given)
     return 0

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
+from keras_tagger.cli.documents import ABOUT, DOCUMENTS, document_format, write_documents
+from keras_tagger.cli.flags import DEFAULT_MODEL, EXPORTED_HELP, MODEL_HELP, Commands, add_runtime_flag
 from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
-from keras_tagger.cli.output import add_tag_flags, check_output, chosen_format, tags_form, write_results
+from keras_tagger.cli.output import FORMATS, add_tag_flags, check_output, chosen_format, tags_form, write_results
 
 if TYPE_CHECKING:
     from keras_tagger.audio import AudioSource
@@ -20,6 +21,8 @@ _EXAMPLES = """\
   ffmpeg -v error -i film.mkv -f wav - | keras-tagger tag -
   keras-tagger tag *.mp3 --merge_synonyms --csv > tags.csv
   keras-tagger tag song.mp3 --model runs/demo --format json
+  keras-tagger tag song.mp3 --runtime onnx
+  keras-tagger tag my_music/ --format jams --output annotations/
 """
 
 
@@ -32,8 +35,9 @@ def add(commands: Commands) -> None:
         _EXAMPLES,
     )
     add_inputs(command)
-    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
-    add_tag_flags(command)
+    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP}, {EXPORTED_HELP} ({DEFAULT_MODEL})")
+    add_runtime_flag(command)
+    add_tag_flags(command, (*FORMATS, *DOCUMENTS), ABOUT)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,11 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = find_inputs(arguments.files)
     check_output(arguments, inputs)
 
+    runtime = {} if arguments.runtime is None else {"runtime": arguments.runtime}
+
     def tag(sources: Iterator[AudioSource]) -> Iterator[Any]:
         from keras_tagger.tagger import load
 
-        tagger = load(arguments.model)
+        tagger = load(arguments.model, **runtime)
         found = tagger.tag_files(sources, arguments.top, arguments.merge_synonyms, arguments.rank)
         yield from (tags for _, tags in found)
 
+    if document := document_format(arguments):
+        return write_documents(arguments, inputs, answers(inputs, tag), document)
     return write_results(arguments, inputs, answers(inputs, tag), tags_form(chosen_format(arguments), arguments.rank))
