@@ -1,29 +1,101 @@
-"""Fixtures that are dear to make and shared by many tests."""
+"""Fixtures that are dear to make and shared by many tests, and what makes every process of the tests faster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import gc
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
-import tensorflow as tf
 
 import tiny
 
+Shared = Callable[[str, Callable[[Path], object]], Path]
+
+# Rooms with long tests.
+LONG = ("train", "models")
+# Of the guides, those with the most commands.
+LONG_GUIDES = ("test_the_readme_works", "test_fit", "test_command_line", "test_explain", "test_serve")
+
+
+ROOT = Path(__file__).parents[1]
+# What the tools themselves leave in the working tree; .gitignore names them too.
+LEFT_BY_TOOLS = {".pytest_cache", ".mypy_cache", ".ruff_cache", ".venv", ".venv-newest", "build"}
+PRESENT = pytest.StashKey[set[str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[PRESENT] = {path.name for path in ROOT.iterdir()}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that leaves a file in the root of the working tree, which would be committed one day."""
+    if hasattr(session.config, "workerinput"):
+        return
+    new = {path.name for path in ROOT.iterdir()} - session.config.stash[PRESENT] - LEFT_BY_TOOLS
+    if new:
+        print(f"\nThe tests left in {ROOT}: {', '.join(sorted(new))}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run long tests first, so that no process is left with one at the end."""
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: (item.name not in LONG_GUIDES, item.path.relative_to(tests).parts[0] not in LONG))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives to the end; tracing graphs starts it often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
 
 @pytest.fixture(scope="session")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
+    """Make a folder once for all processes of a run: `shared(name, make)` calls `make(folder)` in the first of them."""
+    own = tmp_path_factory.getbasetemp()
+    root = own if worker_id == "master" else own.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        path, made = root / f"shared_{name}", root / f"shared_{name}.made"
+        with filelock.FileLock(root / f"shared_{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+                make(path)
+                made.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tones(shared: Shared) -> Path:
     """A manifest of short tones of three tags, with splits."""
-    return tiny.write_tones(tmp_path_factory.mktemp("tones"), {"train": 4, "valid": 2, "test": 2})
+    counts = {"train": 4, "valid": 2, "test": 2}
+    return shared("tones", lambda folder: tiny.write_tones(folder, counts)) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A finished run on the tones."""
+def few_tones(shared: Shared) -> Path:
+    """The same with a window or two of each, for a fit whose scores do not matter."""
+    counts = {"train": 2, "valid": 1, "test": 1}
+    return shared("few_tones", lambda folder: tiny.write_tones(folder, counts, seconds=(0.6, 0.9))) / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tones: Path, shared: Shared) -> Any:
+    """A finished run on the tones, as `fit` gives it back; do not write to its folder."""
     from keras_tagger.train.fit import fit
 
-    return fit(tiny.LEARNER, tones, run_dir=tmp_path_factory.mktemp("runs") / "tiny")
+    folder = shared("runs", lambda folder: fit(tiny.LEARNER, tones, run_dir=folder / "tiny"))
+    return fit(tiny.LEARNER, tones, run_dir=folder / "tiny", resume=True)
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +131,20 @@ def post_norm_tagger() -> Any:
 
 
 @pytest.fixture(scope="session")
-def exported(music: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(music: Any, shared: Shared) -> Path:
     """The first exported version of `music`; do not write to its folder."""
-    return music.export(tmp_path_factory.mktemp("exported"))
+    return shared("exported", music.export) / "1"
+
+
+@pytest.fixture
+def export_only() -> Iterator[Callable[..., None]]:
+    """Let the exports of a test have the named signatures only (`tiny.exporting`)."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *names: stack.enter_context(tiny.exporting(*names))
 
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """Run every `tf.function` eagerly, as tracing a training step takes longer than the few steps of most tests."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    """Run every `tf.function` eagerly (`tiny.eager`)."""
+    with tiny.eager():
+        yield

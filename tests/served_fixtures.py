@@ -12,34 +12,37 @@ from served_modules import Echo, Tagger, Words
 
 
 @pytest.fixture(scope="session")
-def tagger_base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("tagger")
-    module = Tagger()
-    signatures = {"serving_default": module.tag}
-    for name in ("attention", "refuse", "read", "square", "count", "wait"):
-        signatures[name] = getattr(module, name)
-    tf.saved_model.save(module, str(base / "1"), signatures=signatures)
-    return base
+def tagger_base(shared):
+    def save(base):
+        module = Tagger()
+        signatures = {"serving_default": module.tag}
+        for name in ("attention", "refuse", "read", "square", "count", "wait"):
+            signatures[name] = getattr(module, name)
+        tf.saved_model.save(module, str(base / "1"), signatures=signatures)
+
+    return shared("tagger", save)
 
 
 @pytest.fixture(scope="session")
-def words_base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("words")
-    for version, factor in ((1, 2), (2, 3)):
-        module = Words(factor)
-        tf.saved_model.save(module, str(base / str(version)), signatures=module.join)
-    for junk in ("3.tmp", "tmp-4", "-5", "latest", "٦"):
-        (base / junk).mkdir()
-    (base / "7").write_text("a file, not a version")
-    return base
+def words_base(shared):
+    def save(base):
+        for version, factor in ((1, 2), (2, 3)):
+            module = Words(factor)
+            tf.saved_model.save(module, str(base / str(version)), signatures=module.join)
+        for junk in ("3.tmp", "tmp-4", "-5", "latest", "٦"):
+            (base / junk).mkdir()
+        (base / "7").write_text("a file, not a version")
+
+    return shared("words", save)
 
 
 @pytest.fixture(scope="session")
-def echo_base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("echo")
-    module = Echo()
-    tf.saved_model.save(module, str(base / "1"), signatures=module.signatures())
-    return base
+def echo_base(shared):
+    def save(base):
+        module = Echo()
+        tf.saved_model.save(module, str(base / "1"), signatures=module.signatures())
+
+    return shared("echo", save)
 
 
 @pytest.fixture(scope="session")
@@ -79,5 +82,6 @@ def contract(exported, tmp_path_factory):
           }}
         }}
     """)
-    with Server(model_config_file=str(config), port=0, rest_api_port=-1, enable_model_warmup=False) as server:
+    options = {"enable_model_warmup": False, "allow_version_labels_for_unavailable_models": True}
+    with Server(model_config_file=str(config), port=0, rest_api_port=-1, **options) as server:
         yield server

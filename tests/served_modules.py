@@ -47,7 +47,8 @@ class Tagger(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
     def wait(self, path):
-        """Runs until there is a file at `path`."""
+        """Runs until there is a file at `path`; writes the file `path`.runs when it begins."""
+        tf.io.write_file(tf.strings.join([path, ".runs"]), "")
         looks, found = tf.constant(0, tf.int64), tf.constant(0)
         while found == 0:
             looks += 1

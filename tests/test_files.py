@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,29 @@ def test_a_hidden_folder_is_renamed_or_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         interrupted()
     assert os.listdir(tmp_path / "base") == ["1"]
+
+
+_HOLD = """
+import pathlib, sys
+from keras_tagger.files import hidden_folder
+with hidden_folder(sys.argv[1], "export") as folder:
+    (folder / "saved_model.pb").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLD, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
+        folders = [Path(process.stdout.readline().strip()) for process in (killed, living)]
+        killed.kill()
+        killed.wait()
+        (tmp_path / ".import-x").mkdir()
+        with hidden_folder(tmp_path, "export") as own:
+            assert sorted(tmp_path.iterdir()) == sorted([folders[1], own, tmp_path / ".import-x"])
+        assert (folders[1] / "saved_model.pb").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
-"""The commands and code of the guides, run in order as a reader would, a folder per page."""
+"""The commands and code of the guides, run in order, a folder per page."""
 
 from __future__ import annotations
 
 import pytest
 from matplotlib.image import imread
-from test_readme import ROOT, assert_drawn, run_page
+from test_readme import ROOT, assert_drawn
+from test_readme import run_page as run_page_in_processes
 
 pytestmark = [pytest.mark.guides, pytest.mark.timeout(600)]
+
+
+def run_page(page, tmp_path):
+    return run_page_in_processes(page, tmp_path, in_this_process=True)
 
 
 def test_getting_started(tmp_path):
@@ -18,7 +23,8 @@ def test_command_line(tmp_path):
     (tmp_path / "mix.m3u8").write_text("#EXTM3U\none.mp3\nmy_music\\loud\\techno_dance.ogg\n")
     ran = run_page("docs/command_line.md", tmp_path)
     checked = ["data"] * 3
-    assert ran == [*["tag"] * 6, *checked, "explain", "export", "models", "serve", "request", "python"]
+    runtimes = ["tag", "export", "tag"]
+    assert ran == [*["tag"] * 6, *checked, "explain", "export", "models", "serve", "request", *runtimes, "python"]
     names = {path.stem for path in (tmp_path / "my_music").rglob("*.ogg")}
     for name in names:
         assert_drawn(tmp_path / "maps" / name / "guitar.png")
@@ -33,6 +39,19 @@ def test_command_line(tmp_path):
     for row in served[1:13]:
         file, tag, score = row.split(",")[:3]
         assert float(score) == pytest.approx(float(scores[file, tag]), abs=1e-4)
+
+
+def test_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert run_page("docs/library.md", tmp_path) == [*["write"] * 3, *["playlist"] * 2, "tag", "playlist"]
+    assert (tmp_path / "techno.m3u8").read_text("utf-8").startswith("#EXTM3U\n")
+    assert (tmp_path / "state" / "keras_tagger" / "journal.sqlite").exists()
+
+
+def test_interchange(tmp_path):
+    assert run_page("docs/interchange.md", tmp_path) == [*["tag"] * 3, *["explain"] * 2, "python"]
+    for name in ("song.jams", "annotations/flute_solo.jams", "tags.parquet", "map.svl", "labels.txt", "map.txt"):
+        assert (tmp_path / name).stat().st_size > 100
 
 
 def test_fit(tmp_path):
@@ -58,7 +77,7 @@ def test_explain(tmp_path):
     assert ran == ["explain", "explain", "explain", "python", "python", "python"]
     for name in ("guitar", "contributions", "attention", "taggram", "ten_seconds"):
         assert_drawn(tmp_path / f"{name}.png")
-    assert "<audio" in (tmp_path / "why.html").read_text("utf-8")
+    assert "data:audio/" in (tmp_path / "why.html").read_text("utf-8")
     assert (tmp_path / "guitar_removed.wav").stat().st_size > 100_000
 
 

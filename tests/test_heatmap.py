@@ -8,14 +8,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
+import soundfile
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from keras_tagger import heatmap as heatmap_module
+from keras_tagger.attention import Attention, AttentionWindow
 from keras_tagger.errors import AudioWarning, ModelError
-from keras_tagger.heatmap import Attention, AttentionWindow, Heatmap
+from keras_tagger.heatmap import Heatmap
 
 
 def rows(**changes) -> Heatmap:
@@ -136,6 +141,7 @@ def test_to_dict_survives_json_with_non_finite_numbers_as_null():
         "frequencies": None,
         "scores": [0.5, 0.125],
         "margins": None,
+        "uniform": None,
         "values": [[0.25, None], [None, 0.5]],
         "warnings": [],
     }
@@ -304,3 +310,149 @@ def test_warnings_stay_with_the_map():
     assert heatmap.to_dict()["warnings"] == [{"kind": "silent", "message": "'a.wav' is silent."}]
     attention = Attention((AttentionWindow(0.0, np.ones((1, 1, 3, 3)), 2),), 1.0, warnings=(warning,))
     assert attention.heatmap().warnings == (warning,)
+
+
+# Pictures, files and players
+
+
+TONE = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(4 * 16000) / 16000)).astype(np.float32)
+
+
+def of_tone(**changes) -> Heatmap:
+    return rows(audio=(TONE, 16000), margins=[1.0, -0.5, np.nan], **changes)
+
+
+def document_in(html: str) -> dict:
+    """The clip document in a notebook's frame."""
+    page = unescape(re.search(r'srcdoc="([^"]*)"', html)[1])
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_a_plot_is_a_picture_in_a_notebook():
+    ax = rows().plot()
+    assert imread(io.BytesIO(ax._repr_png_())).shape[1] == 1000
+    over_frequency = Heatmap(np.ones((2, 3, 4)), ("a", "b"), np.arange(4.0), "gradients", [1, 2, 3])
+    assert over_frequency.plot()._repr_png_()[1:4] == b"PNG"
+
+
+def test_plot_takes_colours_size_and_a_spectrogram_with_its_hertz():
+    ax = of_tone().plot(cmap="magma", figsize=(6, 3), spectrogram=True)
+    assert ax.collections[0].cmap.name == "magma"
+    assert ax.figure.get_size_inches().tolist() == [6, 3]
+    below = ax.figure.axes[1]
+    assert (below.get_ylabel(), below.get_xlabel(), ax.get_xlabel()) == ("frequency (Hz)", "time (s)", "")
+    assert below.get_xlim() == ax.get_xlim()
+    mesh = below.collections[0]
+    bands = mesh.get_coordinates()[:, 0, 1]
+    loudest = mesh.get_array().mean(axis=1).argmax()
+    assert bands[loudest] < 1000 < bands[loudest + 1]
+    with pytest.raises(ModelError, match="a map that knows its audio"):
+        rows().plot(spectrogram=True)
+    with pytest.raises(ModelError, match="no ax with spectrogram or figsize"):
+        of_tone().plot(Figure().subplots(), spectrogram=True)
+
+
+def test_attention_is_drawn_in_multiples_of_uniform_on_one_scale():
+    near = Heatmap([[0.1, 0.102, 0.098]], ("layer 1",), [0.5, 1.5, 2.5], "attention", uniform=[0.1])
+    ax = near.plot()
+    mesh, bar = ax.collections[0], ax.figure.axes[1]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (1 / 8, 8)
+    np.testing.assert_allclose(mesh.get_array(), [[1.0, 1.02, 0.98]], rtol=1e-5)
+    assert abs(mesh.norm(1.0) - 0.5) < 1e-9
+    assert "uniform" in [label.get_text() for label in bar.get_yticklabels()]
+    # Nearly uniform attention has nearly the neutral colour everywhere.
+    assert np.ptp(mesh.to_rgba(mesh.get_array())[..., :3]) < 0.05
+    unknown = Heatmap([[0.1, 0.3, 0.2]], ("attention",), [0.5, 1.5, 2.5], "attention").plot()
+    np.testing.assert_allclose(unknown.collections[0].get_array(), [[0.5, 1.5, 1.0]], rtol=1e-5)
+    assert "mean" in [label.get_text() for label in unknown.figure.axes[1].get_yticklabels()]
+
+
+def test_uniform_attention_is_known():
+    attention = Attention((AttentionWindow(0.0, np.full((2, 4, 5, 5), 0.2), 4),), hop_seconds=0.1)
+    for heatmap in (attention.heatmap("all"), attention.heatmap("all").relative(), attention.heatmap(0, head=1)):
+        np.testing.assert_allclose(heatmap.values, np.repeat(heatmap.uniform[:, np.newaxis], 4, axis=1), rtol=1e-6)
+    assert attention.heatmap("all").top(1).uniform.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF"), ("html", b"<!doctype html>")]
+)
+def test_save_writes_what_the_suffix_says(suffix, start, tmp_path):
+    path = of_tone().save(tmp_path / "new" / f"map.{suffix}", **({} if suffix == "html" else {"spectrogram": True}))
+    assert path.read_bytes().startswith(start)
+    if suffix == "svg":
+        assert "guitar" in path.read_text()  # as text, which programs for papers can edit
+        assert path.read_bytes() == of_tone().save(tmp_path / "again.svg", spectrogram=True).read_bytes()
+
+
+def test_save_writes_numbers(tmp_path):
+    heatmap = of_tone(uniform=[1.0, 1.0, 1.0])
+    with np.load(heatmap.save(tmp_path / "map.npz")) as stored:
+        assert set(stored.files) == {"values", "tags", "times", "method", "scores", "margins", "uniform"}
+        np.testing.assert_array_equal(stored["values"], heatmap.values)
+    assert json.loads(heatmap.save(tmp_path / "map.json").read_text()) == heatmap.to_dict()
+    with pytest.raises(ModelError, match=r"cmap with \.png, \.svg, \.pdf\. Received"):
+        heatmap.save(tmp_path / "map.json", cmap="magma")
+    with pytest.raises(ModelError, match="a map that knows its audio"):
+        rows().save(tmp_path / "map.html")
+
+
+def test_a_notebook_shows_the_player():
+    document = document_in(of_tone()._repr_html_())
+    assert (document["name"], document["seconds"]) == ("clip", 4.0)
+    assert document["audio"]["url"].startswith("data:audio/ogg;base64,")
+    (shown_map,) = document["maps"]
+    assert (shown_map["rows"], shown_map["values"]["shape"]) == (["rock", "guitar", "loud"], [3, 4])
+    assert shown_map["about"] == "Each tag's probability if the last layer attended to one moment only."
+    assert document["tags"][0] == {"name": "rock", "score": pytest.approx(0.9), "heard": True, "present": True}
+    assert [(tag["heard"], tag["present"]) for tag in document["tags"][1:]] == [(True, False), (False, False)]
+
+
+def test_the_player_of_a_crop_has_its_part_of_the_audio():
+    document = document_in(of_tone().crop(1.0, 3.0)._repr_html_())
+    assert (document["seconds"], document["maps"][0]["first"]) == (2.0, 0.0)
+    assert document["name"] == "clip, from 1.0 s"
+
+
+def test_the_player_of_a_map_over_frequency_has_its_bands():
+    heatmap = Heatmap(np.ones((1, 64, 8)), ("a",), np.arange(8) / 2 + 0.25, "occlusion", np.arange(1, 65) * 100.0)
+    document = document_in(replace(heatmap, audio=(TONE, 16000))._repr_html_())
+    assert document["spectrogram"]["hz"] == (np.arange(1, 65) * 100.0).tolist()
+    assert document["maps"][0]["values"]["shape"] == [1, 8, 64]
+    # A map of few bands is drawn over a finer spectrogram.
+    coarse = replace(heatmap, values=np.ones((1, 2, 8)), frequencies=[1000.0, 5000.0], audio=(TONE, 16000))
+    document = document_in(coarse._repr_html_())
+    assert document["maps"][0]["values"]["shape"] == [1, 8, len(document["spectrogram"]["hz"])]
+
+
+def test_without_its_audio_a_map_is_a_picture(tmp_path):
+    soundfile.write(tmp_path / "a.wav", TONE, 16000)
+    heatmap = rows(audio=tmp_path / "a.wav")
+    assert document_in(heatmap._repr_html_())["name"] == "a.wav"
+    (tmp_path / "a.wav").unlink()
+    assert heatmap._repr_html_().startswith("<img ")
+    assert rows(audio=io.BytesIO(b"")).audio is None
+    long = Heatmap([[1.0, 2.0]], ("a",), [300.0, 1000.0], "made", audio=(TONE, 16000))
+    assert long._repr_html_().startswith("<img ")
+
+
+def test_attention_of_several_windows_is_one_player():
+    windows = (window(0.0, 4, seed=1), window(0.2, 2, seed=2))
+    attention = Attention(windows, hop_seconds=0.1, audio=(TONE[:9600], 16000))
+    document = document_in(attention._repr_html_())
+    heads, query = document["maps"]
+    assert (heads["layers"], heads["heads"], heads["uniform"]) == (2, 3, 0.2)
+    values = np.frombuffer(base64.b64decode(heads["values"]["data"]), "<u2").reshape(heads["values"]["shape"])
+    low, high = heads["values"]["range"]
+    expected = np.concatenate([windows[0].weights[:, :, 0, 1:], windows[1].weights[:, :, 0, 3:]], axis=-1).reshape(6, 6)
+    np.testing.assert_allclose(low + values / 65535 * (high - low), expected, atol=1e-4)
+    assert (query["values"]["shape"], query["starts"]) == ([2, 6, 4], [0, 0, 0, 0, 2, 2])
+
+
+def test_attention_is_still_found_where_it_was():
+    with pytest.warns(DeprecationWarning, match=r"use keras_tagger\.attention\.Attention"):
+        assert heatmap_module.Attention is Attention
+    with pytest.warns(DeprecationWarning, match=r"use keras_tagger\.attention\.AttentionWindow"):
+        assert heatmap_module.AttentionWindow is AttentionWindow
+    with pytest.raises(AttributeError, match="has no attribute 'Attentive'"):
+        heatmap_module.Attentive  # noqa: B018

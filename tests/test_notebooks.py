@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-MAX_BYTES = 300_000
+MAX_BYTES = 500_000
 
 
 def code_cells(notebook):
@@ -52,4 +52,11 @@ def test_the_recorded_outputs_are_complete_and_small(path):
     assert {output.output_type for output in outputs} <= {"execute_result", "stream"}
     assert all(output.get("name") != "stderr" for output in outputs)
     # At least one picture to look at.
-    assert any("<img" in output.get("data", {}).get("text/html", "") for output in outputs)
+    found = [output.get("data", {}) for output in outputs]
+    assert any("image/png" in data or "<img" in data.get("text/html", "") for data in found)
+
+
+def test_a_recorded_output_holds_the_player():
+    notebook = nbformat.read(ROOT / "examples" / "explore.ipynb", as_version=4)
+    shown = [output.get("data", {}).get("text/html", "") for cell in code_cells(notebook) for output in cell.outputs]
+    assert sum("data-keras-tagger-frame" in text for text in shown) == 1

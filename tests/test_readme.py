@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from keras_tagger.cli import main
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "keras_tagger" / "clips"
@@ -24,15 +28,22 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 @pytest.mark.guides
 @pytest.mark.timeout(600)
-def test_the_readme_works(tmp_path):
+def test_the_readme_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     ran = run_page("README.md", tmp_path)
-    assert ran == ["tag", "tag", "tag", "python", "fit", "tag", "export", "serve", "request", "python", "explain"]
+    assert ran == [
+        *("tag", "tag", "tag", "python", "write", "playlist", "fit", "tag"),
+        *("export", "serve", "request", "python", "explain"),
+    ]
     assert_drawn(tmp_path / "served.png")
 
 
-def run_page(page: str, tmp_path: Path) -> list[str]:
-    """Run a page's blocks of bash and Python as a reader would, and return what ran, in order."""
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+def run_page(page: str, tmp_path: Path, in_this_process: bool = False) -> list[str]:
+    """Run a page's blocks of bash and Python in order, and return what ran.
+
+    `fit` runs for two epochs only. Each block of Python and each command has a process of its own, as with a reader, or
+    else all run in this process, which imports TensorFlow once; servers always have their own.
+    """
     for tag, names in {"calm": ("ambient_strings", "flute_solo"), "loud": ("rock_guitar_war", "techno_dance")}.items():
         (tmp_path / "my_music" / tag).mkdir(parents=True)
         for name in names:
@@ -52,10 +63,15 @@ def run_page(page: str, tmp_path: Path) -> list[str]:
             text = text.replace("8500", str(port))
             if language == "python":
                 ran.append(language)
+                if in_this_process:
+                    with pytest.MonkeyPatch.context() as patch:
+                        patch.chdir(tmp_path)
+                        exec(compile(text, page, "exec"), {"__name__": "__main__"})
+                    continue
                 subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, check=True)
                 continue
             for line in text.splitlines():
-                words = line.split()
+                words = shlex.split(line)
                 ran.append(words[0] if words[0] != "keras-tagger" else words[1])
                 if words[0] == "tensorboard":
                     background.append(tensorboard_shows(words, tmp_path, environment))
@@ -65,8 +81,18 @@ def run_page(page: str, tmp_path: Path) -> list[str]:
                     wait_for(port)
                 else:
                     assert words[0] == "keras-tagger"
+                    if words[1] == "fit" and "--set" not in words:
+                        words += ["--set", "training.epochs=2"]  # four clips would be heard 30 times
                     stdin = (tmp_path / words.pop()).open("rb") if words[-2] == "<" else None
-                    command = [sys.executable, "-m", "keras_tagger", *(word for word in words[1:] if word != "<")]
+                    words = [word for word in words[1:] if word != "<"]
+                    if in_this_process:
+                        with pytest.MonkeyPatch.context() as patch:
+                            patch.chdir(tmp_path)
+                            if stdin is not None:
+                                patch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
+                            assert main(words) == 0
+                        continue
+                    command = [sys.executable, "-m", "keras_tagger", *words]
                     subprocess.run(command, cwd=tmp_path, env=environment, stdin=stdin, check=True)
     finally:
         for process in background:

@@ -27,6 +27,8 @@ TOKEN = 2048
 WINDOW = 7 * TOKEN
 CLIP = noise(int(3.3 * WINDOW), seed=8)
 SHORT = noise(9000, seed=9)
+# The tokens of three whole windows, and the last three of a window that ends on the last sample.
+TIMES = np.append((np.arange(21) + 0.5) * TOKEN, len(CLIP) - np.array([2.5, 1.5, 0.5]) * TOKEN) / RATE
 
 
 def windows(tagger: Any, wave: np.ndarray, size: int = WINDOW) -> list[tuple[Window, dict[str, np.ndarray]]]:
@@ -206,6 +208,17 @@ def test_files_are_tagged_as_they_are_taken(tagger: Any) -> None:
     assert len(taken) < 30
 
 
+def test_files_are_tagged_and_embedded_in_one_pass(tagger: Any) -> None:
+    sources = [(SHORT, RATE), b"no audio", (np.tile(SHORT, 3), RATE)]
+    first, wrong, last = (found for _, found in tagger.describe_files(sources))
+    assert isinstance(wrong, AudioError)
+    for (tags, embedding), source in ((first, sources[0]), (last, sources[2])):
+        expected = tagger.tag(source, top=None)
+        assert tags.to_dict() == pytest.approx(expected.to_dict(), abs=1e-5)
+        assert tags.seconds == expected.seconds == len(source[0]) / RATE
+        np.testing.assert_allclose(embedding, tagger.embed(source), atol=1e-4)
+
+
 def test_no_files(tagger: Any) -> None:
     assert list(tagger.tag_files([])) == []
 
@@ -280,8 +293,7 @@ def test_attention_of_several_windows(tagger: Any) -> None:
     for window, (expected, outputs) in zip(found.windows, by_hand, strict=True):
         np.testing.assert_allclose(window.weights, outputs["attention"], atol=1e-5)
         np.testing.assert_allclose(window.start_seconds, expected.start_sample / RATE, atol=1e-9)
-    n_tokens = -(-len(CLIP) // TOKEN)
-    np.testing.assert_allclose(found.times, 0.064 + 0.128 * np.arange(n_tokens), atol=1e-9)
+    np.testing.assert_allclose(found.times, TIMES, atol=1e-9)
 
 
 def test_contributions_are_stitched(tagger: Any) -> None:
@@ -290,10 +302,10 @@ def test_contributions_are_stitched(tagger: Any) -> None:
     expected = np.full((3, n_tokens), np.nan)
     for window, outputs in windows(tagger, CLIP):
         new = -(-window.new_samples // TOKEN)
-        end = window.start_sample // TOKEN + 7
+        end = -(-window.start_sample // TOKEN) + 7
         expected[:, end - new : end] = outputs["contributions"][:, -new:]
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
-    np.testing.assert_allclose(found.times, 0.064 + 0.128 * np.arange(n_tokens), atol=1e-9)
+    np.testing.assert_allclose(found.times, TIMES, atol=1e-9)
     np.testing.assert_allclose(found.scores, tagger.scores((CLIP, RATE)), atol=1e-6)
     chosen = tagger.contributions((CLIP, RATE), tags=["mid", "high"])
     assert chosen.tags == ("mid", "high")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 
 RATE = 16000
 TAGS = ("high", "low", "mid")
 PITCHES_HZ = {"low": (110.0, 220.0), "mid": (600.0, 900.0), "high": (2500.0, 4000.0)}
+
+# Nothing but scalars and text for TensorBoard.
+NO_BOARD = {"preview_clips": 0, "embedding_clips": 0}
 
 CONFIG: dict[str, Any] = {
     "name": "tiny",
@@ -23,7 +29,7 @@ CONFIG: dict[str, Any] = {
         "encoder": {"n_layers": 2, "n_heads": 2, "width": 16, "feed_forward": 32},
     },
     "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "seed": 3},
-    "board": {"preview_clips": 0},
+    "board": NO_BOARD,
 }
 
 
@@ -48,9 +54,32 @@ LEARNER = merged(
             "head": {"dropout": 0.0},
         },
         "training": {"epochs": 8, "warmup_epochs": 0.5, "seed": 2},
-        "board": {"preview_clips": 1, "preview_seconds": 2.0, "top_tags": 2},
+        "board": {"preview_clips": 1, "preview_seconds": 2.0, "top_tags": 2, "embedding_clips": 200},
     },
 )
+
+
+@contextlib.contextmanager
+def eager() -> Iterator[None]:
+    """Run every `tf.function` eagerly, as tracing a training step takes longer than the few steps of most tests."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@contextlib.contextmanager
+def exporting(*names: str) -> Iterator[None]:
+    """Let exports have the named signatures only: tracing all of them takes most of an export."""
+    from keras_tagger.export import saved_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        every = saved_model.signatures
+        patch.setattr(saved_model, "signatures", lambda trained: {name: every(trained)[name] for name in names})
+        yield
 
 
 def tone(pitch_hz: float, seconds: float, seed: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keras_tagger.audio.read_ahead import read_ahead
+from keras_tagger.audio.read_ahead import in_parallel, read_ahead
 
 
 def test_order_is_kept():
@@ -64,3 +64,41 @@ def test_given_up_iterators_are_closed():
     ahead.close()
     assert closed.wait(10)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_in_parallel_keeps_order_and_takes_few_items_in_advance() -> None:
+    taken: list[int] = []
+    gate = threading.Barrier(3, timeout=10)
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    def double(number: int) -> int:
+        if number < 3:
+            gate.wait()  # passes only if three threads work at the same time
+        return 2 * number
+
+    stopped = threading.Event()
+    results = in_parallel(double, items(), 3, stopped)
+    assert not taken
+    assert [next(results) for _ in range(4)] == [0, 2, 4, 6]
+    assert len(taken) <= 4 + 3 + 3
+    assert list(results) == [2 * number for number in range(4, 100)]
+    assert stopped.is_set()
+
+
+def test_in_parallel_stops_what_is_under_way() -> None:
+    stopped = threading.Event()
+
+    def wait(number: int) -> int:
+        if number == 1:
+            raise ValueError("one")
+        return number if number == 0 else stopped.wait(30)
+
+    results = in_parallel(wait, range(9), 2, stopped)
+    assert next(results) == 0
+    with pytest.raises(ValueError, match="one"):
+        next(results)
+    assert stopped.is_set()

@@ -59,15 +59,13 @@ def test_windows_cover_the_audio_once(n: int, token: int):
         assert [(w.start_sample, w.new_samples) for w in cut] == [(0, n)]
         np.testing.assert_array_equal(cut[0].waveform, signal)
         return
-    tokens = -(-n // token)
     starts = [i * window for i in range(n // window)]
     if n % window:
-        starts.append((tokens - window // token) * token)
+        starts.append(n - window)
     assert [w.start_sample for w in cut] == starts
     assert [w.new_samples for w in cut[: n // window]] == [window] * (n // window)
-    padded = np.pad(signal, (0, tokens * token - n))
     for w in cut:
-        np.testing.assert_array_equal(w.waveform, padded[w.start_sample : w.start_sample + window])
+        np.testing.assert_array_equal(w.waveform, signal[w.start_sample : w.start_sample + window])
 
 
 def test_windows_must_hold_whole_tokens():
@@ -131,19 +129,21 @@ def test_windows_of_seconds_are_whole_tokens(seconds: float, samples: int):
     assert Windowing(RATE, 7000, 1000).of_seconds(seconds) == Windowing(RATE, samples, 1000)
 
 
-def test_columns_belong_to_the_window_that_first_contains_their_centre():
+def test_columns_are_new_if_any_of_their_audio_is():
     windowing = Windowing(RATE, 8000, 1000)
     times = windowing.token_times(8)
     np.testing.assert_allclose(times, (np.arange(8) + 0.5) / 16)
-    moved_back = Window(5000, np.zeros(8000, np.float32), 4500)
+    moved_back = Window(4500, np.zeros(8000, np.float32), 4500)
     assert windowing.is_new(moved_back, times).tolist() == [False] * 3 + [True] * 5
+    for new, columns in ((1, 1), (1000, 1), (1001, 2), (7999, 8)):
+        assert windowing.is_new(Window(0, np.zeros(8000, np.float32), new), times).sum() == columns
     assert windowing.is_new(Window(0, np.zeros(8000, np.float32), 8000), times).all()
     # Half a token is a token, and so is a single sample.
     assert windowing.is_new(Window(0, np.zeros(1500, np.float32), 1500), times[:2]).all()
     assert windowing.is_new(Window(0, np.zeros(1, np.float32), 1), times[:1]).all()
     # Two columns a token, and one for two tokens.
     halves = (np.arange(16) + 0.5) / 32
-    assert windowing.is_new(moved_back, halves).tolist() == [False] * 6 + [True] * 10
+    assert windowing.is_new(moved_back, halves).tolist() == [False] * 7 + [True] * 9
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,12 @@ def test_a_stitched_map_has_each_moment_once():
         by_token.add(window, np.stack([tokens, -tokens]))
         by_half.add(window, np.repeat(tokens, 2), (np.arange(14) + 0.5) / 32)
         mean.add(window, np.array(1.0))
-    np.testing.assert_array_equal(by_token.values, [np.arange(17), -np.arange(17)])
-    np.testing.assert_allclose(by_token.times, (np.arange(17) + 0.5) / 16)
-    np.testing.assert_array_equal(by_half.values, np.repeat(np.arange(17), 2))
-    np.testing.assert_allclose(by_half.times, (np.arange(34) + 0.5) / 32)
+    # The last window ends on the last sample: its 2500 new samples are the last two and a half of three tokens.
+    values = np.array([*range(14), 13, 14, 15])
+    np.testing.assert_array_equal(by_token.values, [values, -values])
+    np.testing.assert_allclose(by_token.times, [*((np.arange(14) + 0.5) / 16), 14 / 16, 15 / 16, 1.0])
+    np.testing.assert_array_equal(by_half.values, [*np.repeat(np.arange(14), 2), 13, 14, 14, 15, 15])
+    np.testing.assert_allclose(by_half.times, [*((np.arange(28) + 0.5) / 32), *(np.arange(28.5, 33) / 32)])
     assert (mean.samples, float(mean.value)) == (16_500, 1.0)
 
 

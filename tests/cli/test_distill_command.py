@@ -24,7 +24,8 @@ def models(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.usefixtures("eagerly")
 def test_distill_reports_and_resumes(call: Any, tones: Path, models: dict[str, Path], tmp_path: Path) -> None:
     command = ("distill", "--data", tones, "--teacher", models["teacher"], "--init", models["student"])
-    command += ("--run-dir", tmp_path / "run", "--epochs", 1, "--set", "board.preview_clips=0")
+    command += ("--run-dir", tmp_path / "run", "--epochs", 1)
+    command += ("--set", "board.preview_clips=0", "--set", "board.embedding_clips=0")
     status, out, err = call(*command, "--json")
     found = json.loads(out)
     assert status == (0 if found["improved"] else 1), err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -46,6 +47,22 @@ def test_evaluate_and_compare(call, tiny_run, tones, tmp_path):
     same = json.loads(out)
     assert (same["roc_auc"]["difference"], same["roc_auc"]["p_value"]) == (0.0, 1.0)
     assert (same["resamples"], same["seed"]) == (1000, 0)
+    # Of three, and of what lies beside them, a leaderboard. A run is measured on its own clips.
+    status, out, _ = call("evaluate", tiny_run.dir, "--split", "valid", "--out", tmp_path / "own")
+    assert status == 0
+    assert "6 clips of split valid: macro ROC-AUC" in out
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "prepared" / "0123456789ab").mkdir(parents=True)
+    several = (tmp_path / name for name in ("windows", "two/report.json", "own", "notes.txt", "prepared"))
+    status, out, _ = call("compare", *several, *how, "--by", "pr_auc", "--out", tmp_path / "board.csv", "--json")
+    assert status == 0
+    board = json.loads(out)
+    assert (board["by"], [row["rank"] for row in board["models"]]) == ("pr_auc", [1, 2, 3])
+    with (tmp_path / "board.csv").open(newline="") as file:
+        assert [row["model"] for row in csv.DictReader(file)] == [row["model"] for row in board["models"]]
+    status, _, err = call("compare", tmp_path / "two", tmp_path / "notes.txt")
+    assert status == 1
+    assert "expected at least two reports" in err
 
 
 def test_evaluate_leaves_rare_tags_out_of_the_means(call, tmp_path):

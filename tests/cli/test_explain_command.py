@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -14,6 +15,10 @@ import pytest
 import soundfile
 
 import tiny
+from keras_tagger.storage.run_dir import RunDir
+
+# tests/explain runs what is traced.
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
@@ -32,6 +37,34 @@ def test_writes_a_map_and_its_audio(call: Any, tiny_run: Any, clip: Path, tmp_pa
         status, _, _ = call("explain", clip, "--model", tiny_run.dir, "--out", tmp_path / f"map.{suffix}")
         assert status == 0
         assert (tmp_path / f"map.{suffix}").stat().st_size > 1000
+
+
+def test_several_pages_have_a_table(call: Any, tiny_run: Any, clip: Path, tmp_path: Path) -> None:
+    """Each page states the model, its weights and the method."""
+    other = clip.with_name("a <b>.wav")
+    other.write_bytes(clip.read_bytes())
+    out = tmp_path / "pages/why.html"
+    flags = ("--model", tiny_run.dir, "--tags", "low", "--method", "gradient_input", "--solo", "--out", out)
+    status, printed, _ = call("explain", clip, other, *flags)
+    pages = [out.parent / name / "why.html" for name in ("low", "a <b>")]
+    assert (status, printed.splitlines()) == (0, [*map(str, pages), str(out)])
+
+    def content(page: Path) -> Any:
+        found = re.search(r'<script type="application/json">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+        assert found
+        return json.loads(found[1])
+
+    rows = content(out)
+    assert [(row["name"], row["href"]) for row in rows] == [
+        ("low.wav", "low/why.html"),
+        ("a <b>.wav", "a%20%3Cb%3E/why.html"),
+    ]
+    assert set(rows[0]["scores"]) == set(tiny_run.tagger.tags)
+    document = content(pages[0])
+    model = document["model"]
+    assert model["sha256"] == hashlib.sha256(RunDir(tiny_run.dir).model.read_bytes()).hexdigest()
+    assert (model["name"], model["settings"]["method"]) == (str(tiny_run.dir), "gradient_input")
+    assert set(document["solo"]["gradient_input"]["low"]) == {"kept", "removed"}
 
 
 def test_times_are_printed_without_files(call: Any, tiny_run: Any, clip: Path) -> None:
@@ -56,8 +89,12 @@ def test_lists_methods(call: Any) -> None:
         (("--method", "gradcam"), "method: expected one of attention, rollout"),
         (("--method", "occlusion", "--set", "steps=4"), "options of occlusion: expected one of patch_seconds"),
         (("--tags", "low,kazoo"), "tags: expected some of"),
-        (("--out", "map.pdf"), "expected a path that ends in .png, .json, .html, .npz for a map. Received: 'map.pdf'."),
+        (
+            ("--out", "map.docx"),
+            "expected a path that ends in .png, .svg, .pdf, .html, .json, .npz, .csv, .jams, .svl, ",
+        ),
         (("--listen", "x.mp3"), "--listen: expected a path that ends in .wav. Received: 'x.mp3'."),
+        (("--solo",), "--solo: expected --out with a path that ends in .html. Received: None."),
         (("--share", "0"), "--share: expected a number above 0 and up to 1. Received: 0.0."),
     ],
 )

@@ -8,7 +8,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -19,19 +18,20 @@ from keras_tagger.tags import Tags
 
 
 @pytest.mark.e2e
-def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
+def test_export_serve_request_stop(call, tiny_run, clip, tmp_path, export_only):
     """Through real processes; `request` agrees with `tag`. tests/serving/test_examples.py has the raw client."""
+    export_only("serving_default", "classify", "attention", "contributions", "embedding", "tag_info")
     status, out, _ = call("export", tiny_run.dir, tmp_path / "exported")
     assert (status, out.strip()) == (0, str(tmp_path / "exported" / "1"))
     port = free_port()
     command = [sys.executable, "-m", "keras_tagger", "serve", str(tmp_path / "exported"), "--port", str(port)]
     # Warm-up takes longer than these requests; tests/serving/test_fuzz.py serves an export with it.
     command.append("--enable_model_warmup=false")
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until_ready(server)
         expected = tiny_run.tagger.tag(clip, top=3).to_dict()
-        status, out, _ = call("request", clip, "--server", f"localhost:{port}", "--json")
+        # The server has only been started.
+        status, out, _ = call("request", clip, "--server", f"localhost:{port}", "--json", "--wait")
         reply = json.loads(out)
         assert (status, reply["tags"]) == (0, pytest.approx(expected, abs=1e-5))
         status, out, _ = call("request", clip, "--server", f"localhost:{port}", "--signature", "attention")
@@ -54,6 +54,14 @@ def test_export_serve_request_stop(call, tiny_run, clip, tmp_path):
         assert [(row["file"], row["tag"], float(row["score"])) for row in rows] == [
             (str(clip), best, pytest.approx(score, abs=1e-5))
         ] * 2
+        streamed = ("request", "missing.wav", clip, "--server", f"localhost:{port}", "--stream", "--top", 3)
+        status, out, _ = call(*streamed, "--signature", "contributions")
+        missing, *windows, whole = map(json.loads, out.splitlines())
+        assert (status, "does not exist" in missing["error"]) == (1, True)
+        assert whole["tags"] == pytest.approx(expected, abs=1e-5)
+        columns = np.concatenate([[window["contributions"][tag] for tag in heatmap.tags] for window in windows], 1)
+        np.testing.assert_allclose(columns, heatmap.values, atol=1e-5)
+        assert windows[0]["start_seconds"] == 0
         status, _, err = call("request", clip, "--server", f"localhost:{port}", "--model_name", "other")
         assert status == 1
         assert "NOT_FOUND: Servable not found for request: Latest(other)" in err
@@ -71,14 +79,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_until_ready(server: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    assert server.stderr is not None
-    for line in server.stderr:
-        if "serving keras_tagger version 1" in line:
-            return
-        assert time.monotonic() < end
-    pytest.fail("the server ended before it was ready")
+@pytest.mark.parametrize("flags", [("--csv",), ("--signature", "embedding")])
+def test_a_stream_is_lines_of_tags_or_contributions(call, flags):
+    status, out, err = call("request", "song.mp3", "--stream", *flags)
+    assert (status, out) == (1, "")
+    assert "--stream: expected --signature tags or contributions, as jsonl. Received: another one." in err
 
 
 @pytest.mark.parametrize("signature", ["attention", "contributions", "embedding"])

@@ -27,7 +27,7 @@ from keras_tagger.errors import ConfigError
 from keras_tagger.storage.loading import load_config
 
 AUTHORS = ("won2019", "won2019_raw", "won2020", "won2021")
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(keras_tagger.__file__).parent / "config" / "experiments").glob("*.yaml"))
 
 # nested values that are not allowed -> what the error says
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -226,8 +226,11 @@ LIMITS: list[tuple[str, float, float]] = [
     ("model.encoder.epsilon", 0.0, 1e-12),
     ("model.head.dropout", -1e-3, 0.0),
     ("model.head.dropout", 1.0, 0.999),
-    *((f"training.{name}", 0, 1) for name in ("epochs", "batch_size", "checkpoint_steps", "steps_per_execution")),
-    *((f"training.{name}", -1, 0) for name in ("early_stopping_epochs", "seed")),
+    *(
+        (f"training.{name}", 0, 1)
+        for name in ("epochs", "batch_size", "accumulate_steps", "checkpoint_steps", "steps_per_execution")
+    ),
+    *((f"training.{name}", -1, 0) for name in ("epoch_crops", "early_stopping_epochs", "seed")),
     ("training.seed", 2**32, 2**32 - 1),
     *((f"training.{name}", -1e-3, 0.0) for name in ("weight_decay", "warmup_epochs", "clip_norm", "contribution_loss")),
     ("training.learning_rate", 0.0, 1e-9),
@@ -235,7 +238,7 @@ LIMITS: list[tuple[str, float, float]] = [
     *((f"training.augment.{name}", -1e-3, 0.0) for name in ("gain_db", "equalize_db", "mixup_alpha")),
     *((f"training.augment.{name}", -1, 0) for name in ("n_time_masks", "n_freq_masks")),
     *((f"training.augment.{name}", 0, 1) for name in ("time_mask_frames", "freq_mask_bins")),
-    ("board.preview_clips", -1, 0),
+    *((f"board.{name}", -1, 0) for name in ("preview_clips", "embedding_clips")),
     ("board.preview_seconds", 0.0, 1e-3),
     ("board.top_tags", 0, 1),
 ]
@@ -479,18 +482,22 @@ def test_one_file_per_model_and_data_set() -> None:
         assert {config.data.n_chunks for config in values} == {16}
 
 
-CHANGED = {"training.epochs": 1, "training.batch_size": 3, "board.preview_clips": 0, "audio.window_seconds": 1.0}
+CHANGED = {
+    **{"training.epochs": 1, "training.batch_size": 3, "audio.window_seconds": 1.0},
+    **{f"board.{key}": value for key, value in tiny.NO_BOARD.items()},
+}
 
 
 def assert_a_step_of_adam(model: Any, before: list[np.ndarray], trained: list[bool], config: Any) -> None:
     """Assert that one step has moved the weights that are trained, and only these."""
-    frozen = config.training.freeze == "front_end"
+    frozen, head_only = config.training.freeze != "none", config.training.freeze == "all_but_head"
     steps = []
     for weight, old, is_trained in zip(model.weights, before, trained, strict=True):
         move = np.abs(weight.numpy() - old).max()
         if is_trained:
             steps.append(move / config.training.learning_rate)
             assert not (frozen and "front_end" in weight.path)
+            assert "head" in weight.path or not head_only
         else:
             assert (move > 0) == ("/moving_" in weight.path and not frozen), weight.path
     # The first step of Adam is the learning rate, whatever the gradient is; decay adds a little. A few weights have no
@@ -498,7 +505,7 @@ def assert_a_step_of_adam(model: Any, before: list[np.ndarray], trained: list[bo
     assert 0.99 < np.median(steps) < 1.05
     assert max(steps) < 1.1
     assert np.mean(np.array(steps) > 0.25) > 0.8
-    assert len(steps) > 20
+    assert len(steps) == 2 if head_only else len(steps) > 20
 
 
 @pytest.mark.parametrize("path", [path for path in DISTINCT if path.stem not in FITTED], ids=lambda path: path.stem)
@@ -559,3 +566,21 @@ def test_config_files_are_fitted(
     scores = run.tagger.scores(manifest.parent / "train_low_0.wav")
     assert scores.shape == (3,)
     assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_packaged_configurations_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in CONFIGS:
+        expected = load_config(path)
+        assert load_config(path.stem) == load_config(f"configs/{path.name}") == load_config(Path("configs") / path.name)
+        assert load_config(path.stem) == expected
+    for name, preset in presets().items():
+        assert load_config(name) == preset
+    # What exists counts first.
+    Path("demo").write_text("name: mine", encoding="utf-8")
+    assert load_config("demo").name == "mine"
+    for wrong in ("configs/compact.yaml", "other/demo.yaml", "won2018"):
+        with pytest.raises(
+            ConfigError, match=f"expected a YAML file or one of albums, .*Received: {wrong}, which does"
+        ):
+            load_config(wrong)

@@ -101,7 +101,7 @@ def test_a_line_of_json_ends_where_the_file_says(tmp_path):
     [
         ("", "expected a CSV header"),
         ("path,tags\n", "at least one clip"),
-        ("file,tags\na,x\n", "line 1: expected one column path. Received: the columns file, tags"),
+        ("song,tags\na,x\n", "line 1: expected one column path. Received: the columns song, tags"),
         ("path,tags,tags\na,x,y\n", "line 1: expected one column tags"),
         ("path,tags,split\na,x,train\nb,x,dev\n", "line 3, column split: expected one of train, valid, test"),
         ("path,tags,start,end\na,x,3,3\n", "line 2, column end: expected seconds after the start at 3"),
@@ -260,9 +260,9 @@ def test_open_source(tmp_path):
     assert open_source(write(tmp_path / "M.CSV", "path,tags\na,x\n")).tags == ("x",)
     with pytest.raises(ManifestNotFoundError, match="does not exist"):
         open_source(tmp_path / "none")
-    with pytest.raises(ManifestError, match=r"expected a manifest \(\.csv"):
+    with pytest.raises(ManifestError, match=r"expected a table of labels \(\.csv"):
         open_source(write(tmp_path / "x.xlsx", "1"))
-    with pytest.raises(ManifestError, match="folders named after tags"):
+    with pytest.raises(ManifestError, match="flat: expected labels: a folder per tag .* Received: 1 audio file "):
         open_source(write(tmp_path / "flat/a.ogg", "1").parent)
 
 

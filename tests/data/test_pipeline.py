@@ -8,7 +8,7 @@ import soundfile
 import tensorflow as tf
 
 from keras_tagger.data.manifest import Clip, Manifest
-from keras_tagger.data.pipeline import count_crops, n_batches, training_dataset
+from keras_tagger.data.pipeline import clip_weights, count_crops, n_batches, training_dataset
 from keras_tagger.data.prepare import prepare
 from keras_tagger.errors import ManifestError
 
@@ -143,3 +143,70 @@ def test_errors(prepared):
         training_dataset(prepared, "train", 0, 5, 0, 0)
     with pytest.raises(ManifestError, match="one of the splits train"):
         training_dataset(prepared, "valid", 400, 5, 0, 0)
+
+
+# Groups of clips: common ones, as many that are also rare, and some without a tag; a window each.
+COMMON, RARE, BARE = slice(0, 100), slice(100, 120), slice(120, 130)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """Clip i begins with the sample 100 (i + 1)."""
+    folder = tmp_path_factory.mktemp("uneven")
+    clips = []
+    for i, tags in enumerate([{"common": 1.0}] * 100 + [{"rare": 1.0, "common": 1.0}] * 20 + [{}] * 10):
+        wave = np.tile(np.array([5000, -5000], np.int16), 200)
+        wave[0] = 100 * (i + 1)
+        soundfile.write(folder / f"{i}.wav", wave, RATE, subtype="PCM_16")
+        clips.append(Clip(str(folder / f"{i}.wav"), tags, split="train"))
+    return prepare(Manifest(tuple(clips), ("common", "rare")), folder / "out", RATE, shard_clips=30)
+
+
+def heard(prepared, epochs=6, **options):
+    """Return how often each clip of `uneven` is heard in an epoch, on average."""
+    counts = np.zeros(130)
+    for epoch in range(epochs):
+        waves, _ = as_pcm(epoch_of(prepared, batch=10, epoch=epoch, **options))
+        counts += np.bincount(np.rint(waves[:, 0] / 100).astype(int) - 1, minlength=130)
+    return counts / epochs
+
+
+def test_balanced_sampling_hears_rare_tags_as_often(uneven):
+    weights = clip_weights(uneven, "train")
+    # By hand: the rarest tag of a clip is common (120 clips), rare (20) or none (10); 130 crops in all.
+    expected = np.array([1 / 120] * 100 + [1 / 20] * 20 + [1 / 10] * 10)
+    np.testing.assert_allclose(weights, expected * 130 / expected.sum(), rtol=1e-6)
+    found = heard(uneven, balanced=True)
+    for group in (COMMON, RARE, BARE):
+        assert found[group].mean() == pytest.approx(weights[group].mean(), rel=0.15)
+    # A clip's crops are its weight, rounded up or down.
+    assert found[BARE].min() > 3
+    assert found[COMMON].max() <= 1
+    # The same crops, wherever reading began.
+    everything, _ = as_pcm(epoch_of(uneven, batch=1, balanced=True))
+    dataset = training_dataset(uneven, "train", 400, 1, 1, 0, balanced=True)
+    rest = as_pcm((wave.numpy(), labels.numpy()) for wave, labels in dataset.skip(7))[0]
+    np.testing.assert_array_equal(rest, everything[7:])
+
+
+def test_an_epoch_of_fewer_crops_is_drawn_from_all(uneven):
+    assert n_batches(uneven, "train", 400, 20, epoch_crops=50) == 2
+    assert n_batches(uneven, "train", 400, 20, epoch_crops=5000) == n_batches(uneven, "train", 400, 20) == 6
+    found = heard(uneven, epoch_crops=40)
+    assert found.sum() == pytest.approx(40)
+    for group in (COMMON, RARE, BARE):
+        assert found[group].mean() == pytest.approx(40 / 130, rel=0.4)
+    # Other clips in every epoch: in six, all but a ninth are heard.
+    assert (found > 0).mean() > 0.75
+
+
+def test_workers_share_each_batch(uneven):
+    whole = [wave.numpy() for wave, _ in training_dataset(uneven, "train", 400, 8, 1, 0)]
+    parts = [
+        [wave.numpy() for wave, _ in training_dataset(uneven, "train", 400, 8, 1, 0, share=(worker, 2), parts=2)]
+        for worker in range(2)
+    ]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        # Each of the two parts of a batch is divided between the workers.
+        np.testing.assert_array_equal(first, batch[[0, 1, 4, 5]])
+        np.testing.assert_array_equal(second, batch[[2, 3, 6, 7]])

@@ -141,7 +141,7 @@ def test_scores_that_are_not_finite(manifest: Path) -> None:
 def test_unknown_split_and_missing_data(tagger: Any, manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="split: expected one of test, train. Received: 'valid'"):
         evaluate(tagger, manifest, "valid", progress=False)
-    with pytest.raises(ManifestError, match="expected the path of a manifest or a folder. Received: list"):
+    with pytest.raises(ManifestError, match=r"data: expected pairs of \(path, tags\)\. Received: .*manifest\.csv"):
         evaluate(tagger, [str(manifest)], progress=False)
     with pytest.raises(ManifestNotFoundError, match="nothing"):
         evaluate(tagger, tmp_path / "nothing", progress=False)

@@ -115,6 +115,7 @@ def test_a_masked_model(tagger: Any) -> None:
     assert found[0] == pytest.approx(1 / (1 + np.exp(-logits(model, changed)[0, 1])), abs=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_randomisation_goes_from_the_tags_down_and_leaves_the_model_alone(tagger: Any) -> None:
     before = tagger.model.get_weights()
     audio = (noise(6 * TOKEN), RATE)

@@ -68,6 +68,7 @@ def test_a_context_of_a_window_and_more_gives_contributions(tagger: Any) -> None
     np.testing.assert_allclose(found, contributions(tagger.model, wave, [1]).values, atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_relevance_of_one_layer_is_gradient_times_attention() -> None:
     """By finite differences: the last layer's attention is moved, weight by weight and head by head."""
     model = random_tagger({"model": {"encoder": {"n_layers": 1}}}).model

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 
 import tiny
-from keras_tagger.models.losses import class_loss, contribution_loss, tag_loss
+from keras_tagger.models.losses import balanced_weights, class_loss, contribution_loss, tag_loss
 
 NAN = float("nan")
 
@@ -96,3 +97,32 @@ def test_temperature_takes_certain_and_unknown_labels():
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
     assert gradient[0, 2] == 0.0
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    labels = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 1, 1], [1, 0, 1], [0, np.nan, 1], [0, 0, 1]], float)
+    weights = balanced_weights(labels)
+    for tag in (0, 1):
+        known = labels[np.isfinite(labels[:, tag]), tag]
+        expected = compute_class_weight("balanced", classes=np.array([0.0, 1.0]), y=known)
+        np.testing.assert_allclose(weights[:, tag], expected, rtol=1e-6)
+    # A tag that every clip has is not weighted.
+    np.testing.assert_array_equal(weights[:, 2], 1)
+    exclusive = np.eye(3)[[0, 0, 0, 1, 2, 2]]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=exclusive.argmax(axis=1))
+    np.testing.assert_allclose(balanced_weights(exclusive, exclusive=True)[1], expected, rtol=1e-6)
+
+
+def test_weights_multiply_the_losses_of_labels() -> None:
+    labels, logits = np.array([[1.0, 0.0], [0.0, 0.25]]), np.array([[0.3, -0.7], [1.1, 0.2]])
+    weights = np.array([[0.5, 2.0], [3.0, 4.0]])
+    probability = 1 / (1 + np.exp(-logits))
+    losses = -labels * np.log(probability) - (1 - labels) * np.log(1 - probability)
+    expected = np.mean(losses * (weights[0] + labels * (weights[1] - weights[0])))
+    found = tag_loss(tf.constant(labels, tf.float32), tf.constant(logits, tf.float32), tag_weights=weights)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    one_hot = np.eye(2)
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = np.mean(-np.diag(log_softmax) * weights[1])
+    found = class_loss(tf.constant(one_hot, tf.float32), tf.constant(logits, tf.float32), tag_weights=weights)
+    assert float(found) == pytest.approx(expected, rel=1e-6)

@@ -78,12 +78,26 @@ def test_any_length(tagger: Any, n_samples: int, tokens: int) -> None:
     np.testing.assert_allclose(model.token_times(tokens), 0.128 * np.arange(tokens) + 0.064, atol=1e-12)
 
 
-def test_shorter_than_whole_tokens_is_padded_with_zeros(tagger: Any) -> None:
+@pytest.mark.parametrize("n_samples", [1, 700, 3000, 4000])
+def test_a_token_beyond_the_end_gets_the_last_frames_in_reverse_order(tagger: Any, n_samples: int) -> None:
+    model = tagger.model
+    hop = model.model_config.spectrogram.hop_length
+    wave = noise(n_samples, batch=1)
+    seen = model.see(tf.constant(wave)).numpy()[0]
+    filled = max(n_samples // hop, 1)
+    assert len(seen) == -(-n_samples // TOKEN) * TOKEN // hop > filled
+    np.testing.assert_array_equal(seen[:filled], model.spectrogram(wave).numpy()[0, :filled])
+    np.testing.assert_array_equal(seen, np.pad(seen[:filled], [(0, len(seen) - filled), (0, 0)], "reflect"))
+
+
+def test_the_authors_models_get_zeros_up_to_one_token(post_norm_tagger: Any) -> None:
+    model = post_norm_tagger.model
+    assert model.model_config.spectrogram.framing == "centered"
+    wave = noise(100, batch=1)
+    padded = np.pad(wave, [(0, 0), (0, 157)])  # half a frame and one sample, which reflection needs
+    np.testing.assert_array_equal(model.see(tf.constant(wave)), model.spectrogram(padded)[:, :1])
     wave = noise(3000, batch=1)
-    padded = np.pad(wave, [(0, 0), (0, 2 * TOKEN - 3000)])
-    short, whole = tagger.model.analyze(wave), tagger.model.analyze(padded)
-    for name in OUTPUTS:
-        np.testing.assert_array_equal(short[name], whole[name], err_msg=name)
+    np.testing.assert_array_equal(model.see(tf.constant(wave)), model.spectrogram(wave))
 
 
 def test_clips_of_a_batch_do_not_touch_each_other(tagger: Any) -> None:

@@ -61,6 +61,8 @@ def test_packaged_weights_load(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["compact", "compact-msd"])
 def test_shipped_weights_give_the_same_scores(name: str) -> None:
     waveform = load_audio(CLIP, 16000)
+    # Only whole tokens: how a part of one is seen has changed since.
+    waveform = waveform[: len(waveform) // 2048 * 2048]
     expected = np.load(BEFORE / "shipped.npz")[name]
     np.testing.assert_allclose(kt.load(name).scores((waveform, 16000)), expected, atol=1e-4)
 

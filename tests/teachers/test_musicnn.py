@@ -1,53 +1,26 @@
-"""musicnn rebuilt: input, patches, architecture, labels; with musicnn's wheel, musicnn's own output.
-
-The wheel is looked for where KERAS_TAGGER_MUSICNN_WHEEL says, else in data/teacher; nothing is downloaded.
-data/musicnn.txt says how the recorded outputs were made.
-"""
+"""musicnn rebuilt: input, patches, architecture, labels; with musicnn's wheel, musicnn's own output."""
 
 from __future__ import annotations
-
-import os
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import musicnn_wheel
 import tiny
 from keras_tagger import audio
 from keras_tagger.errors import ModelError, ModelNotFoundError
 from keras_tagger.teachers import musicnn
-
-ROOT = Path(__file__).parents[2]
-CLIPS = Path(str(resources.files("keras_tagger") / "clips"))
-RECORDED = Path(__file__).parent / "data"
-WHEEL = Path(os.environ.get(musicnn.WHEEL_VARIABLE) or ROOT / "data/teacher" / musicnn.WHEEL)
-needs_wheel = pytest.mark.skipif(
-    not WHEEL.is_file(),
-    reason=f"expected {musicnn.WHEEL} in data/teacher, or where {musicnn.WHEEL_VARIABLE} says "
-    "(pip download musicnn==0.1.0 --no-deps)",
-)
+from musicnn_wheel import CLIPS, RECORDED, WHEEL, needs_wheel, sigmoid
 
 
 @pytest.fixture(scope="module")
 def random_network():
-    """musicnn with random weights, half of its batch normalisations' scales below zero."""
-    model = musicnn.build_model()
-    tiny.randomize(model)
-    rng = np.random.default_rng(1)
-    for weight in model.weights:
-        if weight.name == "gamma" and len(weight.shape) and weight.shape[0] > 1:
-            weight.assign(weight.numpy() * rng.choice([-1.0, 1.0], weight.shape))
-    return musicnn.Musicnn("MTT", model)
+    return musicnn_wheel.random_network()
 
 
 @pytest.fixture(scope="module", params=["MTT", "MSD"])
 def network(request):
     return musicnn.load_musicnn(WHEEL, request.param)
-
-
-def sigmoid(x):
-    return 1.0 / (1.0 + np.exp(-x.astype(np.float64)))
 
 
 def slaney_mel(frequencies):

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tiny
 from keras_tagger.tagger import load
 from keras_tagger.teachers import musicnn
-from pretrain import begin, learn
+from pretrain import attend, begin, learn
 
 
 def random_network(vocabulary, seed):
@@ -115,7 +115,9 @@ def test_patches_in_a_graph_are_musicnns(networks, frames):
         np.testing.assert_allclose(last, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
+@pytest.fixture
+def clips(tmp_path, monkeypatch, networks, begun):
+    """A manifest of two clips with dense labels, beside the model that begins."""
     rng = np.random.default_rng(6)
     rows = []
     for index in range(2):
@@ -127,7 +129,10 @@ def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
     begun.save(tmp_path / "begun.keras")
     monkeypatch.setattr(learn, "load_musicnn", lambda wheel, vocabulary: networks[learn.VOCABULARIES.index(vocabulary)])
     monkeypatch.setattr(learn, "find_wheel", lambda folder: folder)
-    clips = str(tmp_path / "clips.jsonl")
+    return str(tmp_path / "clips.jsonl")
+
+
+def test_learning_is_resumed(tmp_path, monkeypatch, clips):
     settings = SimpleNamespace(
         init=str(tmp_path / "begun.keras"), work_dir="", music=[f"{clips}=2"], notes=[clips], music_batch=1,
         notes_batch=1, learning_rate=1e-4, new_learning_rate=1e-3, hint=0.3, contributions=1.0, temperature=2.0,
@@ -143,3 +148,37 @@ def test_learning_is_resumed(tmp_path, monkeypatch, networks, begun):
     second = load(tmp_path / "run/last.keras").model.get_weights()
     assert all(np.isfinite(weight).all() for weight in second)
     assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_gaps_replace_what_does_not_sound():
+    rng = np.random.default_rng(7)
+    wave = np.ones(80 * 2048, np.float32)
+    for _ in range(20):
+        heard, sounding = attend.with_gaps(wave, 80, rng)
+        level = np.abs(heard.reshape(80, 2048)).mean(axis=1)
+        inside = sounding & np.roll(sounding, 1) & np.roll(sounding, -1)
+        gaps = ~sounding & ~np.roll(sounding, 1) & ~np.roll(sounding, -1)
+        assert sounding.sum() >= 20
+        np.testing.assert_allclose(level[inside], 1.0, atol=0.06)
+        assert (level[gaps] < 0.06).all()
+
+
+def test_attention_learns_and_is_resumed(tmp_path, monkeypatch, clips):
+    settings = SimpleNamespace(
+        init=str(tmp_path / "begun.keras"), work_dir="", music=[clips], notes=[clips], crops=["1", "2", "1", "1"],
+        batch=["1", "2", "1", "1"], steps=1, attention_learning_rate=1e-2, new_learning_rate=1e-3, learning_rate=1e-5,
+        present=0.8, absent=0.02, notes_weight=0.5, save_steps=1, seed=0,
+    )  # fmt: skip
+    monkeypatch.setattr(attend, "FLAGS", settings)
+    front_end = load(settings.init).model.front_end.context.get_weights()
+    attend.attend(tmp_path / "run")
+    written = (tmp_path / "run/features/gaps.npz").stat().st_mtime_ns
+    settings.steps = 2
+    model = attend.attend(tmp_path / "run").model
+    assert (tmp_path / "run/features/gaps.npz").stat().st_mtime_ns == written
+    with np.load(tmp_path / "run/optimizer.npz") as state:
+        assert int(state["0000"]) == 2
+    for before, after in zip(front_end, model.front_end.context.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    # [CLS] begins as zero, so that only the bias of its query learns at first.
+    assert np.abs(model.encoder.blocks[-1].attention.query_dense.get_weights()[1]).max() > 0

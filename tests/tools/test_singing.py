@@ -7,21 +7,21 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from pretrain import singing
+from pretrain import invented, singing
 
 MELODY: singing.Melody = [(0.0, 1.0, None), (1.0, 2.0, 60), (3.0, 4.0, 61), (7.0, 1.0, None)]
 
 
 def test_melodies_stay_in_range_and_scale_and_are_gapless():
     for seed in range(20):
-        notes = singing.melody(6, 2, singing.SCALES[0], np.random.default_rng(seed))
+        notes = singing.melody(6, 2, invented.SCALES[0], np.random.default_rng(seed))
         assert notes[0][2] is notes[-1][2] is None
         assert [start for start, _, _ in notes[1:]] == [start + length for start, length, _ in notes[:-1]]
         assert notes[-1][0] + notes[-1][1] == 6 * singing.BEATS_PER_BAR
         pitches = [pitch for _, _, pitch in notes if pitch is not None]
         assert pitches
         assert all(
-            singing.LOWEST <= pitch <= singing.HIGHEST and (pitch - 2) % 12 in singing.SCALES[0] for pitch in pitches
+            singing.LOWEST <= pitch <= singing.HIGHEST and (pitch - 2) % 12 in invented.SCALES[0] for pitch in pitches
         )
 
 
@@ -51,7 +51,7 @@ def test_labels_of_a_voice_alone():
 
 
 def test_other_parts_stay_in_the_scale():
-    scale = singing.SCALES[2]
+    scale = invented.SCALES[2]
     notes: singing.Melody = [(0.0, 1.0, None), (1.0, 1.0, 60), (2.0, 1.0, 64)]
     assert singing.moved(notes, 2, 0, scale) == [(0.0, 1.0, None), (1.0, 1.0, 64), (2.0, 1.0, 69)]
 

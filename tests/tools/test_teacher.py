@@ -6,46 +6,30 @@ import json
 import os
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import musicnn_wheel
 import tiny
 from keras_tagger import audio
 from keras_tagger.data.manifest import Clip, read_manifest
 from keras_tagger.errors import ModelError
 from keras_tagger.teachers import musicnn
 from keras_tagger.teachers.models import TaggerTeacher
+from musicnn_wheel import CLIPS, RECORDED, ROOT, WHEEL, needs_wheel, sigmoid
 from pretrain import teacher
-
-ROOT = Path(__file__).parents[2]
-CLIPS = Path(str(resources.files("keras_tagger") / "clips"))
-RECORDED = ROOT / "tests" / "teachers" / "data"
-WHEEL = Path(os.environ.get(musicnn.WHEEL_VARIABLE) or ROOT / "data/teacher" / musicnn.WHEEL)
-needs_wheel = pytest.mark.skipif(
-    not WHEEL.is_file(),
-    reason=f"expected {musicnn.WHEEL} in data/teacher, or where {musicnn.WHEEL_VARIABLE} says "
-    "(pip download musicnn==0.1.0 --no-deps)",
-)
 
 
 @pytest.fixture(scope="module")
 def random_network():
-    """musicnn with random weights."""
-    model = musicnn.build_model()
-    tiny.randomize(model)
-    return musicnn.Musicnn("MTT", model)
+    return musicnn_wheel.random_network()
 
 
 @pytest.fixture(scope="module")
 def random_teacher(random_network):
     return musicnn.MusicnnTeacher({"": random_network})
-
-
-def sigmoid(x):
-    return 1.0 / (1.0 + np.exp(-x.astype(np.float64)))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from keras_tagger.errors import ModelError
 from keras_tagger.train.fit import fit
-from tiny import LEARNER, merged
+from tiny import LEARNER, NO_BOARD, merged
 
-QUIET = merged(LEARNER, {"board": {"preview_clips": 0}})
+QUIET = merged(LEARNER, {"board": NO_BOARD})
 
 
 class Listener(keras.callbacks.Callback):
@@ -49,6 +49,7 @@ def test_callbacks_are_told_and_may_stop(tones: Path, tmp_path: Path) -> None:
     assert "epochs: 2" in repr(run)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_loss_that_is_not_finite_stops_the_run(tones: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^training: expected a finite loss; .* Received: nan in epoch"):
         fit(QUIET, tones, run_dir=tmp_path / "run", **{"training.learning_rate": 1e30, "training.optimizer": "sgd"})

@@ -19,7 +19,7 @@ CONFIG = tiny.merged(
         "name": "times",
         "audio": {"window_seconds": 2 * HALF},
         "training": {"epochs": 10, "contribution_loss": 1.0},
-        "board": {"preview_clips": 0},
+        "board": tiny.NO_BOARD,
     },
 )
 
@@ -78,7 +78,7 @@ def test_tags_are_learnt_too(run):
 def test_without_dense_labels_it_changes_nothing_and_says_so(tones, tmp_path, caplog):
     losses = {}
     for weight in (0.0, 1.0):
-        over = {"training": {"epochs": 1, "batch_size": 32, "contribution_loss": weight}, "board": {"preview_clips": 0}}
+        over = {"training": {"epochs": 1, "batch_size": 32, "contribution_loss": weight}, "board": tiny.NO_BOARD}
         with caplog.at_level(logging.WARNING, logger="absl"):
             caplog.clear()
             losses[weight] = fit(tiny.merged(tiny.LEARNER, over), tones, run_dir=tmp_path / str(weight)).history[0][

@@ -29,7 +29,8 @@ from keras_tagger.train.fit import Run
 N_ARTISTS = 10
 OVERRIDES: dict[str, Any] = {
     **{"training.epochs": 4, "training.batch_size": 4, "training.learning_rate": 0.01, "training.checkpoint_steps": 4},
-    **{"training.freeze": "none", "training.temperature": 1.0, "board.preview_clips": 0, "data.split.valid": 0.2},
+    **{f"board.{key}": value for key, value in tiny.NO_BOARD.items()},
+    **{"training.freeze": "none", "training.temperature": 1.0, "data.split.valid": 0.2},
 }
 
 

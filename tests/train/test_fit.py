@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from keras_tagger.train.history import HISTORY
 from keras_tagger.train.loop import Loop
 from keras_tagger.views.preview import figure_to_png, make_preview, preview_figure
 from layer_harness import convolves_half
-from tiny import CONFIG, LEARNER, RATE, TAGS, merged
+from tiny import CONFIG, LEARNER, NO_BOARD, RATE, TAGS, merged
 
 QUICK = merged(
     CONFIG,
@@ -137,12 +138,13 @@ def events(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
 
 def test_tensorboard_events(tiny_run: Any, tones: Path) -> None:
     found = events(tiny_run.dir)
-    assert {tag for tag in found if tag.startswith(("train/", "valid/", "test/"))} == {
+    scalars = {tag for tag in found if tag.startswith(("train/", "valid/", "test/")) and "/pr_curves" not in tag}
+    assert scalars == {
         *("train/loss", "train/learning_rate", "train/seconds"),
         *("train/audio_seconds_per_second", "train/input_wait_share"),
-        *("valid/roc_auc", "valid/pr_auc", "test/roc_auc", "test/pr_auc"),
+        *("valid/loss", "valid/roc_auc", "valid/pr_auc", "test/roc_auc", "test/pr_auc"),
     }
-    for tag in (tag for tag in found if tag.startswith(("train/", "valid/"))):
+    for tag in (tag for tag in scalars if not tag.startswith("test/")):
         column = tag.replace("valid/", "valid_").removeprefix("train/")
         written = [(step, float(tf.make_ndarray(value.tensor))) for step, value in found[tag]]
         assert [step for step, _ in written] == list(range(1, 9))
@@ -169,6 +171,9 @@ def test_tensorboard_events(tiny_run: Any, tones: Path) -> None:
     assert expected.shape == (int(height), int(width), 3)
     np.testing.assert_array_equal(tf.io.decode_png(png), expected)
     (clips,) = [values for tag, values in found.items() if tag.startswith("clips/")]
+    assert [step for step, _ in found[f"clip/{name}"]] == [1]
+    for step in range(1, 9):
+        assert [at for at, _ in found[f"maps/{name}/{step}"]] == [step]
     assert [step for step, _ in clips] == [0]
     wave, rate = tf.audio.decode_wav(tf.make_ndarray(clips[0][1].tensor).reshape(-1)[0])
     assert int(rate) == RATE
@@ -210,45 +215,56 @@ def test_a_run_is_not_overwritten(tiny_run: Any, tones: Path) -> None:
     assert (tiny_run.dir / "report.json").stat().st_mtime_ns == before
 
 
-def test_a_finished_run_is_given_back(tiny_run: Any, tones: Path) -> None:
-    before = {entry.name: entry.stat().st_mtime_ns for entry in tiny_run.dir.iterdir()}
-    again = fit(LEARNER, tones, run_dir=tiny_run.dir, resume=True)
-    assert {entry.name: entry.stat().st_mtime_ns for entry in tiny_run.dir.iterdir()} == before
-    assert again.report.to_dict() == tiny_run.report.to_dict()
-    assert [dict(row) for row in again.history] == [pytest.approx(dict(row)) for row in tiny_run.history]
+def assert_given_back(run: Any, config: Any, data: Path) -> None:
+    """Resuming a finished run changes no file, and gives what training it gave."""
+    before = {entry.name: entry.stat().st_mtime_ns for entry in run.dir.iterdir()}
+    again = fit(config, data, run_dir=run.dir, resume=True)
+    assert {entry.name: entry.stat().st_mtime_ns for entry in run.dir.iterdir()} == before
+    assert again.report.to_dict() == run.report.to_dict()
+    assert [dict(row) for row in again.history] == [pytest.approx(dict(row)) for row in run.history]
+    assert (again.tagger.config, again.tagger.info) == (run.tagger.config, run.tagger.info)
     wave = tiny.tone(700.0, 1.5, 5)
-    np.testing.assert_allclose(again.tagger.scores((wave, RATE)), tiny_run.tagger.scores((wave, RATE)), atol=1e-6)
+    np.testing.assert_allclose(again.tagger.scores((wave, RATE)), run.tagger.scores((wave, RATE)), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
         ("training.learning_rate", 0.02, r"^training\.learning_rate: expected 0\.01, with which .* Received: 0\.02"),
-        ("training.epochs", 9, r"^training\.epochs: expected 8"),
+        ("training.epochs", 7, r"^training\.epochs: expected at least 8, the epochs that .* has\. Received: 7"),
         ("model.encoder.norm", "post", r"^model\.encoder\.norm: expected 'pre'"),
         ("training.augment.mixup_alpha", 0.5, r"^training\.augment\.mixup_alpha: expected 0\.0"),
     ],
 )
-def test_resuming_with_another_configuration(tiny_run: Any, tones: Path, key: str, value: Any, words: str) -> None:
+def test_resuming_with_another_configuration(
+    tiny_run: Any, tones: Path, tmp_path: Path, key: str, value: Any, words: str
+) -> None:
+    # A copy, so that a configuration that is not refused does not train the shared run on.
+    folder = shutil.copytree(tiny_run.dir, tmp_path / "run")
     with pytest.raises(ConfigError, match=words):
-        fit(LEARNER, tones, run_dir=tiny_run.dir, resume=True, **{key: value})
+        fit(LEARNER, tones, run_dir=folder, resume=True, **{key: value})
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_resuming_with_other_data(tones: Path, tmp_path: Path) -> None:
-    fit(merged(QUICK, {"training": {"epochs": 1}}), tones, run_dir=tmp_path / "run")
-    (tmp_path / "run" / "report.json").unlink()
-    rows = tones.read_text(encoding="utf-8").splitlines()
-    other = tones.parent / "other.csv"
+def test_resuming_with_other_data_and_when_all_is_done(few_tones: Path, tmp_path: Path) -> None:
+    config = merged(QUICK, {"training": {"epochs": 1}})
+    fit(config, few_tones, run_dir=tmp_path / "run")
+    rows = few_tones.read_text(encoding="utf-8").splitlines()
+    other = few_tones.parent / "other.csv"
     other.write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
-    before = (tmp_path / "run" / "manifest.csv").read_bytes()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
     with pytest.raises(ConfigError, match="data: expected the data that .*run was started with"):
-        fit(merged(QUICK, {"training": {"epochs": 1}}), other, run_dir=tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "manifest.csv").read_bytes() == before
+        fit(config, other, run_dir=tmp_path / "run", resume=True, **{"training.epochs": 2})
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.*")} == before
+    (tmp_path / "run" / "report.json").unlink()
+    with pytest.raises(ConfigError, match="data: expected the data that .*run was started with"):
+        fit(config, other, run_dir=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "manifest.csv").read_bytes() == before[tmp_path / "run" / "manifest.csv"]
     # Each has its own prepared folder beside the runs; the first run's is whole and goes on.
     assert len(list((tmp_path / "prepared").iterdir())) == 2
-    report = fit(merged(QUICK, {"training": {"epochs": 1}}), tones, run_dir=tmp_path / "run", resume=True).report
-    assert report.n_clips == 6
+    run = fit(config, few_tones, run_dir=tmp_path / "run", resume=True)
+    assert run.report.n_clips == 3
+    assert_given_back(run, config, few_tones)
 
 
 def test_a_file_in_the_way(tones: Path, tmp_path: Path) -> None:
@@ -269,7 +285,7 @@ def test_sizes_that_do_not_go_together_are_told_before_the_data_are_prepared(ton
 def test_data_that_cannot_be_used(tones: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"^data\.path: expected a manifest"):
         fit(CONFIG, run_dir=tmp_path / "run")
-    with pytest.raises(ManifestError, match="data: expected a path, a Manifest or prepared data. Received: list"):
+    with pytest.raises(ManifestError, match=r"data: expected pairs of \(path, tags\)\. Received: "):
         fit(CONFIG, [str(tones)], run_dir=tmp_path / "run")
     prepared = prepare(read_manifest(tones), tmp_path / "prepared", 8000, 1.0)
     with pytest.raises(ManifestError, match="expected audio prepared at 16000 Hz. Received: 8000 Hz"):
@@ -296,7 +312,7 @@ def test_corrupt_files_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not convolves_half(), reason="ONEDNN_MAX_CPU_ISA excludes half precision")
 def test_half_precision(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = merged(LEARNER, {"board": {"preview_clips": 0}, "training": {"epochs": 4, "precision": "mixed_bfloat16"}})
+    config = merged(LEARNER, {"board": NO_BOARD, "training": {"epochs": 4, "precision": "mixed_bfloat16"}})
     trained_in: list[str] = []
     run_loop = Loop.run
 
@@ -370,7 +386,7 @@ def test_a_phase_starts_from_the_best_weights(tones: Path, tmp_path: Path) -> No
     model = tiny.random_tagger({"model": QUICK["model"]}).model
     seen: list[dict[str, np.ndarray]] = []
 
-    def on_epoch(epoch: int, row: dict[str, float], tagger: Any) -> None:
+    def on_epoch(epoch: int, row: dict[str, float], tagger: Any, report: Any) -> None:
         seen.append({weight.path: weight.numpy() for weight in model.trainable_weights})
         if epoch == 1:
             # As if the second epoch had been the worse one.

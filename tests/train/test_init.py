@@ -28,8 +28,11 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 # No model and no preset: they are the init's. A step that moves nothing that one could see.
 STILL: dict[str, Any] = {
     "name": "still",
-    "training": {"epochs": 1, "batch_size": 16, "optimizer": "sgd", "learning_rate": 1e-9, "warmup_epochs": 0.0},
-    "board": {"preview_clips": 0},
+    "training": {
+        **{"epochs": 1, "batch_size": 16, "epoch_crops": 16},
+        **{"optimizer": "sgd", "learning_rate": 1e-9, "warmup_epochs": 0.0},
+    },
+    "board": tiny.NO_BOARD,
 }
 WAVE = tiny.tone(700.0, 1.5, 5)
 
@@ -121,9 +124,8 @@ def test_the_origin_of_evidence() -> None:
 
 
 def test_a_new_head_learns_on_a_frozen_body(tiny_run: Any, other_tags: Path, tmp_path: Path) -> None:
-    config = tiny.merged(
-        STILL, {"training": {"epochs": 4, "optimizer": "adam", "learning_rate": 0.1, "freeze": "all_but_head"}}
-    )
+    training = {"epochs": 2, "epoch_crops": 0, "optimizer": "adam", "learning_rate": 0.1, "freeze": "all_but_head"}
+    config = tiny.merged(STILL, {"training": training})
     run = fit(config, other_tags, run_dir=tmp_path / "run", init=str(tiny_run.dir / "model.keras"))
     assert same(tiny_run.tagger.model.front_end, run.tagger.model.front_end)
     # 1.0 or nearly so, by the rounding of the processor; a head that has not learnt is at about 0.5.
@@ -161,10 +163,10 @@ def test_frozen_parts_do_not_drop_out() -> None:
         model.freeze("head")
 
 
-def test_by_a_pretrained_name(tiny_run: Any, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_a_pretrained_name(tiny_run: Any, few_tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packaged.write_packaged(tiny_run.tagger, "toy", "A toy.", {}, "", tmp_path / "weights")
     monkeypatch.setattr(packaged, "weights_folder", lambda: tmp_path / "weights")
-    run = fit(STILL, tones, run_dir=tmp_path / "run", init="toy", **{"training.freeze": "all_but_head"})
+    run = fit(STILL, few_tones, run_dir=tmp_path / "run", init="toy", **{"training.freeze": "all_but_head"})
     assert same(load("toy").model.front_end, run.tagger.model.front_end)
     np.testing.assert_allclose(run.tagger.scores((WAVE, RATE)), load("toy").scores((WAVE, RATE)), atol=1e-5)
     assert {entry.evidence_from for entry in run.tagger.info.values()} == {"toy"}
@@ -204,9 +206,9 @@ def test_another_model_is_refused(tiny_run: Any, tones: Path, tmp_path: Path, ov
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_window_and_dropout_may_differ(tiny_run: Any, tones: Path, tmp_path: Path) -> None:
+def test_window_and_dropout_may_differ(tiny_run: Any, few_tones: Path, tmp_path: Path) -> None:
     over = {"audio": {"window_seconds": 0.3}, "model": {"encoder": {"dropout": 0.3}, "head": {"dropout": 0.1}}}
-    run = fit(tiny.merged(STILL, over), tones, run_dir=tmp_path / "run", init=tiny_run.dir)
+    run = fit(tiny.merged(STILL, over), few_tones, run_dir=tmp_path / "run", init=tiny_run.dir)
     assert run.tagger.model.window_samples == 2 * 2048
     np.testing.assert_allclose(
         run.tagger.model.encoder.weights[0].numpy(), tiny_run.tagger.model.encoder.weights[0].numpy(), atol=1e-5
@@ -222,19 +224,19 @@ def test_an_init_that_is_not_there(tones: Path, tmp_path: Path) -> None:
         fit(LEARNER, tones, run_dir=tmp_path / "run", **{"training.freeze": "front_end"})
 
 
-def test_resuming_is_exact(tiny_run: Any, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_is_exact(tiny_run: Any, few_tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a frozen front-end; tests/train/test_resume.py resumes a run that trains everything."""
     config = tiny.merged(
         STILL,
         {
             "model": {"encoder": {"dropout": 0.2}},
             "training": {
-                **{"epochs": 2, "batch_size": 32, "checkpoint_steps": 1},
+                **{"epochs": 2, "batch_size": 32, "epoch_crops": 0, "checkpoint_steps": 1},
                 **{"optimizer": "adamw", "learning_rate": 0.003, "init": str(tiny_run.dir), "freeze": "front_end"},
             },
         },
     )
-    whole = fit(config, tones, run_dir=tmp_path / "whole")
+    whole = fit(config, few_tones, run_dir=tmp_path / "whole")
     save, calls = loop.save_checkpoint, []
 
     def interrupted(*arguments: Any) -> None:
@@ -246,8 +248,8 @@ def test_resuming_is_exact(tiny_run: Any, tones: Path, tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit(config, tones, run_dir=tmp_path / "killed")
-    again = fit(config, tones, run_dir=tmp_path / "killed", resume=True)
+            fit(config, few_tones, run_dir=tmp_path / "killed")
+    again = fit(config, few_tones, run_dir=tmp_path / "killed", resume=True)
     for one, other in zip(again.tagger.model.weights, whole.tagger.model.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6, rtol=1e-5, err_msg=one.path)
     assert [row["loss"] for row in again.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-5)
@@ -255,4 +257,4 @@ def test_resuming_is_exact(tiny_run: Any, tones: Path, tmp_path: Path, monkeypat
     assert not same(again.tagger.model.encoder, tiny_run.tagger.model.encoder)
     # Another start is another run.
     with pytest.raises(ConfigError, match=r"^training\.init: expected"):
-        fit(config, tones, run_dir=tmp_path / "killed", resume=True, init=tiny_run.dir / "model.keras")
+        fit(config, few_tones, run_dir=tmp_path / "killed", resume=True, init=tiny_run.dir / "model.keras")

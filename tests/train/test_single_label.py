@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     config = merged(
-        LEARNER, {"name": "genres", "data": {"dataset": "gtzan", "root": str(root)}, "board": {"preview_clips": 0}}
+        LEARNER, {"name": "genres", "data": {"dataset": "gtzan", "root": str(root)}, "board": tiny.NO_BOARD}
     )
     return fit(config, run_dir=tmp_path_factory.mktemp("runs") / "genres")
 
@@ -44,7 +44,8 @@ def test_genres_are_learned(run: Any) -> None:
     losses = [row["loss"] for row in run.history]
     # Telling nothing apart costs the entropy of one of ten, and of one of three once it is known which occur.
     assert losses[0] < np.log(10) * 1.5
-    assert losses[-1] < 0.3
+    # Of held-out clips: the loss of a step's few crops goes up and down, with the rounding of the processor.
+    assert run.history[-1]["valid_loss"] < 0.3
     assert (run.report.split, run.report.n_clips, run.report.accuracy) == ("test", 6, 1.0)
     assert run.report.intervals["accuracy"] == (1.0, 1.0)
     for genre, pitch in PITCHES.items():
@@ -64,7 +65,8 @@ def test_what_the_run_keeps(run: Any) -> None:
     assert "accuracy" in (run.dir / "report.html").read_text()
 
 
-def test_scores_are_a_distribution_everywhere(run: Any, tmp_path: Path) -> None:
+def test_scores_are_a_distribution_everywhere(run: Any, tmp_path: Path, export_only: Any) -> None:
+    export_only("serving_default", "contributions")
     wave = tiny.tone(400.0, 1.7, 5)
     loaded = load(run.dir)
     scores = loaded.scores((wave, RATE))
@@ -123,7 +125,7 @@ def test_softmax_starts_from_a_model_of_tags(tagger: Any, root: Path, tmp_path: 
     config = {
         "data": {"dataset": "gtzan", "root": str(root)},
         "training": {"epochs": 1, "batch_size": 8, "freeze": "all_but_head"},
-        "board": {"preview_clips": 0},
+        "board": tiny.NO_BOARD,
     }
     run = fit(config, run_dir=tmp_path / "run", init=tmp_path / "init.keras")
     assert run.tagger.config.model.head.activation == "softmax"
