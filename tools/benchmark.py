@@ -44,6 +44,7 @@ THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
 )
+OTHER_PROGRAMS = "\n## Tagging many files on all cores\n"
 PACKAGES = ("keras_tagger", "tensorflow", "keras", "numpy", "librosa", "soundfile", "soxr")
 
 FLAGS = flags.FLAGS
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
 
         measured = measure(FLAGS.model, FLAGS.repeats, FLAGS.process_repeats, FLAGS.work_dir)
         settings = {name: FLAGS[name].value for name in ("model", "repeats", "process_repeats") if FLAGS[name].present}
-        text = page(measured, command_line(settings))
+        text = page(measured, command_line(settings)) + kept_sections(Path(FLAGS.out))
         for path, content in ((FLAGS.out, text), (FLAGS.json, json.dumps(measured, indent=1) + "\n")):
             if path:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,12 @@ def main(argv: Sequence[str]) -> None:
     except (KerasTaggerError, OSError, BenchmarkError) as error:
         sys.exit(f"error: {error}")
     print(text)
+
+
+def kept_sections(path: Path) -> str:
+    """Return what a page has of other programs, behind what this one writes."""
+    before = path.read_text("utf-8") if path.exists() else ""
+    return before[before.index(OTHER_PROGRAMS) :] if OTHER_PROGRAMS in before else ""
 
 
 def command_line(settings: dict[str, Any]) -> str:
@@ -539,8 +546,8 @@ cold start. Ratios are computed within each repeat. Everything runs once before 
   clip for musicnn; for keras_tagger, {n_windows} windows, from the front-end on. Each uses the batch size that
   was fastest for it: {batches}.
 - **file to tags**: all of these, from the name of a file to the scores of its tags. musicnn: the steps above, with the
-  patches of all clips in those batches. keras_tagger: `Tagger.tag_files`, as in the command line, which decodes a file
-  while the model runs on the one before.
+  patches of all clips in those batches. keras_tagger: `Tagger.tag_files`, as in the command line, which decodes and
+  tags several files at a time.
 - **file to taggram**: scores every 3 s. For musicnn this is the same work; keras_tagger's `Tagger.taggram` uses windows
   of 3 s.
 

@@ -1,4 +1,4 @@
-r"""Train one step with every file of configs/ and export the model, at full size, on two of the shipped clips.
+r"""Train one step with every packaged experiment and export the model, at full size, on two of the shipped clips.
 
     python tools/check_configs.py --out_dir /tmp/configs
     python tools/check_configs.py --out_dir /tmp/configs --only won2020_mtat,won2021_msd
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ COLUMNS = ("config", "same_as", "parameters", "crop_seconds", "loss", "step_seco
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("out_dir", None, "Folder for runs and exports.", required=True)
-    flags.DEFINE_string("configs", "configs", "The folder of YAML files.")
+    flags.DEFINE_string("configs", os.path.join("keras_tagger", "config", "experiments"), "The folder of YAML files.")
     flags.DEFINE_list("only", [], "Names of files without .yaml; empty for all.")
 
 

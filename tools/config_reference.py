@@ -30,7 +30,8 @@ INTRODUCTION = """\
 <!-- Written by tools/config_reference.py. Edit the docstrings in keras_tagger/config and run it again. -->
 
 An experiment is a YAML file with the sections below. Every key is optional. If the file names a `preset`, the values
-that it does not set come from the preset, otherwise from the defaults in these tables. `configs/` has examples.
+that it does not set come from the preset, otherwise from the defaults in these tables. The configurations that come
+with the package, in `keras_tagger/config/experiments/`, are examples.
 
 ```yaml
 name: mine
@@ -44,12 +45,12 @@ training:
 The command line and Python take the same keys, written with dots:
 
 ```bash
-keras-tagger fit configs/demo.yaml \\
+keras-tagger fit demo \\
     --set training.epochs=2 --set training.augment.gain_db=3
 ```
 
 ```python
-kt.fit("configs/demo.yaml", **{"training.epochs": 2})
+kt.fit("demo", **{"training.epochs": 2})
 ```
 
 An unknown key or a value that is not allowed raises a `ConfigError`, which names the key and what is allowed. Run

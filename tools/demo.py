@@ -1,7 +1,7 @@
 """Run every step in about a minute: tag, fit, look, export, serve, request. `make demo` runs it.
 
 It tags the seven clips in the package with the shipped weights, fine-tunes the weights on the clips' own tags
-(configs/finetune.yaml), and writes the results to --out_dir.
+(the configuration `finetune`), and writes the results to --out_dir.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from absl import app, flags
 
 import keras_tagger as kt
 from keras_tagger.cli.app import log_plainly
+from keras_tagger.cli.flags import DEFAULT_MODEL
 
 FLAGS = flags.FLAGS
 
 CLIP = "flute_solo.ogg"
-PRETRAINED = "compact"
+PRETRAINED = DEFAULT_MODEL
 
 
 def define_flags() -> None:
     """Define the program's flags, except when a test imports this module."""
     flags.DEFINE_string("out_dir", "demo", "Directory for the results; replaces those of an earlier demo.")
-    flags.DEFINE_string("config", str(Path(__file__).parents[1] / "configs/finetune.yaml"), "Configuration to train.")
+    flags.DEFINE_string("config", "finetune", "Configuration to train.")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,10 +18,21 @@ PACKAGE = Path(__file__).parents[1] / "keras_tagger"
 
 # Lowest first. A module belongs to the longest prefix of its name.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "metrics", "pickles", "progress", "tables"),
-    ("config", "audio", "export.layout", "views.drawing", "views.pages"),
+    ("errors", "files", "metrics", "pickles", "progress", "startup", "tables"),
+    (
+        "config",
+        "audio",
+        "interchange",
+        "explain.methods",
+        "export.layout",
+        "views.drawing",
+        "views.pages",
+        "views.player",
+        "views.spectra",
+    ),
     ("tags", "heatmap"),
-    ("data", "layers", "client", "serving"),
+    ("attention",),
+    ("data", "layers", "client", "library", "runtimes", "serving"),
     ("models",),
     ("storage", "explain", "export"),
     ("views",),
@@ -29,6 +40,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("evaluation", "teachers"),
     ("train",),
     ("", "keras_registration"),
+    ("catalog",),
     ("cli",),
     ("__main__",),
 )

@@ -7,7 +7,9 @@ that arrive meanwhile.
 
 The plan is JSON: kind (grpc, rest), address, path, requests (files), weights, mode (closed, open), workers, seconds,
 warmup_seconds, rate (requests per second, open loop), seed, start (time.time). The output is JSON: latencies (seconds,
-of requests answered within the measured time), failures (counts by text), seconds.
+of requests answered within the measured time), failures (counts by text), seconds. Three more fields are optional:
+deadline (seconds until a request has failed, 120), open_workers (64), and abandon (whether a closed loop gives up the
+requests that are under way at its end, which do not count, instead of waiting for them; false).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import collections
 import http.client
 import json
+import os
 import random
 import sys
 import threading
@@ -36,7 +39,7 @@ class Sender(Protocol):
 class GrpcSender:
     """Sends over gRPC, on its own connection."""
 
-    def __init__(self, address: str, path: str) -> None:
+    def __init__(self, address: str, path: str, deadline: float) -> None:
         import grpc
 
         options = (
@@ -45,12 +48,13 @@ class GrpcSender:
             ("grpc.use_local_subchannel_pool", 1),
         )
         self._error = grpc.RpcError
+        self._deadline = deadline
         self._call = grpc.insecure_channel(address, options=options).unary_unary(path)
 
     def send(self, body: bytes) -> str | None:
         """Make one call."""
         try:
-            self._call(body, timeout=120)
+            self._call(body, timeout=self._deadline)
         except self._error as error:
             return f"{error.code().name}: {error.details()}"[:200]
         return None
@@ -59,8 +63,8 @@ class GrpcSender:
 class RestSender:
     """Sends over HTTP, on a persistent connection."""
 
-    def __init__(self, address: str, path: str) -> None:
-        self._connection = http.client.HTTPConnection(address, timeout=120)
+    def __init__(self, address: str, path: str, deadline: float) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=deadline)
         self._path = path
 
     def send(self, body: bytes) -> str | None:
@@ -75,7 +79,12 @@ class RestSender:
         return None if response.status == 200 else f"{response.status}: {text[:200]!r}"
 
 
-SENDERS = {"grpc": GrpcSender, "rest": RestSender}
+SENDERS: dict[str, Any] = {"grpc": GrpcSender, "rest": RestSender}
+
+
+def sender_of(plan: dict[str, Any]) -> Sender:
+    """Return a sender for a plan."""
+    return SENDERS[plan["kind"]](plan["address"], plan["path"], plan.get("deadline", 120))
 
 
 class Measured:
@@ -102,18 +111,18 @@ def closed_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -
     """Run workers without pauses; a request counts when it is answered."""
 
     def work(number: int) -> None:
-        sender = SENDERS[plan["kind"]](plan["address"], plan["path"])
+        sender = sender_of(plan)
         rng = random.Random(f"{plan['seed']}/{number}")
         while (came := time.perf_counter()) < measured.end:
             failure = sender.send(rng.choices(bodies, plan["weights"])[0])
             answered = time.perf_counter()
             measured.note(came, answered, failure, answered)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(plan["workers"])]
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(plan["workers"])]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(max(measured.end - time.perf_counter(), 0.0) if plan.get("abandon") else None)
 
 
 def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
@@ -123,11 +132,11 @@ def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> 
 
     def ask(came: float, body: bytes) -> None:
         if not hasattr(local, "sender"):
-            local.sender = SENDERS[plan["kind"]](plan["address"], plan["path"])
+            local.sender = sender_of(plan)
         failure = local.sender.send(body)
         measured.note(came, time.perf_counter(), failure, came)
 
-    with futures.ThreadPoolExecutor(OPEN_WORKERS) as pool:
+    with futures.ThreadPoolExecutor(plan.get("open_workers", OPEN_WORKERS)) as pool:
         came = time.perf_counter()
         while (came := came + rng.expovariate(plan["rate"])) < measured.end:
             time.sleep(max(came - time.perf_counter(), 0.0))
@@ -143,7 +152,10 @@ def main(path: str) -> None:
     measured = Measured(begin, begin + plan["seconds"])
     (closed_loop if plan["mode"] == "closed" else open_loop)(plan, bodies, measured)
     result = {"latencies": measured.latencies, "failures": measured.failures, "seconds": plan["seconds"]}
-    print(json.dumps(result))
+    print(json.dumps(result), flush=True)
+    if plan.get("abandon"):
+        # Threads that wait for a reply would delay the exit.
+        os._exit(0)
 
 
 if __name__ == "__main__":

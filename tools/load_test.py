@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -196,9 +196,15 @@ def rest_body(signature: str, waveform: np.ndarray) -> bytes:
 
 
 def client_loop(
-    kind: str, server: served.Served, files: Sequence[Path], weights: Sequence[int], settings: Settings, rate: float
+    kind: str,
+    server: served.Served,
+    files: Sequence[Path],
+    weights: Sequence[int],
+    settings: Settings,
+    rate: float,
+    more: Mapping[str, Any] | None = None,
 ) -> Loop:
-    """Run a loop with client processes; an open loop if `rate` is positive."""
+    """Run a loop with client processes; an open loop if `rate` is positive. `more` has optional fields of the plan."""
     rest = kind == "rest"
     processes = max(1, min(settings.client_processes, settings.concurrency))
     with tempfile.TemporaryDirectory() as folder:
@@ -220,6 +226,7 @@ def client_loop(
                 "rate": rate / processes,
                 "seed": number,
                 "start": start,
+                **(more or {}),
             }
             path = Path(folder) / f"{number}.json"
             path.write_text(json.dumps(plan))

@@ -21,6 +21,7 @@ from pathlib import Path
 import grpc
 from absl import flags as absl_flags
 
+ROOT = Path(__file__).parents[1]
 MODEL = "keras_tagger"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -111,12 +112,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def serving(base_path: str | os.PathLike[str], flags: Sequence[str] = ()) -> Iterator[Served]:
+def serving(
+    base_path: str | os.PathLike[str], flags: Sequence[str] = (), root: str | os.PathLike[str] = ROOT
+) -> Iterator[Served]:
     """Serve the versions below a folder until the block ends; then send SIGTERM, and SIGKILL if that has no effect.
 
     Args:
         base_path: DIR of `keras-tagger serve`.
         flags: Other flags of `keras-tagger serve`.
+        root: Folder of the package to run; by default the one of these tools.
 
     Raises:
         ServerError: If it ends or does not serve within ten minutes, with the end of its output.
@@ -124,8 +128,7 @@ def serving(base_path: str | os.PathLike[str], flags: Sequence[str] = ()) -> Ite
     port, rest_port = free_ports(2)
     command = [sys.executable, "-m", "keras_tagger", "serve", os.fspath(base_path)]
     command += [f"--port={port}", f"--rest_api_port={rest_port}", f"--model_name={MODEL}", *flags]
-    root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.fspath(root)}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:

@@ -27,14 +27,14 @@ done
 python -m pretrain.join --out data/pretrain.jsonl data/labels/manifest.jsonl data/scores/manifest.jsonl
 python -m pretrain.join --out data/varied.jsonl data/labels/manifest.jsonl data/scores/manifest.jsonl data/varied_labels/manifest.jsonl
 python -m pretrain.join --out data/free.jsonl data/labels/manifest.jsonl data/varied_labels/manifest.jsonl
-keras-tagger fit configs/compact.yaml
-keras-tagger fit configs/compact.yaml --run_dir runs/second --set training.init=runs/compact \
+keras-tagger fit pretrain --run_dir runs/compact
+keras-tagger fit pretrain --run_dir runs/second --set training.init=runs/compact \
     --set training.epochs=4 --set training.learning_rate=0.0005 --set training.warmup_epochs=0.2 \
     --set training.contribution_loss=0.5 --set training.augment.equalize_db=4 \
     --set training.augment.n_time_masks=1 --set training.augment.time_mask_frames=60 \
     --set training.augment.n_freq_masks=1 --set training.augment.freq_mask_bins=10
 further() {
-    keras-tagger fit configs/compact.yaml --data "$1" --run_dir "$2" --set training.init="$3" --set training.epochs="$4" \
+    keras-tagger fit pretrain --data "$1" --run_dir "$2" --set training.init="$3" --set training.epochs="$4" \
         --set training.learning_rate="$5" --set training.seed="$6" --set training.warmup_epochs=0.1 \
         --set training.contribution_loss=1 --set training.temperature=2 --set training.freeze=statistics \
         --set training.augment.gain_db=1.5 --set training.augment.equalize_db=1
@@ -113,7 +113,7 @@ for scores in timbres remixed_timbres; do corrected $scores soft 0.8 0.02; done
 share() { python -m pretrain.join --one_in "$1" --out "data/$2_in_$1.jsonl" "data/$2/manifest.jsonl"; }
 share 2 hinted; share 3 timbres_soft; share 4 remixed_soft; share 5 remixed_soft; share 2 remixed_timbres_soft
 share 2 varied_again_labels; share 2 varied_mixed_labels; share 4 varied_scores_corrected; share 2 varied_ensembles_soft
-keras-tagger fit configs/compact.yaml --data data/hinted_in_2.jsonl --run_dir runs/hints \
+keras-tagger fit pretrain --data data/hinted_in_2.jsonl --run_dir runs/hints \
     --set training.init=runs/eighteenth.keras --set training.freeze=all_but_head --set training.epochs=2 \
     --set training.learning_rate=0.003 --set training.warmup_epochs=0.05 --set training.temperature=2 \
     --set training.augment.gain_db=1.5 --set training.augment.equalize_db=1

@@ -61,10 +61,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Define the program's flags."""
-    flags.DEFINE_string("init", None, "The .keras file, run or pretrained name to begin with.", required=True)
-    flags.DEFINE_string("out", None, "Folder of the checkpoints.", required=True)
-    flags.DEFINE_multi_string("music", [], "Manifest of music for the teacher; may be followed by =WEIGHT.")
-    flags.DEFINE_multi_string("notes", [], "Manifest of clips with dense labels; may be followed by =WEIGHT.")
+    define_common_flags()
     flags.DEFINE_integer("steps", 2000, "Number of steps.", lower_bound=1)
     flags.DEFINE_integer("music_batch", 6, "Crops of music in a batch.", lower_bound=0)
     flags.DEFINE_integer("notes_batch", 2, "Crops with dense labels in a batch.", lower_bound=0)
@@ -75,6 +72,14 @@ def define_flags() -> None:
     flags.DEFINE_float("hint", 0.3, "Weight of the loss of the values before the teacher's last layer.", lower_bound=0)
     flags.DEFINE_float("contributions", 1.0, "Weight of the loss of contributions.", lower_bound=0)
     flags.DEFINE_float("temperature", 2.0, "Temperature of the loss of tags.", lower_bound=1)
+
+
+def define_common_flags() -> None:
+    """Define the flags that `attend.py` has as well."""
+    flags.DEFINE_string("init", None, "The .keras file, run or pretrained name to begin with.", required=True)
+    flags.DEFINE_string("out", None, "Folder of the checkpoints.", required=True)
+    flags.DEFINE_multi_string("music", [], "Manifest of music for the teacher; may be followed by =WEIGHT.")
+    flags.DEFINE_multi_string("notes", [], "Manifest of clips with dense labels; may be followed by =WEIGHT.")
     flags.DEFINE_float("present", 0.8, "Least label of a tag that sounds.", 0.0, 1.0)
     flags.DEFINE_float("absent", 0.02, "Highest label of a tag that does not sound.", 0.0, 1.0)
     flags.DEFINE_integer("save_steps", 200, "Steps between checkpoints.", lower_bound=1)
@@ -116,6 +121,16 @@ class Source:
             except AudioError as error:
                 logging.warning("%s: left out: %s", clip.path, error)
 
+    def crop_or_two(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return a crop as `crop` does, or two at once in three cases of ten."""
+        wave, known = self.crop()
+        if rng.random() < 0.3:
+            other, also = self.crop()
+            wave = wave + other * 10.0 ** (rng.uniform(-6.0, 3.0) / 20.0)
+            # What sounds in either sounds in both.
+            known = np.where((known == 1) | (also == 1), 1.0, np.where(known + also == 0, 0.0, np.nan))
+        return wave, known
+
     def _cut(self, clip: Clip) -> tuple[Array, Array]:
         waveform = audio.load(clip.path, RATE, clip.start_seconds, clip.end_seconds)
         first = int(self.rng.integers(max(1, len(waveform) - self.samples + 1)))
@@ -140,6 +155,74 @@ class Source:
         return np.resize(cut, self.samples), known
 
 
+class Listener:
+    """What a model's filters find, and what musicnn says of the same patches.
+
+    The filters are musicnn's own, so what the vertical ones find serves the model and its teachers.
+
+    Args:
+        model: A model of the preset `pons`.
+        work_dir: Folder of musicnn's wheel.
+    """
+
+    def __init__(self, model: keras.Model, work_dir: str) -> None:
+        wheel = find_wheel(work_dir)
+        self.model = model
+        self.teachers = [load_musicnn(wheel, vocabulary) for vocabulary in VOCABULARIES]
+
+    def listen(self, waveform: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the spectrogram and the responses of each filter bank."""
+        front_end = self.model.front_end
+        seen = self.model.see(waveform)
+        x = front_end.padded(seen)
+        banks = zip(front_end.convolutions, front_end.norms, strict=True)
+        return seen, [tf.stop_gradient(front_end.response(x, convolution, norm)) for convolution, norm in banks]
+
+    def told(self, seen: tf.Tensor, responses: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the values before the teachers' last layers and their scores, `[batch, patches, hidden or tags]`."""
+        # The teacher's logarithms are decadic.
+        patches = _patches(seen) / np.log(10.0)
+        hidden, scores = [], []
+        for index, teacher in enumerate(self.teachers):
+            vertical = [
+                _patches(tf.split(responses[bank], [len(other.live[bank]) for other in self.teachers], axis=-1)[index])
+                for bank in (0, 1)
+            ]
+            values, logits = teacher.hidden_and_logits(patches, vertical)
+            hidden.append(values)
+            scores.append(tf.sigmoid(logits))
+        return tuple(
+            tf.reshape(joined := tf.concat(parts, -1), [-1, len(STARTS), joined.shape[-1]])
+            for parts in (hidden, scores)
+        )
+
+
+def _patches(values: tf.Tensor) -> tf.Tensor:
+    """Cut `[batch, frames, n]` into the patches of a crop, `[batch * patches, PATCH_FRAMES, n]`."""
+    cut = tf.stack([values[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1)
+    return tf.reshape(cut, [-1, PATCH_FRAMES, values.shape[-1]])
+
+
+def corrected(soft: Array, known: Array, present: float, absent: float) -> tuple[Array, Array]:
+    """Correct the teacher's scores where the notes know better.
+
+    Args:
+        soft: The teacher's scores, float `[batch, patches, tags]`.
+        known: 1 for what sounds, 0 for what does not, NaN for what is not known, of the same shape.
+        present: Least label of a tag that sounds.
+        absent: Highest label of a tag that does not.
+
+    Returns:
+        Labels of the patches, of the same shape, and of the crops, `[batch, tags]`.
+    """
+    stretches = tf.where(known == 1, tf.maximum(soft, present), soft)
+    stretches = tf.where(known == 0, tf.minimum(stretches, absent), stretches)
+    # A tag that sounds in any patch sounds in the crop.
+    return stretches, tf.where(
+        tf.reduce_any(known == 1, axis=1), tf.reduce_max(stretches, axis=1), tf.reduce_mean(stretches, axis=1)
+    )
+
+
 def batches(model: keras.Model, tags: tuple[str, ...], first_step: int) -> Iterator[tuple[Array, Array]]:
     """Yield waveforms [batch, samples] and known labels [batch, patches, tags], from a thread of its own."""
     samples = model.window_samples
@@ -156,12 +239,7 @@ def batches(model: keras.Model, tags: tuple[str, ...], first_step: int) -> Itera
                 waves.append(produce(wave, rng, lambda: music.crop()[0]))
                 known.append(np.full_like(labels, np.nan))
             for _ in range(FLAGS.notes_batch if notes else 0):
-                wave, labels = notes.crop()
-                if rng.random() < 0.3:
-                    other, also = notes.crop()
-                    wave = wave + other * 10.0 ** (rng.uniform(-6.0, 3.0) / 20.0)
-                    # What sounds in either sounds in both.
-                    labels = np.where((labels == 1) | (also == 1), 1.0, np.where(labels + also == 0, 0.0, np.nan))
+                wave, labels = notes.crop_or_two(rng)
                 waves.append(produce(wave, rng, None))
                 known.append(labels)
             ready.put((np.stack(waves).astype(np.float32), np.stack(known).astype(np.float32)))
@@ -182,8 +260,7 @@ def learn(out: Path) -> Tagger:
     # The filters have heard far more music than there is here. Their scales and offsets are trained.
     for layer in (front_end.input_norm, *front_end.convolutions):
         layer.trainable = False
-    wheel = find_wheel(FLAGS.work_dir)
-    teachers = [load_musicnn(wheel, vocabulary) for vocabulary in VOCABULARIES]
+    listener = Listener(model, FLAGS.work_dir)
     weights = model.trainable_weights
     fresh = [weight for weight in weights if any(part in weight.path for part in ("encoder", "class_token", "own"))]
     known_already = [weight for weight in weights if not any(weight is other for other in fresh)]
@@ -201,7 +278,6 @@ def learn(out: Path) -> Tagger:
             for variable, key in zip(variables, sorted(saved.files), strict=True):
                 variable.assign(saved[key])
     first_step = int(optimizers[0].iterations.numpy())
-    hidden = 2 * 200
     bounds = tf.constant([[[start * HOP_LENGTH, (start + PATCH_FRAMES) * HOP_LENGTH] for start in STARTS]], tf.int32)
     tokens_of_patch = np.zeros((len(STARTS), model.window_samples // model.token_samples), np.float32)
     for row, start in zip(tokens_of_patch, STARTS, strict=True):
@@ -210,32 +286,9 @@ def learn(out: Path) -> Tagger:
 
     @tf.function(autograph=False)
     def step(waveform: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        seen = model.see(waveform)
-        # The teacher's logarithms are decadic.
-        patches = tf.stack([seen[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1) / np.log(10.0)
-        flat = tf.reshape(patches, [-1, PATCH_FRAMES, seen.shape[-1]])
-        # The filters are musicnn's own, so what the vertical ones find serves teacher and model.
-        x = front_end.padded(seen)
-        responses = [
-            tf.stop_gradient(front_end.response(x, convolution, norm))
-            for convolution, norm in zip(front_end.convolutions, front_end.norms, strict=True)
-        ]
-        told = []
-        for index, teacher in enumerate(teachers):
-            vertical = []
-            for bank in (0, 1):
-                found = tf.split(responses[bank], [len(other.live[bank]) for other in teachers], axis=-1)[index]
-                cut = tf.stack([found[:, start : start + PATCH_FRAMES] for start in STARTS], axis=1)
-                vertical.append(tf.reshape(cut, [-1, PATCH_FRAMES, found.shape[-1]]))
-            told.append(teacher.hidden_and_logits(flat, vertical))
-        shape = [-1, len(STARTS)]
-        hints = tf.reshape(tf.concat([hint for hint, _ in told], -1), [*shape, hidden])
-        soft = tf.reshape(tf.sigmoid(tf.concat([logits for _, logits in told], -1)), [*shape, len(model.tags)])
-        stretches = tf.where(known == 1, tf.maximum(soft, FLAGS.present), soft)
-        stretches = tf.where(known == 0, tf.minimum(stretches, FLAGS.absent), stretches)
-        labels = tf.reduce_mean(stretches, axis=1)
-        # A tag that sounds in any patch sounds in the crop.
-        labels = tf.where(tf.reduce_any(known == 1, axis=1), tf.reduce_max(stretches, axis=1), labels)
+        seen, responses = listener.listen(waveform)
+        hints, soft = listener.told(seen, responses)
+        stretches, labels = corrected(soft, known, FLAGS.present, FLAGS.absent)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in weights])
             tokens = front_end.tokens_of(front_end.maps_of(responses, False), False)
@@ -245,7 +298,7 @@ def learn(out: Path) -> Tagger:
             tag = tag_loss(labels, logits, FLAGS.temperature)
             batch_bounds = tf.repeat(bounds, tf.shape(waveform)[0], axis=0)
             where = contribution_loss(single, stretches, batch_bounds, model.token_samples)
-            near = tf.einsum("pt,btc->bpc", tokens_of_patch, tokens[..., :hidden])
+            near = tf.einsum("pt,btc->bpc", tokens_of_patch, tokens[..., : hints.shape[-1]])
             hint = tf.reduce_mean(tf.square(near - hints))
             loss = tag + FLAGS.contributions * where + FLAGS.hint * hint
         gradients = tape.gradient(loss, [known_already, fresh])

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import multiprocessing
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,18 +22,16 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from tqdm import tqdm
 
 from keras_tagger import audio
 from keras_tagger.errors import KerasTaggerError, ManifestError
-from keras_tagger.files import write_json_lines
+from pretrain import invented
 from pretrain.effects import SAMPLE_RATE, reverberant
 from pretrain.score_labels import NO_VOICE_TAGS, PRESENT, VOICE_TAGS, join
 from pretrain.score_render import level
-from pretrain.vary import Times, filtered, within, write_clip
+from pretrain.vary import Times, filtered, within
 
 SECONDS = 10.24
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))
 CHORD_SHARE, ROOM_SHARE = 0.6, 0.5
 ROOM_SECONDS = 2.0
 SOFTEST_DB, PEAK_DB = -12.0, (1.0, 12.0)
@@ -75,36 +72,18 @@ Notes = Mapping[int, Sequence[Path]]
 def define_flags() -> None:
     """Define the program's flags."""
     flags.DEFINE_string("corpus", None, "Folder that recordings.py made of notes.", required=True)
-    flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
-    flags.DEFINE_integer("n_clips", 1000, "The number of clips.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
-    flags.DEFINE_integer("jobs", 1, "The number of processes.", lower_bound=1)
+    invented.define_flags(n_clips=1000)
 
 
 def main(argv: Sequence[str]) -> None:
     """Make the missing clips and the manifest."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
-    out, n_clips = Path(FLAGS.out), FLAGS.n_clips
     try:
-        instruments = read_notes(Path(FLAGS.corpus))
-        missing = [number for number in range(n_clips) if not (out / f"{number:05d}.flac").exists()]
-        with multiprocessing.get_context("spawn").Pool(FLAGS.jobs) as pool:
-            work = pool.imap_unordered(functools.partial(_make, instruments, out, FLAGS.seed), missing, chunksize=8)
-            for _ in tqdm(work, total=len(missing), desc="notes", unit="clip"):
-                pass
-        rows = [
-            {"path": f"{n:05d}.flac", "labels": f"{n:05d}.json", "tags": {}, "split": "train", "group": f"notes/{n}"}
-            for n in range(n_clips)
-        ]
-        write_json_lines(out / "manifest.jsonl", rows)
+        make = functools.partial(note_clip, read_notes(Path(FLAGS.corpus)))
+        invented.make_clips(make, Path(FLAGS.out), "notes", FLAGS.n_clips, FLAGS.seed, FLAGS.jobs)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{n_clips} clips: {out}")
-
-
-def _make(instruments: Mapping[str, Notes], out: Path, seed: int, number: int) -> None:
-    write_clip(out / f"{number:05d}.flac", *note_clip(instruments, np.random.default_rng([seed, number])))
 
 
 def read_notes(corpus: Path) -> dict[str, dict[int, list[Path]]]:
@@ -157,7 +136,7 @@ def note_clip(instruments: Mapping[str, Notes], rng: np.random.Generator) -> tup
     every = sorted(instruments)
     weights = np.array([TAGGED_WEIGHT if name in HEARD else 1.0 for name in every])
     names = [str(name) for name in rng.choice(every, size=size, replace=False, p=weights / weights.sum())]
-    tonic, scale = int(rng.integers(12)), SCALES[int(rng.integers(len(SCALES)))]
+    tonic, scale = int(rng.integers(12)), invented.SCALES[int(rng.integers(len(invented.SCALES)))]
     allowed = {(tonic + step) % 12 for step in scale}
     mix = np.zeros(round(SECONDS * SAMPLE_RATE), np.float32)
     heard: dict[str, list[list[float]]] = {}

@@ -13,7 +13,6 @@ Needs `pip install pysinsy` (BSD), which has the voice.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,13 +21,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 from absl import app, flags
-from tqdm import tqdm
 
 from keras_tagger.errors import KerasTaggerError
-from keras_tagger.files import write_json_lines
+from pretrain import invented
 from pretrain.effects import SAMPLE_RATE, reverberant
 from pretrain.score_labels import NO_VOICE_TAGS, PRESENT, join
-from pretrain.vary import Times, filtered, within, write_clip
+from pretrain.vary import Times, filtered, within
 
 FEMALE_TAGS = ("female", "woman", "female vocal", "female voice", "msd/female vocalists", "msd/female vocalist")
 VOCAL_TAGS = ("vocal", "vocals", "voice", "singing")
@@ -38,7 +36,6 @@ ABSENT_TAGS = (
 )
 # Syllables that Sinsy knows, of all vowels and the common consonants.
 SYLLABLES = "あいうえおからさたなはまやわりみきしにひけせてねめれもとのこそるぬすくつむ"
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))
 LOWEST, HIGHEST = 58, 76
 CHOIR_SHARE, ROOM_SHARE = 0.15, 0.5
 ROOM_SECONDS = 1.8
@@ -51,38 +48,14 @@ FLAGS = flags.FLAGS
 Melody = list[tuple[float, float, int | None]]
 
 
-def define_flags() -> None:
-    """Define the program's flags."""
-    flags.DEFINE_string("out", None, "Folder of the clips.", required=True)
-    flags.DEFINE_integer("n_clips", 300, "The number of clips.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Another seed gives other clips.", lower_bound=0)
-    flags.DEFINE_integer("jobs", 1, "The number of processes.", lower_bound=1)
-
-
 def main(argv: Sequence[str]) -> None:
     """Sing the missing clips and write the manifest."""
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
-    out, n_clips = Path(FLAGS.out), FLAGS.n_clips
-    places = [(out, number, FLAGS.seed) for number in range(n_clips) if not (out / f"{number:05d}.flac").exists()]
     try:
-        with multiprocessing.get_context("spawn").Pool(FLAGS.jobs) as pool:
-            for _ in tqdm(pool.imap_unordered(_make, places), total=len(places), desc="sing", unit="clip"):
-                pass
-        rows = [
-            {"path": f"{n:05d}.flac", "labels": f"{n:05d}.json", "tags": {}, "split": "train", "group": f"sung/{n}"}
-            for n in range(n_clips)
-        ]
-        write_json_lines(out / "manifest.jsonl", rows)
+        invented.make_clips(sing_clip, Path(FLAGS.out), "sung", FLAGS.n_clips, FLAGS.seed, FLAGS.jobs)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{n_clips} clips: {out}")
-
-
-def _make(place: tuple[Path, int, int]) -> None:
-    out, number, seed = place
-    waveform, times = sing_clip(np.random.default_rng([seed, number]))
-    write_clip(out / f"{number:05d}.flac", waveform, times)
 
 
 def sing_clip(rng: np.random.Generator) -> tuple[np.ndarray, Times]:
@@ -92,7 +65,7 @@ def sing_clip(rng: np.random.Generator) -> tuple[np.ndarray, Times]:
         float32 [samples] in -1..1 at 16 kHz; and when each known tag is heard, intervals in seconds.
     """
     tempo, n_bars = float(rng.uniform(70, 130)), int(rng.integers(6, 9))
-    tonic, scale = int(rng.integers(12)), SCALES[int(rng.integers(len(SCALES)))]
+    tonic, scale = int(rng.integers(12)), invented.SCALES[int(rng.integers(len(invented.SCALES)))]
     n_parts = int(rng.integers(2, 4)) if rng.random() < CHOIR_SHARE else 1
     lead = melody(n_bars, tonic, scale, rng)
     parts: list[np.ndarray] = []
@@ -207,5 +180,5 @@ def times_of(notes: Melody, tempo: float, seconds: float, n_parts: int) -> Times
 
 
 if __name__ == "__main__":
-    define_flags()
+    invented.define_flags(n_clips=300)
     app.run(main)
