@@ -12,14 +12,20 @@ DONE := .installed-$(if $(PYTHON),$(shell $(PYTHON) -c 'import sys; print("%d.%d
 demo: $(VENV)/$(DONE)
 	@$(VENV)/bin/python tools/demo.py --out_dir demo
 
+# Every process of the tests reads the compiled modules of the one before, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # One process per core: most of the time goes into tracing graphs, which keeps one core busy.
 TEST := -m pytest -q -n auto --dist worksteal
+
+# Files and folders of tests to run, instead of all: make test ONLY="tests/audio tests/train/test_fit.py"
+ONLY :=
 
 # oneDNN's kernels for the rooms whose numbers depend on them; the rest is a third faster without.
 WITH_ONEDNN := tests/layers tests/models
 define suite
-	TF_ENABLE_ONEDNN_OPTS=0 $(1)/bin/python $(TEST) $(addprefix --ignore=,$(WITH_ONEDNN) tests/tools)
-	$(1)/bin/python $(TEST) $(WITH_ONEDNN)
+	TF_ENABLE_ONEDNN_OPTS=0 $(1)/bin/python $(TEST) $(if $(ONLY),$(ONLY),$(addprefix --ignore=,$(WITH_ONEDNN) tests/tools))
+	$(if $(ONLY),,$(1)/bin/python $(TEST) $(WITH_ONEDNN))
 endef
 
 test: $(VENV)/$(DONE)
@@ -39,10 +45,9 @@ lint: $(VENV)/$(DONE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python tools/import_rule.py
 
-# Build the site, and run every command of the README and the guides, and every notebook.
+# Build the site in build/site, and run every command of the README and the guides, and every notebook.
 docs: $(VENV)/$(DONE)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
-	$(VENV)/bin/python $(TEST) -m guides
+	TF_ENABLE_ONEDNN_OPTS=0 $(VENV)/bin/python $(TEST) -m guides --ignore=tests/tools
 
 # The hooks call the tools of the environment, so nothing is downloaded.
 hooks: $(VENV)/$(DONE)
@@ -58,8 +63,9 @@ clean:
 	rm -rf $(VENV) $(NEWEST) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: .venv
+.PHONY: .venv .venv-newest
 .venv: $(VENV)/$(DONE)
+.venv-newest: $(NEWEST)/$(DONE)
 
 # [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
 $(VENV)/$(DONE): EXTRAS := [dev,docs,av,io]
@@ -75,5 +81,6 @@ PIP := -m pip --disable-pip-version-check -qq install
 	@echo "Installing into $* (once; takes a few minutes)"
 	@$(PYTHON) -m venv --clear $*
 	@$*/bin/python $(PIP) --upgrade pip "setuptools<81" wheel
-	@$*/bin/python $(PIP) --editable ".$(EXTRAS)"
+	@$*/bin/python $(PIP) --no-compile --editable ".$(EXTRAS)"
+	@$*/bin/python -m compileall -q -j 0 $*/lib >/dev/null 2>&1 || true # on all cores; some files are for other Pythons
 	@touch $@
