@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import shutil
-import sys
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,28 @@ LONG_GUIDES = ("test_the_readme_works", "test_fit", "test_command_line", "test_e
 
 
 ROOT = Path(__file__).parents[1]
-# What the tools themselves leave in the working tree; .gitignore names them too.
-LEFT_BY_TOOLS = {".pytest_cache", ".mypy_cache", ".ruff_cache", ".venv", ".venv-newest", "build"}
 PRESENT = pytest.StashKey[set[str]]()
 
 
+def _untracked() -> set[str]:
+    """Return what git would add; nothing where there is no repository."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--others", "--exclude-standard", "--directory"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return set(done.stdout.split("\n")) - {""}
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[PRESENT] = {path.name for path in ROOT.iterdir()}
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[PRESENT] = _untracked()
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that leaves a file in the root of the working tree, which would be committed one day."""
-    if hasattr(session.config, "workerinput"):
-        return
-    new = {path.name for path in ROOT.iterdir()} - session.config.stash[PRESENT] - LEFT_BY_TOOLS
-    if new:
-        print(f"\nThe tests left in {ROOT}: {', '.join(sorted(new))}", file=sys.stderr)
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what appeared in the working tree during the run, which would be committed one day.
+
+    This is no failure, as another program may have left it.
+    """
+    if left := _untracked() - config.stash[PRESENT]:
+        terminalreporter.write_line(f"WARNING: new in {ROOT}: {', '.join(sorted(left))}", yellow=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
