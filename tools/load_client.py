@@ -7,26 +7,31 @@ that arrive meanwhile.
 
 The plan is JSON: kind (grpc, rest), address, path, requests (files), weights, mode (closed, open), workers, seconds,
 warmup_seconds, rate (requests per second, open loop), seed, start (time.time). The output is JSON: latencies (seconds,
-of requests answered within the measured time), failures (counts by text), seconds. Three more fields are optional:
-deadline (seconds until a request has failed, 120), open_workers (64), and abandon (whether a closed loop gives up the
-requests that are under way at its end, which do not count, instead of waiting for them; false).
+of requests answered within the measured time), failures (counts by text), seconds. Two more fields are optional:
+deadline (seconds from its arrival until a request has failed, 120), and abandon (whether a closed loop gives up the
+requests that are under way at its end, which do not count, instead of waiting for them; false). In an open loop, what
+this process could not send before its deadline fails with the text NOT_SENT: then the client is the limit.
 """
 
 from __future__ import annotations
 
 import collections
 import http.client
+import itertools
 import json
 import os
 import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Any, Protocol
 
-OPEN_WORKERS = 64
+# Connections of an open loop: over gRPC each carries many requests, over HTTP one at a time.
+GRPC_CONNECTIONS, REST_CONNECTIONS = 4, 64
+NOT_SENT = "NOT_SENT: the client was too busy."
 
 
 class Sender(Protocol):
@@ -47,7 +52,7 @@ class GrpcSender:
             ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),
         )
-        self._error = grpc.RpcError
+        self._error, self._ok = grpc.RpcError, grpc.StatusCode.OK
         self._deadline = deadline
         self._call = grpc.insecure_channel(address, options=options).unary_unary(path)
 
@@ -56,8 +61,17 @@ class GrpcSender:
         try:
             self._call(body, timeout=self._deadline)
         except self._error as error:
-            return f"{error.code().name}: {error.details()}"[:200]
+            return _text(error)
         return None
+
+    def start(self, body: bytes, seconds: float, done: Callable[[str | None], None]) -> None:
+        """Make a call that may take so long without waiting for it; `done` gets None if it succeeds, else the error."""
+        call = self._call.future(body, timeout=seconds)
+        call.add_done_callback(lambda call: done(None if call.code() is self._ok else _text(call)))
+
+
+def _text(call: Any) -> str:
+    return f"{call.code().name}: {call.details()}"[:200]
 
 
 class RestSender:
@@ -127,20 +141,57 @@ def closed_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -
 
 def open_loop(plan: dict[str, Any], bodies: list[bytes], measured: Measured) -> None:
     """Send requests at random times; a request counts when it arrives."""
-    local = threading.local()
     rng = random.Random(plan["seed"])
+    deadline = plan.get("deadline", 120)
+    with futures.ThreadPoolExecutor(REST_CONNECTIONS) as pool:
+        start = _start_grpc(plan) if plan["kind"] == "grpc" else _start_rest(plan, pool)
+        waiting = threading.Semaphore(0)
+        came, begun = time.perf_counter(), 0
 
-    def ask(came: float, body: bytes) -> None:
-        if not hasattr(local, "sender"):
-            local.sender = sender_of(plan)
-        failure = local.sender.send(body)
-        measured.note(came, time.perf_counter(), failure, came)
+        def send(came: float, body: bytes) -> None:
+            def done(failure: str | None) -> None:
+                measured.note(came, time.perf_counter(), failure, came)
+                waiting.release()
 
-    with futures.ThreadPoolExecutor(plan.get("open_workers", OPEN_WORKERS)) as pool:
-        came = time.perf_counter()
+            start(body, lambda: came + deadline - time.perf_counter(), done)
+
         while (came := came + rng.expovariate(plan["rate"])) < measured.end:
             time.sleep(max(came - time.perf_counter(), 0.0))
-            pool.submit(ask, came, rng.choices(bodies, plan["weights"])[0])
+            send(came, rng.choices(bodies, plan["weights"])[0])
+            begun += 1
+        for _ in range(begun):
+            waiting.acquire()
+
+
+# Starts a request: its body, the seconds that it still has, and what to call with the error.
+Start = Callable[[bytes, Callable[[], float], Callable[[str | None], None]], None]
+
+
+def _start_grpc(plan: dict[str, Any]) -> Start:
+    senders = itertools.cycle([GrpcSender(plan["address"], plan["path"], 0) for _ in range(GRPC_CONNECTIONS)])
+
+    def start(body: bytes, left: Callable[[], float], done: Callable[[str | None], None]) -> None:
+        seconds = left()
+        if seconds > 0:
+            next(senders).start(body, seconds, done)
+        else:
+            done(NOT_SENT)
+
+    return start
+
+
+def _start_rest(plan: dict[str, Any], pool: futures.Executor) -> Start:
+    local = threading.local()
+
+    def ask(body: bytes, left: Callable[[], float], done: Callable[[str | None], None]) -> None:
+        if not hasattr(local, "sender"):
+            local.sender = sender_of(plan)
+        done(local.sender.send(body) if left() > 0 else NOT_SENT)
+
+    def start(body: bytes, left: Callable[[], float], done: Callable[[str | None], None]) -> None:
+        pool.submit(ask, body, left, done)
+
+    return start
 
 
 def main(path: str) -> None:

@@ -33,6 +33,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import benchmark
 import fuzz_server
+import load_client
 import load_test
 import served
 from keras_tagger.errors import KerasTaggerError
@@ -115,7 +116,7 @@ class Comparison:
         """Run one loop of load_client.py against a server."""
         self.settle()
         settings = Settings(seconds, 1, clients, 2, self.row_seconds(), 0.5, 1, 0.0)
-        more = {"deadline": deadline, "open_workers": 256, "abandon": True}
+        more = {"deadline": deadline, "abandon": True}
         file = self.files[kind, seconds]
         return load_test.client_loop(kind, self.servers[name], [file], [1], settings, rate, more)
 
@@ -174,8 +175,12 @@ class Comparison:
                 loop = self.loop(name, "grpc", CLIPS[0], 2, load * capacity, DEADLINE)
                 good = sum(latency <= DEADLINE for latency in loop.latencies) / loop.seconds
                 best[name] = max(best[name], good)
-                rows[load] += [f"{good:.1f}", f"{100 * good / max(best[name], 1e-9):.0f} %"]
-        columns = ["load", "offered/s", *(f"{text}, {name}" for name in self.servers for text in ("good/s", "of peak"))]
+                unsent = loop.failures.get(load_client.NOT_SENT, 0) / max(
+                    len(loop.latencies) + sum(loop.failures.values()), 1
+                )
+                rows[load] += [f"{good:.1f}", f"{100 * good / max(best[name], 1e-9):.0f} %", f"{100 * unsent:.0f} %"]
+        texts = ("good/s", "of peak", "not sent")
+        columns = ["load", "offered/s", *(f"{text}, {name}" for name in self.servers for text in texts)]
         self.table(f"Open loop over gRPC, clips of 4 s, deadlines of {DEADLINE:g} s", columns, list(rows.values()))
 
     def small(self) -> None:
