@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -29,9 +29,8 @@ from keras_tagger.serving.status import StatusError, invalid_argument, truncate
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-# Requests that may wait for a thread, beyond those that have one; and the threads that refuse others.
+# Requests that may wait for a thread, beyond those that have one.
 MAX_WAITING = 64
-REFUSING_THREADS = 2
 _ENDLESS_SECONDS = 1e9
 # Request and reply of each method. tensorflow-serving-api has them in modules that cannot be imported with current
 # protobuf.
@@ -79,12 +78,60 @@ class RequestThreads(futures.ThreadPoolExecutor):
             self.waiting += by
 
 
+class Gate(futures.ThreadPoolExecutor):
+    """Refuses requests that cannot be answered in time before they are received; hands the others to the threads.
+
+    gRPC calls `submit` in the one thread that handles the events of all connections. A refusal there costs no change of
+    threads, which a server needs most when it is too busy to answer. The method must not wait for its request when
+    `refusal` returns an error, so it takes an iterator of requests.
+
+    Args:
+        threads: The threads of the server. If more than MAX_WAITING requests wait for one, others are refused.
+        check: Raises the `StatusError` of a request that cannot be answered in time; takes its `Call` and how many
+            requests wait for a thread. None for requests that take no time.
+    """
+
+    def __init__(self, threads: RequestThreads, check: Callable[[Call, int], None] | None) -> None:
+        super().__init__(1)
+        self._behind, self._check = threads, check
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> futures.Future[Any]:
+        """Run a function in one of the threads; or here, if it only refuses."""
+        _here.refusal = self._refusal(arguments)
+        if _here.refusal is None:
+            return self._behind.submit(function, *arguments, **named)
+        done: futures.Future[Any] = futures.Future()
+        try:
+            function(*arguments, **named)
+        finally:
+            _here.refusal = None
+            done.set_result(None)
+        return done
+
+    def _refusal(self, arguments: Sequence[Any]) -> StatusError | None:
+        waiting = self._behind.waiting
+        if waiting > MAX_WAITING:
+            return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is busy: too many requests wait.")
+        # The event with which a request arrives knows its deadline; without one, the method checks it.
+        details = next((one.call_details for one in arguments if hasattr(one, "call_details")), None)
+        if self._check is not None and details is not None:
+            try:
+                self._check(_call(details.deadline - time.time()), waiting)
+            except StatusError as refusal:
+                return StatusError(refusal.code, refusal.text)
+        return None
+
+
+# The error with which the method that runs in this thread must refuse its request without waiting for it.
+_here = threading.local()
+
+
 class Handlers(grpc.GenericRpcHandler):
     """The methods of PredictionService and ModelService.
 
     Args:
         dispatcher: Answers the requests.
-        threads: The threads of the server. If more than MAX_WAITING requests wait for one, others are refused.
+        threads: The threads of the server.
         closed: Once set, requests are answered with UNAVAILABLE.
         others: Handlers of other services that use the same threads, by path.
     """
@@ -96,7 +143,6 @@ class Handlers(grpc.GenericRpcHandler):
         closed: threading.Event,
         others: Mapping[str, grpc.RpcMethodHandler] | None = None,
     ) -> None:
-        self._threads = threads
         answers: dict[str, Callable[[Any, Call], Any]] = {
             "Predict": dispatcher.predict,
             "Classify": dispatcher.classify,
@@ -107,30 +153,26 @@ class Handlers(grpc.GenericRpcHandler):
             "HandleReloadConfigRequest": dispatcher.reload,
         }
         self._methods = {
-            f"/{service}/{name}": grpc.unary_unary_rpc_method_handler(
-                answering(name, request, answers[name], dispatcher, closed, model_of=_MODEL_OF.get(name))
+            f"/{service}/{name}": method_handler(
+                name, request, answers[name], dispatcher, closed, threads, model_of=_MODEL_OF.get(name)
             )
             for service, methods in METHODS.items()
             for name, (request, _) in methods.items()
         }
         self._methods.update(others or {})
 
-        def refuse(data: bytes, context: grpc.ServicerContext) -> None:
-            dispatcher.metrics.requests.labels("", "RESOURCE_EXHAUSTED").inc()
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is busy: too many requests wait.")
-
-        self._refuse = grpc.unary_unary_rpc_method_handler(with_own_threads(refuse, REFUSING_THREADS))
-
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Return the handler of a request."""
-        found = self._methods.get(handler_call_details.method)
-        return self._refuse if found is not None and self._threads.waiting > MAX_WAITING else found
+        return self._methods.get(handler_call_details.method)
 
 
 def call_of(context: grpc.ServicerContext) -> Call:
     """Return the `Call` of a request."""
-    remaining = context.time_remaining()
-    call = Call(peer=context.peer())
+    return _call(context.time_remaining(), context.peer())
+
+
+def _call(remaining: float | None, peer: str = "") -> Call:
+    call = Call(peer=peer)
     # For a client without a deadline, gRPC reports the end of time.
     if remaining is not None and remaining < _ENDLESS_SECONDS:
         call.deadline = call.started + remaining
@@ -148,15 +190,16 @@ def with_own_threads(method: Any, threads: int) -> Any:
     return run
 
 
-def answering(
+def method_handler(
     name: str,
     kind: Any,
     method: Callable[[Any, Call], Any],
     dispatcher: Dispatcher,
     closed: threading.Event,
+    threads: RequestThreads,
     model_of: Callable[[Any], str] | None,
-) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    """Return the answer of a method of any protocol to the bytes of a request.
+) -> grpc.RpcMethodHandler:
+    """Return the handler of a method of any protocol that answers one request.
 
     Args:
         name: The method, for metrics and messages.
@@ -164,22 +207,25 @@ def answering(
         method: Answers a request; may raise `StatusError`.
         dispatcher: Its scheduler refuses what cannot be answered in time, and its metrics count.
         closed: Once set, requests are answered with UNAVAILABLE.
+        threads: The threads of the server.
         model_of: Returns the name of the model that a request runs; None if the method runs none. Only requests that
             run a model wait for their turn and are counted.
     """
 
-    def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
+    def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         call = call_of(context)
         dispatcher.last_seen = call.started
         request, refusal, reply = None, None, b""
         try:
+            if (refused := getattr(_here, "refusal", None)) is not None:
+                raise refused
             if not context.add_callback(call.cancel):
                 raise cancelled()
             if closed.is_set():
                 raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             if model_of is not None:
                 dispatcher.scheduler.check(call)
-            request = _parsed(kind, data)
+            request = _parsed(kind, _received(name, requests))
             with dispatcher.metrics.in_flight.track_inprogress():
                 response = method(request, call)
             reply = _serialized(response)
@@ -197,7 +243,20 @@ def answering(
             context.abort(refusal.code, truncate(refusal.text))
         return reply
 
-    return answer
+    answer.experimental_thread_pool = Gate(  # type: ignore[attr-defined]
+        threads, dispatcher.scheduler.check if model_of is not None else None
+    )
+    return grpc.stream_unary_rpc_method_handler(answer)
+
+
+def _received(name: str, requests: Iterator[bytes]) -> bytes:
+    """Wait for the only request of a call."""
+    try:
+        return next(requests)
+    except StopIteration:
+        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"{name} requires exactly one request message.") from None
+    except grpc.RpcError:
+        raise cancelled() from None
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

@@ -196,9 +196,9 @@ class _Interceptor(grpc.ServerInterceptor):
         path = handler_call_details.method
         if path.startswith(_QUIET) or "ServerReflection" in path:
             return handler
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                self._wrapped(handler.unary_unary, path, metadata),
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(
+                self._wrapped(handler.stream_unary, path, metadata),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
@@ -211,9 +211,9 @@ class _Interceptor(grpc.ServerInterceptor):
         return handler
 
     def _wrapped(self, method: Any, path: str, metadata: Mapping[str, str]) -> Any:
-        def observed(request: Any, context: Any) -> Any:
+        def observed(requests: Any, context: Any) -> Any:
             with self._answering(path, metadata, context):
-                return method(request, context)
+                return method(requests, context)
 
         return _with_threads_of(method, observed)
 

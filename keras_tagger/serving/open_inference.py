@@ -31,7 +31,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 from keras_tagger.client.proto_messages import Protocol
 from keras_tagger.serving import rest_json
 from keras_tagger.serving.dispatch import Dispatcher
-from keras_tagger.serving.grpc_services import answering
+from keras_tagger.serving.grpc_services import RequestThreads, method_handler
 from keras_tagger.serving.http_server import HttpReply, HttpRequest
 from keras_tagger.serving.limits import json_bytes
 from keras_tagger.serving.rest import Rest
@@ -199,7 +199,9 @@ class OpenInference:
         return response.model_spec.version.value, found
 
 
-def grpc_handlers(protocol: OpenInference, closed: threading.Event) -> dict[str, grpc.RpcMethodHandler]:
+def grpc_handlers(
+    protocol: OpenInference, closed: threading.Event, threads: RequestThreads
+) -> dict[str, grpc.RpcMethodHandler]:
     """Return the handlers of `inference.GRPCInferenceService` by path; once `closed` is set, they refuse."""
 
     def server_metadata(request: Any, call: Call) -> Any:
@@ -216,15 +218,14 @@ def grpc_handlers(protocol: OpenInference, closed: threading.Event) -> dict[str,
         "ModelInfer": lambda request, call: _infer_message(protocol, request, call),
     }
     return {
-        f"/{PROTOCOL.service}/{name}": grpc.unary_unary_rpc_method_handler(
-            answering(
-                name,
-                PROTOCOL.methods[name][0],
-                method,
-                protocol.dispatcher,
-                closed,
-                model_of=(lambda request: str(request.model_name)) if name == "ModelInfer" else None,
-            )
+        f"/{PROTOCOL.service}/{name}": method_handler(
+            name,
+            PROTOCOL.methods[name][0],
+            method,
+            protocol.dispatcher,
+            closed,
+            threads,
+            model_of=(lambda request: str(request.model_name)) if name == "ModelInfer" else None,
         )
         for name, method in methods.items()
     }

@@ -5,7 +5,7 @@ the waiting requests that can share a batch with it, so batches grow with the lo
 clips of the same length share a batch, so nothing is padded and no request changes another's answer. If a batch fails,
 each of its requests runs again alone, so that one bad request does not fail the others.
 
-The queue is bounded. A request that cannot be answered before its deadline, judged by how long such requests took so
+The queue is bounded. A request that may not be answered before its deadline, judged by how long such requests took so
 far, is refused when it arrives, or dropped when its turn comes: an answer that comes too late only delays others.
 """
 
@@ -31,6 +31,8 @@ from keras_tagger.serving.status import StatusError, deadline_exceeded
 
 # Time from the end of a run to the client: encoding, sending, and waking up on a busy machine.
 REPLY_SECONDS = 0.01
+# Estimates are means, which many requests exceed. A longer queue would answer no more of them, only later.
+MARGIN = 1.5
 # Weight of the newest measurement in the running mean of run times.
 NEWEST_WEIGHT = 0.2
 # Bytes of input that may wait.
@@ -131,6 +133,8 @@ class Scheduler:
         self._running = 0
         self._running_seconds = 0.0
         self._costs: OrderedDict[tuple[Any, ...], _Cost] = OrderedDict()
+        # Running mean over requests of all kinds.
+        self._request_seconds = 0.0
 
     @property
     def queued(self) -> int:
@@ -142,8 +146,16 @@ class Scheduler:
         """Number of runs under way."""
         return self._running
 
-    def check(self, call: Call) -> None:
-        """Refuse a request that has no chance, before it is even parsed."""
+    def check(self, call: Call, ahead: int = 0) -> None:
+        """Refuse a request that has no chance, before it is even parsed.
+
+        Args:
+            call: The request.
+            ahead: Number of requests that will be in the queue before it and are not yet.
+
+        Raises:
+            StatusError: If it cannot be answered in time.
+        """
         if call.cancelled:
             raise cancelled()
         if call.deadline is None:
@@ -151,8 +163,9 @@ class Scheduler:
         now = time.monotonic()
         if now >= call.deadline:
             raise deadline_exceeded()
-        if self._queue and now + self._wait_seconds() > call.deadline:
-            raise _too_late(self._wait_seconds())
+        seconds = MARGIN * (self._wait_seconds() + ahead * self._request_seconds / self._options.threads)
+        if (self._queue or ahead) and now + seconds > call.deadline:
+            raise _too_late(seconds)
 
     def run(
         self,
@@ -196,7 +209,7 @@ class Scheduler:
         if rows > self._max_queued_rows or self._queued_bytes + task.bytes > MAX_QUEUED_BYTES:
             raise StatusError(grpc.StatusCode.UNAVAILABLE, FULL)
         if task.call.deadline is not None:
-            needed = self._wait_seconds() + max(task.cost, cost.run_seconds if cost else 0.0) + REPLY_SECONDS
+            needed = MARGIN * (self._wait_seconds() + max(task.cost, cost.run_seconds if cost else 0.0)) + REPLY_SECONDS
             if time.monotonic() + needed > task.call.deadline:
                 raise _too_late(needed)
 
@@ -260,6 +273,7 @@ class Scheduler:
                 self._running -= 1
                 self._running_seconds = max(self._running_seconds - cost, 0.0) if self._running else 0.0
                 self._learn(batch[0].kind, seconds, rows)
+                self._request_seconds += NEWEST_WEIGHT * (seconds / len(batch) - self._request_seconds)
                 self._pass_on()
                 self._lock.notify_all()
             for task in batch[1:]:

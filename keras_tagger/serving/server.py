@@ -6,6 +6,7 @@ Importing this module imports TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import os
 import shutil
@@ -242,7 +243,7 @@ class Server:
                 *arguments,
             ],
         )
-        others = open_inference.grpc_handlers(open_inference.OpenInference(dispatcher), self._closed)
+        others = open_inference.grpc_handlers(open_inference.OpenInference(dispatcher), self._closed, threads)
         server.add_generic_rpc_handlers(
             [
                 Handlers(dispatcher, threads, self._closed, others),
@@ -484,6 +485,9 @@ def serve(
             for name, version in server.models().items():
                 address = with_port(host, server.port)
                 log.info(f"serving {name} version {version} on {address}", rest_api_port=server.rest_api_port)
+            # What lives to the end need not be looked at while requests run.
+            gc.collect()
+            gc.freeze()
             while (received := signals.next()) is signal.SIGHUP:
                 log.info("SIGHUP: reading the configuration again")
                 server.reload()

@@ -130,6 +130,41 @@ def test_a_request_whose_client_has_gone_is_not_run(tagger_base, tmp_path):
         assert as_numpy(raw.predict({"by": np.int64(1)}, "count"))["calls"] == 1
 
 
+def test_what_cannot_be_in_time_is_refused_before_it_is_received(tagger_base, tmp_path):
+    """With every thread taken, and although the request itself has not come."""
+    with Server(tagger_base, "m", port=0, workers=1, grpc_max_threads=2) as server:
+        raw = Raw(server.port)
+        slow = threading.Timer(1.0, (tmp_path / "later").touch)
+        slow.start()
+        raw.predict({"path": str(tmp_path / "later")}, "wait")
+        waiting = [
+            threading.Thread(target=raw.predict, args=({"path": str(tmp_path / "end")}, "wait")) for _ in range(4)
+        ]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.5)
+
+        unsent = threading.Event()
+        never = (b"" for _ in iter(unsent.wait, None))
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            begun = time.monotonic()
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.stream_unary("/tensorflow.serving.PredictionService/Predict")(never, timeout=1.0)
+            unsent.set()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "which is beyond its deadline" in caught.value.details()
+        assert time.monotonic() - begun < 0.9
+        (tmp_path / "end").touch()
+        for thread in waiting:
+            thread.join()
+
+
+def test_a_request_without_a_message_is_refused(tagger):
+    with grpc.insecure_channel(tagger.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary("/tensorflow.serving.PredictionService/Predict")(iter(()), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_a_server_stops_within_its_grace(tagger_base, tmp_path):
     server = Server(tagger_base, "m", port=0).start()
     raw = Raw(server.port)
