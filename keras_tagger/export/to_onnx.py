@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 OPSET = 17
 MISSING = 'expected tf2onnx and onnx. Received: none; install them with: pip install "keras_tagger[onnx]"'
+# What int8 leaves in float16: small tensors, which save little, and those whose rounding error, relative to their norm, is larger.
+LEAST_ROUNDED, MOST_ROUNDED = 2**16, 0.009
 
 
 def onnx_bytes(trained: TrainedModel, precision: str = "float32") -> bytes:
@@ -49,8 +51,8 @@ def with_weights(graph: bytes, trained: TrainedModel, precision: str = "float32"
     Args:
         graph: The graph of the model's architecture.
         trained: The model.
-        precision: How the weights are stored: "float32", "float16" or "int8" (by output channel, symmetric). They are
-            widened to float32 before they are used.
+        precision: How the weights are stored: "float32", "float16" or "int8" (by output channel, symmetric; but
+            see LEAST_ROUNDED). They are widened to float32 before they are used.
 
     Raises:
         ModelError: If onnx is not installed.
@@ -144,9 +146,11 @@ def _add_weight(model: Any, name: str, value: npt.NDArray[Any], precision: str) 
         return
     stored, inputs, kind = value.astype(np.float16), [f"{name}_stored"], "Cast"
     options: dict[str, Any] = {"to": 1}
-    if precision == "int8":
-        scale = np.maximum(np.abs(value).reshape(-1, value.shape[-1]).max(axis=0), 1e-12) / 127
-        stored = np.rint(value / scale).astype(np.int8)
+    scale = np.maximum(np.abs(value).reshape(-1, value.shape[-1]).max(axis=0), 1e-12) / 127
+    rounded = np.rint(value / scale)
+    fits = np.linalg.norm(rounded * scale - value) <= MOST_ROUNDED * np.linalg.norm(value)
+    if precision == "int8" and value.size >= LEAST_ROUNDED and fits:
+        stored = rounded.astype(np.int8)
         graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"))
         inputs, kind, options = [*inputs, f"{name}_scale"], "DequantizeLinear", {"axis": value.ndim - 1}
     graph.initializer.append(numpy_helper.from_array(stored, f"{name}_stored"))

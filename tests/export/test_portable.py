@@ -101,14 +101,31 @@ def test_a_tagger_of_an_exported_file_is_that_of_keras(
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_lower_precision_is_smaller_and_nearly_equal(
-    precision: str, music: Any, onnx: None, onnx_file: Path, tmp_path: Path
+    precision: str, music: Any, onnx: None, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(to_onnx, "LEAST_ROUNDED", 100)
     exported = export_format(music, tmp_path / "new", "onnx", precision)
     assert exported.path == tmp_path / "new" / f"tiny-{precision}.onnx"
     # The tiny model has 9 kB of kernels in half precision.
     assert exported.path.stat().st_size < onnx_file.stat().st_size - 5000
     assert 1e-5 < exported.differences["tags"] < formats.TOLERANCES[precision]
     assert kt.load(exported.path).model.precision == precision
+
+
+def test_int8_leaves_small_and_uneven_tensors_in_half_precision(onnx: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx import TensorProto, load_from_string
+
+    tagger = tiny.random_tagger()
+
+    def kinds() -> set[int]:
+        stored = load_from_string(to_onnx.onnx_bytes(tagger, "int8")).graph.initializer
+        return {tensor.data_type for tensor in stored if tensor.name.endswith("_stored")}
+
+    assert kinds() == {TensorProto.FLOAT16}
+    monkeypatch.setattr(to_onnx, "LEAST_ROUNDED", 1)
+    assert TensorProto.INT8 in kinds()
+    monkeypatch.setattr(to_onnx, "MOST_ROUNDED", 1e-4)
+    assert kinds() == {TensorProto.FLOAT16}
 
 
 def test_a_file_that_differs_is_removed_and_the_one_before_stays(
