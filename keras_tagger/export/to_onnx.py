@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 OPSET = 17
 MISSING = 'expected tf2onnx and onnx. Received: none; install them with: pip install "keras_tagger[onnx]"'
-# What int8 leaves in float16: small tensors, which save little, and those whose rounding error, relative to their norm, is larger.
+# What int8 leaves in float16: small tensors, which save little, and those that it would change by more than this share.
 LEAST_ROUNDED, MOST_ROUNDED = 2**16, 0.009
 
 
