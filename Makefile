@@ -67,9 +67,9 @@ clean:
 .venv: $(VENV)/$(DONE)
 .venv-newest: $(NEWEST)/$(DONE)
 
-# [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12.
+# [io] brings tensorflow-io, and with it TensorFlow 2.17, on Python up to 3.12. Ray and Beam are tested on the newest stack.
 $(VENV)/$(DONE): EXTRAS := [dev,docs,av,io]
-$(NEWEST)/$(DONE): EXTRAS := [dev,docs,av]
+$(NEWEST)/$(DONE): EXTRAS := [dev,docs,av,ray,beam]
 
 # pip: errors only, no warnings.
 PIP := -m pip --disable-pip-version-check -qq install

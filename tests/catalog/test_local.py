@@ -6,24 +6,12 @@ import os
 import signal
 
 import pytest
-import soundfile
 
 import tiny
 from keras_tagger.catalog import Catalog, Describer, Entry, Options, build
 from keras_tagger.catalog.local import PROCESS_BYTES, LocalEngine
 from keras_tagger.cli import main
 from keras_tagger.errors import CatalogError
-
-
-@pytest.fixture
-def songs(tmp_path):
-    """Six tones and a file that is none."""
-    folder = tmp_path / "songs"
-    folder.mkdir()
-    for number in range(6):
-        soundfile.write(folder / f"{number}.wav", tiny.tone(200.0 * (number + 1), 1.5, number), tiny.RATE)
-    (folder / "noise.mp3").write_bytes(b"no audio")
-    return folder
 
 
 def test_a_process_that_is_killed_is_replaced(music, songs, tmp_path):
