@@ -33,6 +33,7 @@ class Built:
         errors: Files that could not be read in this run, each with the reason.
         all_errors: Number of files in `errors.parquet`.
         seconds: How long it took.
+        warned: How many of the described files have warnings, which are in the column `warnings`.
     """
 
     described: int
@@ -40,11 +41,13 @@ class Built:
     errors: tuple[tuple[str, str], ...]
     all_errors: int
     seconds: float
+    warned: int = 0
 
     def __str__(self) -> str:
         rate = self.described / max(self.seconds, 1e-9)
         return (
-            f"{self.described:,} described ({rate:.1f} a second), {self.unchanged:,} unchanged, "
+            f"{self.described:,} described ({rate:.1f} a second; {self.warned:,} with warnings), "
+            f"{self.unchanged:,} unchanged, "
             f"{len(self.errors):,} could not be read ({self.all_errors:,} in all)"
         )
 
@@ -96,7 +99,7 @@ def build(
 
     Example:
         >>> print(build(["music/"], "catalogue", "compact", cpus=4))
-        3,000 described (38.1 a second), 0 unchanged, 0 could not be read (0 in all)
+        3,000 described (38.1 a second; 12 with warnings), 0 unchanged, 0 could not be read (0 in all)
     """
     _check("engine", engine, ENGINES)
     _check("compare", compare, COMPARISONS)
@@ -106,15 +109,17 @@ def build(
     options = options or Options(sha256=compare == "content")
     about = describe_model(model, options)
     begun = time.monotonic()
-    errors = []
+    errors, warned = [], 0
     with Store(out, about, shard_rows) as store:
         todo, unchanged = store.missing(_of_part(find_entries(sources), part), retry_errors, compare, prune)
         found = _engine(engine, about, out, cpus, memory, nice, address, engine_options)(todo)
         for row in _with_progress(found, len(todo), report):
-            if store.add(row) and row.get("error") is not None:
-                errors.append((row["path"], row["error"]))
+            if store.add(row):
+                errors += [(row["path"], row["error"])] if row.get("error") is not None else []
+                warned += bool(row.get("warnings"))
         store.commit()
-        return Built(len(todo) - len(errors), unchanged, tuple(errors), store.n_errors, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        return Built(len(todo) - len(errors), unchanged, tuple(errors), store.n_errors, seconds, warned)
 
 
 def describe_model(model: str, options: Options) -> About:

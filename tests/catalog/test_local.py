@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
+import numpy as np
 import pytest
+import soundfile
 
 import tiny
 from keras_tagger.catalog import Catalog, Describer, Entry, Options, build
@@ -84,6 +87,10 @@ def test_the_command_makes_and_continues_a_catalogue(music, songs, tmp_path, cap
     assert main([*words, "--retry_errors"]) == 1
     assert sorted(os.path.basename(entry.path) for entry in asked) == ["3.wav", "noise.mp3"]
     assert len(Catalog(tmp_path / "made")) == 6
+    soundfile.write(songs / "silent.wav", np.zeros(tiny.RATE), tiny.RATE)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert re.search(r"1 described \(.*; 1 with warnings\), 7 unchanged", capsys.readouterr().out)
     assert main([*words, "--seconds", "9"]) == 1
     assert "expected the options that" in capsys.readouterr().err
 
