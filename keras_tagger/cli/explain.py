@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="a .png, .json, .npz, .csv, .jams, .svl (Sonic Visualiser), .txt (Audacity labels), .vtt (chapters), or "
         ".html, a page with a player; for a folder, a playlist or several files, each file's is in a folder of its "
-        "name: DIR/map.png becomes DIR/NAME/map.png, and DIR/map.html is a table of pages",
+        "name: DIR/map.png becomes DIR/NAME/map.png, and DIR/map.html is a table of pages; DIR/ is DIR/index.html",
     )
     command.add_argument(
         "--solo",
@@ -244,6 +244,8 @@ def _check_targets(arguments: argparse.Namespace) -> None:
     from keras_tagger.views.explanation import check_suffix
 
     if arguments.out:
+        if os.path.isdir(arguments.out) or not os.path.basename(arguments.out):
+            arguments.out = os.path.join(arguments.out, "index.html")
         check_suffix(arguments.out)
     if arguments.listen and Path(arguments.listen).suffix.lower() != ".wav":
         raise ModelError(f"--listen: expected a path that ends in .wav. Received: {arguments.listen!r}.")

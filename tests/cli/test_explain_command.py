@@ -48,6 +48,8 @@ def test_several_pages_have_a_table(call: Any, tiny_run: Any, clip: Path, tmp_pa
     status, printed, _ = call("explain", clip, other, *flags)
     pages = [out.parent / name / "why.html" for name in ("low", "a <b>")]
     assert (status, printed.splitlines()) == (0, [*map(str, pages), str(out)])
+    status, printed, _ = call("explain", clip, *flags[:-1], f"{tmp_path}/folder/")
+    assert (status, printed.splitlines()) == (0, [str(tmp_path / "folder/index.html")])
 
     def content(page: Path) -> Any:
         found = re.search(r'<script type="application/json">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
