@@ -39,7 +39,8 @@ def beet(tmp_path_factory, music, music_folder):
     music.save(home / "tiny.keras")
     (home / "config.yaml").write_text(
         f"directory: {music_folder}\nlibrary: {home / 'library.db'}\nplugins: keras_tagger\nthreaded: no\n"
-        f"import: {{copy: no, write: no}}\nkeras_tagger: {{model: {home / 'tiny.keras'}}}\n"
+        # The albums have no names, by which beets tells albums apart.
+        f"import: {{copy: no, write: no, duplicate_action: keep}}\nkeras_tagger: {{model: {home / 'tiny.keras'}}}\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         # beets reads its configuration when it is imported.
