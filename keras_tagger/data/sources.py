@@ -86,7 +86,7 @@ def open_source(
 
 
 def _open_path(path: str | os.PathLike[str], tags: Sequence[str] | None, min_clips_per_tag: int) -> Manifest | Prepared:
-    path = _existing(path)
+    given, path = path, _existing(path)
     if path.is_dir():
         return open_prepared(path) if (path / INDEX).exists() else read_labelled_folder(path, tags, min_clips_per_tag)
     if path.suffix.lower() not in MANIFEST_SUFFIXES:
@@ -94,7 +94,10 @@ def _open_path(path: str | os.PathLike[str], tags: Sequence[str] | None, min_cli
             f"expected a table of labels (.csv, .tsv, .jsonl), a folder of music with labels or a prepared folder. "
             f"Received: '{path}'."
         )
-    return read_manifest(path, tags, min_clips_per_tag)
+    manifest = read_manifest(path, tags, min_clips_per_tag)
+    # `manifest.csv` is known by its folder, in reports.
+    name = "demo" if given == "demo" else path.absolute().parent.name if path.stem == "manifest" else manifest.name
+    return dataclasses.replace(manifest, name=name)
 
 
 def _temporary_folder() -> str:

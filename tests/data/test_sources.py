@@ -1,4 +1,4 @@
-"""Opening audio without labels: folders, playlists, manifests, and what stands for an artist."""
+"""Opening audio: names of data, and without labels folders, playlists, manifests, and what stands for an artist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keras_tagger.data.prepared import INDEX
-from keras_tagger.data.sources import open_unlabelled
+from keras_tagger.data.sources import open_source, open_unlabelled
 from keras_tagger.errors import ManifestError, ManifestNotFoundError
 
 
@@ -93,3 +93,11 @@ def test_what_holds_no_music_is_refused(tmp_path):
     (tmp_path / "empty" / INDEX).write_text("{}")
     with pytest.raises(ManifestError, match="expected audio files or a manifest.*a prepared folder"):
         open_unlabelled(tmp_path / "empty")
+
+
+def test_a_manifest_is_known_by_its_folder(tmp_path):
+    for name in ("manifest.csv", "labels.csv"):
+        (tmp_path / name).write_text("path,tags\na.wav,low\n")
+    assert open_source(tmp_path / "manifest.csv").name == tmp_path.name
+    assert open_source(tmp_path / "labels.csv").name == "labels"
+    assert open_source("demo").name == "demo"
