@@ -438,26 +438,25 @@ class _SegmentReader(Reader):
         """Decode and forget what is before a frame."""
         while self.position < until:
             wanted = min(until - self.position, PIECE_SAMPLES // self.channels)
-            try:
-                piece = self._file.read(wanted, dtype="float32", always_2d=True)
-            except self._errors as error:
-                self._check_stream()
-                raise self._corrupt(self.position) from error
-            self._check_stream()
+            piece = self._decoded(wanted)
             self._check_zeros(piece[:, 0])
             self.position += len(piece)
             if len(piece) < wanted:
                 return
 
-    def read(self, frames: int) -> Waveform:
-        wanted = frames if self._held is None else min(frames, self._held - self.position)
+    def _decoded(self, frames: int) -> npt.NDArray[Any]:
+        """Return the next frames of all channels, `[n, channels]`; fewer at the end of the file."""
         try:
-            piece = self._file.read(wanted, dtype="float32", always_2d=True)
+            piece = self._file.read(frames, dtype="float32", always_2d=True)
         except self._errors as error:
             self._check_stream()
             raise self._corrupt(self.position) from error
         self._check_stream()
-        mono = self.mixer.mix(piece, self.position)
+        return piece
+
+    def read(self, frames: int) -> Waveform:
+        wanted = frames if self._held is None else min(frames, self._held - self.position)
+        mono = self.mixer.mix(self._decoded(wanted), self.position)
         self._check_zeros(mono)
         self.position += len(mono)
         if len(mono) < frames and self.frames is not None and not self.whole:
