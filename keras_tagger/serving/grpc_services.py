@@ -79,11 +79,11 @@ class RequestThreads(futures.ThreadPoolExecutor):
 
 
 class Gate(futures.ThreadPoolExecutor):
-    """Refuses requests that cannot be answered in time before they are received; hands the others to the threads.
+    """Refuses requests that cannot be answered in time, before their data are received; passes the others on.
 
-    gRPC calls `submit` in the one thread that handles the events of all connections. A refusal there costs no change of
-    threads, which a server needs most when it is too busy to answer. The method must not wait for its request when
-    `refusal` returns an error, so it takes an iterator of requests.
+    gRPC calls `submit` in the one thread that handles the events of all connections. A refused request is answered in
+    that thread and never waits for another. A method must not block that thread, so it takes an iterator of requests,
+    and does not read from it if `_here.refusal` is set.
 
     Args:
         threads: The threads of the server. If more than MAX_WAITING requests wait for one, others are refused.
@@ -102,10 +102,12 @@ class Gate(futures.ThreadPoolExecutor):
             return self._behind.submit(function, *arguments, **named)
         done: futures.Future[Any] = futures.Future()
         try:
-            function(*arguments, **named)
+            done.set_result(function(*arguments, **named))
+        except Exception as error:
+            # As from a thread: raised here, it would end gRPC's own.
+            done.set_exception(error)
         finally:
             _here.refusal = None
-            done.set_result(None)
         return done
 
     def _refusal(self, arguments: Sequence[Any]) -> StatusError | None:

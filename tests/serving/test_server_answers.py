@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -13,7 +14,9 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from keras_tagger.errors import ServingError
+from keras_tagger.serving.grpc_services import Gate, RequestThreads
 from keras_tagger.serving.server import Server
+from keras_tagger.serving.status import StatusError
 from raw_requests import Raw, as_numpy, refusal
 from served_modules import CLIP, CLIP_TAGS, WEIGHTS
 
@@ -157,6 +160,22 @@ def test_what_cannot_be_in_time_is_refused_before_it_is_received(tagger_base, tm
         (tmp_path / "end").touch()
         for thread in waiting:
             thread.join()
+
+
+def test_a_refusal_stays_in_the_thread_of_grpc_and_cannot_end_it():
+    def check(call, waiting):
+        if call.seconds_left() < 10:
+            raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
+
+    def event(seconds):
+        return SimpleNamespace(call_details=SimpleNamespace(deadline=time.time() + seconds))
+
+    gate = Gate(RequestThreads(1), check)
+    here = threading.get_ident()
+    assert gate.submit(lambda event: threading.get_ident(), event(5)).result() == here
+    assert gate.submit(lambda event: threading.get_ident(), event(50)).result() != here
+    assert isinstance(gate.submit(lambda event: 1 / 0, event(5)).exception(), ZeroDivisionError)
+    assert gate.submit(lambda event: threading.get_ident(), event(50)).result() != here
 
 
 def test_a_request_without_a_message_is_refused(tagger):
