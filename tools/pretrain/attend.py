@@ -36,7 +36,7 @@ from keras_tagger.files import replacing
 from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.teachers.musicnn import HOP_LENGTH, PATCH_FRAMES
-from pretrain.learn import STARTS, Listener, Source, corrected, define_common_flags
+from pretrain.learn import STARTS, Listener, Source, corrected, define_common_flags, optimizers_of
 from pretrain.produce import produce
 
 KINDS = ("music", "gaps", "joined", "notes")
@@ -213,14 +213,8 @@ def attend(out: Path) -> Tagger:
         if id(weight) not in taken
     ]
     groups = [musicnns, new, looking]
-    optimizers = []
     rates = (FLAGS.learning_rate, FLAGS.new_learning_rate, FLAGS.attention_learning_rate)
-    for group, rate in zip(groups, rates, strict=True):
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, max(FLAGS.steps - 50, 1), alpha=0.02, warmup_target=rate, warmup_steps=50
-        )
-        optimizers.append(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0))
-        optimizers[-1].build(group)
+    optimizers = optimizers_of(zip(groups, rates, strict=True), FLAGS.steps, 50)
     variables = [variable for optimizer in optimizers for variable in optimizer.variables]
     if state.exists():
         with np.load(state) as saved:

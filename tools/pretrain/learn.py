@@ -24,7 +24,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,18 @@ def define_common_flags() -> None:
     flags.DEFINE_integer("save_steps", 200, "Steps between checkpoints.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the crops.")
     flags.DEFINE_string("work_dir", "data/teacher", "Folder of musicnn's wheel; pip downloads it if it is missing.")
+
+
+def optimizers_of(groups: Iterable[tuple[Sequence[Any], float]], steps: int, warmup_steps: int) -> list[Any]:
+    """Return an AdamW with a warm-up and a cosine for each group of weights and its highest learning rate."""
+    optimizers = []
+    for group, rate in groups:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, max(steps - warmup_steps, 1), alpha=0.02, warmup_target=rate, warmup_steps=warmup_steps
+        )
+        optimizers.append(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0))
+        optimizers[-1].build(group)
+    return optimizers
 
 
 def main(argv: Sequence[str]) -> None:
@@ -265,13 +277,7 @@ def learn(out: Path) -> Tagger:
     fresh = [weight for weight in weights if any(part in weight.path for part in ("encoder", "class_token", "own"))]
     known_already = [weight for weight in weights if not any(weight is other for other in fresh)]
     groups = ((known_already, FLAGS.learning_rate), (fresh, FLAGS.new_learning_rate))
-    optimizers = []
-    for group, rate in groups:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, max(FLAGS.steps - 150, 1), alpha=0.02, warmup_target=rate, warmup_steps=150
-        )
-        optimizers.append(keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=1.0))
-        optimizers[-1].build(group)
+    optimizers = optimizers_of(groups, FLAGS.steps, 150)
     variables = [variable for optimizer in optimizers for variable in optimizer.variables]
     if state.exists():
         with np.load(state) as saved:
