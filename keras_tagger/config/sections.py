@@ -105,6 +105,7 @@ class FrontEndConfig:
             "residual" (Won et al. 2020) or "pooled" (Won et al. 2021).
         channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample;
             the seven numbers of `keras_tagger.layers.PonsFrontEnd` for pons.
+        branch: Channels of each stage of a second ear beside the filters of pons, built as compact is; empty for none.
 
     Example:
         >>> FrontEndConfig(kind="timbral", channels=(16,))
@@ -112,6 +113,7 @@ class FrontEndConfig:
 
     kind: Literal["compact", "pons", "timbral", "sample", "residual", "pooled"] = "compact"
     channels: tuple[int, ...] = (16, 48, 96, 128)
+    branch: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         key = "model.front_end.channels"
@@ -122,6 +124,11 @@ class FrontEndConfig:
             _require(len(self.channels) == 7, key, "seven numbers for the pons front-end", list(self.channels))
         if self.kind in ("residual", "pooled"):
             _require(len(self.channels) >= 3, key, "at least three numbers", list(self.channels))
+        if self.branch:
+            key = "model.front_end.branch"
+            _require(self.kind == "pons", key, f"an empty list for the {self.kind} front-end", list(self.branch))
+            expected = "at least three positive numbers, or an empty list"
+            _require(len(self.branch) >= 3 and min(self.branch) > 0, key, expected, list(self.branch))
 
 
 @dataclass(frozen=True)

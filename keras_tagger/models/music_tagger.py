@@ -88,8 +88,9 @@ class MusicTagger(keras.Model):
         self.spectrogram = Spectrogram(
             sample_rate=self.audio_config.sample_rate, **dataclasses.asdict(self.model_config.spectrogram)
         )
+        front_end = self.model_config.front_end
         self.front_end = front_end_from_config(
-            self.model_config.front_end.kind, self.model_config.front_end.channels, encoder.width, **policy
+            front_end.kind, front_end.channels, encoder.width, front_end.branch, **policy
         )
         self.class_token = ClassToken(self.model_config.cls_token, **policy)
         self.positions: keras.layers.Layer | None = {

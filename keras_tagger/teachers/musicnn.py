@@ -127,26 +127,19 @@ class Musicnn:
         columns += [self._filtered(patches, bank) for bank in range(_N_VERTICAL, _N_BANKS)]
         return self._after_front_end(tf.concat(columns, axis=-1), training=False)
 
-    def hidden_and_logits(
-        self, patches: tf.Tensor, vertical: Sequence[tf.Tensor] | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def hidden_and_logits(self, patches: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute a batch of patches inside a graph, for students that learn while the teacher listens.
 
         Args:
             patches: float32 `[n, 187, 96]`, patches of `log_mel`.
-            vertical: What the live filters of both vertical banks find in the patches
-                (`keras_tagger.layers.PonsFrontEnd.response`), float32 `[n, 187, n_live]` each, if it is known.
 
         Returns:
             The 200 values of the dense layer, normalised to mean 0 and variance 1 on musicnn's training music, float32
             `[n, 200]`, and the logits of the 50 tags, float32 `[n, 50]`.
         """
         normed = self._layers["batch_normalization"](patches[..., tf.newaxis], training=False)
-        if vertical is None:
-            padded = tf.pad(normed, [[0, 0], [_REACH, _REACH], [0, 0], [0, 0]])
-            columns = [self._filtered(padded, bank) for bank in range(_N_VERTICAL)]
-        else:
-            columns = [self._with_dead(found, bank) for bank, found in enumerate(vertical)]
+        padded = tf.pad(normed, [[0, 0], [_REACH, _REACH], [0, 0], [0, 0]])
+        columns = [self._filtered(padded, bank) for bank in range(_N_VERTICAL)]
         columns += [self._filtered(normed, bank) for bank in range(_N_VERTICAL, _N_BANKS)]
         hidden, logits = self._hidden_and_logits(tf.concat(columns, axis=-1), training=False)
         norm = self._layers["batch_normalization_10"]

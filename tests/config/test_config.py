@@ -96,6 +96,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "model.front_end.channels: expected at least three",
     ),
     (
+        {"model": {"front_end": {"branch": [4, 4, 4]}}},
+        "model.front_end.branch: expected an empty list for the compact front-end. Received: [4, 4, 4].",
+    ),
+    (
+        {"preset": "pons", "model": {"front_end": {"branch": [4, 4]}}},
+        "model.front_end.branch: expected at least three positive numbers, or an empty list. Received: [4, 4].",
+    ),
+    (
         {"model": {"front_end": {"kind": "residual", "channels": [8, 192]}}},
         "model.front_end.channels: expected at least three",
     ),

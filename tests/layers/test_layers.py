@@ -126,6 +126,16 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         False,
         (1, 8, 9, 80),
     ),
+    # A second ear has a level, a norm, three convolutions in each of its stages with a norm each, and a dense layer.
+    "pons_two_ears": (
+        layers.PonsFrontEnd,
+        {"width": 6, "channels": (3, 2, 3, 2, 4, 5, 7), "branch": (3, 4, 5)},
+        SPECTROGRAMS,
+        (2, 5, 6),
+        (8 * (2 + 2) + 2 * 2 + 5 + 1 + 2 + 3 * 3 * 3 + 1, 10 * 2 + 2 + 3 * 3 * 2),
+        False,
+        (1, 8, 9, 80),
+    ),
     "attention": (
         layers.SelfAttention,
         {

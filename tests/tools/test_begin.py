@@ -167,10 +167,10 @@ def test_attention_learns_and_is_resumed(tmp_path, monkeypatch, clips):
     settings = SimpleNamespace(
         init=str(tmp_path / "begun.keras"), work_dir="", music=[clips], notes=[clips], crops=["1", "2", "1", "1"],
         batch=["1", "2", "1", "1"], steps=1, attention_learning_rate=1e-2, new_learning_rate=1e-3, learning_rate=1e-5,
-        present=0.8, absent=0.02, notes_weight=0.5, save_steps=1, seed=0,
+        present=0.8, absent=0.02, notes_weight=0.5, save_steps=1, seed=0, second=None, second_weight=0.7,
     )  # fmt: skip
     monkeypatch.setattr(attend, "FLAGS", settings)
-    front_end = load(settings.init).model.front_end.context.get_weights()
+    filters = load(settings.init).model.front_end.convolutions[0].get_weights()
     attend.attend(tmp_path / "run")
     written = (tmp_path / "run/features/gaps.npz").stat().st_mtime_ns
     settings.steps = 2
@@ -178,7 +178,33 @@ def test_attention_learns_and_is_resumed(tmp_path, monkeypatch, clips):
     assert (tmp_path / "run/features/gaps.npz").stat().st_mtime_ns == written
     with np.load(tmp_path / "run/optimizer.npz") as state:
         assert int(state["0000"]) == 2
-    for before, after in zip(front_end, model.front_end.context.get_weights(), strict=True):
+    for before, after in zip(filters, model.front_end.convolutions[0].get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     # [CLS] begins as zero, so that only the bias of its query learns at first.
     assert np.abs(model.encoder.blocks[-1].attention.query_dense.get_weights()[1]).max() > 0
+
+
+def test_a_second_teacher_has_a_say_in_instruments_only(monkeypatch, clips, begun):
+    monkeypatch.setattr(attend, "FLAGS", SimpleNamespace(work_dir="", second_weight=0.7))
+    second = tiny.random_tagger({"audio": {"window_seconds": 3.0}}, ("flute", "guitar", "loud"))
+    waves = np.stack([tiny.noise(163840, seed=seed) for seed in (8, 9)])
+    alone, both = (attend.Features(begun.model, other).hear(waves, waves)[2].numpy() for other in (None, second))
+    patches = np.stack([waves[:, 256 * start : 256 * (start + 187)] for start in attend.STARTS], axis=1)
+    theirs = second.model(patches.reshape(6, -1)).numpy().reshape(2, 3, 3)
+    for place, tag in enumerate(begun.tags):
+        ours = np.log(alone[..., place] / (1.0 - alone[..., place]))
+        if tag in ("flute", "guitar"):
+            ours = 0.3 * ours + 0.7 * theirs[..., second.tags.index(tag)]
+        np.testing.assert_allclose(both[..., place], 1.0 / (1.0 + np.exp(-ours)), rtol=1e-3, atol=1e-5)
+
+
+def test_seconds_of_notes_have_labels_of_their_own(clips, begun):
+    seconds = attend.STRETCHES[3:]
+    assert [round(start * 256 / 16000, 3) for start, _ in seconds] == [round(0.992 * n, 3) for n in range(10)]
+    source = learn.Source([clips], 163840, begun.tags, 0, attend.STRETCHES)
+    while len(source.clips[0]) == 2:
+        # The clip of 12 s, in which a guitar plays for 4 s.
+        source.clips[0] = source.clips[0][1:]
+    source.rng = SimpleNamespace(integers=lambda n: 0, choice=lambda n, p: 0)
+    known = source.crop()[1][:, begun.tags.index("guitar")]
+    np.testing.assert_array_equal(known[3:], [1.0] * 4 + [0.0] * 6)

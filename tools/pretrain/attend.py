@@ -1,7 +1,9 @@
-"""Let the attention of a model of the preset `pons` learn where to look.
+"""Let a model of the preset `pons` learn where to look, and what its second ear tells.
 
     export PYTHONPATH=tools
     python -m pretrain.attend --init runs/learnt/last.keras --out runs/attentive \
+        --music data/clips/manifest.jsonl --notes data/scores_train/manifest.jsonl
+    python -m pretrain.attend --init runs/thin.keras --out runs/hearing --second compact \
         --music data/clips/manifest.jsonl --notes data/scores_train/manifest.jsonl
 
 A model that imitates a teacher which averages over time has no reason to look at one moment more than at another
@@ -9,9 +11,13 @@ A model that imitates a teacher which averages over time has no reason to look a
 music without them. Between them are music as it is, two pieces one after the other, and crops of --notes, so that what
 was learnt stays. In a gap the contributions of all tags shall be small.
 
-The front-end does not change. What it finds in a crop, and what the teacher says of it, is computed once and kept in
-OUT/features. Queries and keys learn at --attention_learning_rate; the rest of the encoder, [CLS] and the tokens' own
-features at --new_learning_rate; what musicnn has, the values of the last layer and the head, at --learning_rate.
+The filters and the second ear do not change. What they find in a crop, and what the teacher says of it, is computed once
+and kept in OUT/features. Queries and keys learn at --attention_learning_rate; the rest of the encoder, [CLS], the
+projection of the second ear and the tokens' own features at --new_learning_rate; what musicnn has, from the convolutions
+over time to the head, at --learning_rate.
+
+--second names another teacher, which knows instruments better than musicnn. The logits of their tags are then a mean of
+those of both teachers, in which the second counts --second_weight. In crops of --notes, each second has labels as well.
 
 OUT/last.keras and OUT/optimizer.npz are written every --save_steps; the program continues from them. Imports
 TensorFlow. Not part of the package.
@@ -36,11 +42,24 @@ from keras_tagger.files import replacing
 from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.teachers.musicnn import HOP_LENGTH, PATCH_FRAMES
-from pretrain.learn import STARTS, Listener, Source, corrected, define_common_flags, optimizers_of
+from pretrain.learn import (
+    CORRECTED,
+    PATCHES,
+    RATE,
+    STARTS,
+    Listener,
+    Source,
+    corrected,
+    define_common_flags,
+    optimizers_of,
+)
 from pretrain.produce import produce
 
 KINDS = ("music", "gaps", "joined", "notes")
 CROPS_AT_ONCE = 8
+# First frame and number of frames of the stretches with labels: patches of the teacher, and seconds of notes.
+SECOND = RATE // HOP_LENGTH
+STRETCHES = (*PATCHES, *((start, SECOND) for start in range(0, 640 - SECOND + 1, SECOND)))
 Array = npt.NDArray[Any]
 
 FLAGS = flags.FLAGS
@@ -55,6 +74,8 @@ def define_flags() -> None:
     flags.DEFINE_float("attention_learning_rate", 8e-4, "Highest learning rate of queries and keys.")
     flags.DEFINE_float("new_learning_rate", 1.5e-4, "The same of the rest of the encoder and the tokens' own features.")
     flags.DEFINE_float("learning_rate", 2e-5, "The same of the last layer's values and the head.")
+    flags.DEFINE_string("second", None, "The second teacher: a packaged name, a run or a .keras file.")
+    flags.DEFINE_float("second_weight", 0.7, "How much it counts in the logits of instruments.", 0.0, 1.0)
     flags.DEFINE_float("notes_weight", 0.5, "Weight of a crop of notes in the loss of tags.", lower_bound=0)
 
 
@@ -121,42 +142,84 @@ def make_crop(kind: str, music: Source, notes: Source, n_tokens: int, rng: np.ra
     return {"heard": heard, "labelled": labelled, "known": known, "sounding": sounding}
 
 
-def write_features(path: Path, kind: str, n_crops: int, model: keras.Model, listener: Listener, seed: int) -> None:
-    """Write what the front-end finds in crops, and what the teacher says: maps, soft, known and sounding."""
-    front_end, tags = model.front_end, tuple(model.tags)
-    music = Source(FLAGS.music, model.window_samples, tags, seed)
-    notes = Source(FLAGS.notes, model.window_samples, tags, seed + 1) if kind == "notes" else music
-    rng = np.random.default_rng(seed + 2)
-    n_tokens = model.window_samples // model.token_samples
+class Features:
+    """What the filters and the second ear of a model find in crops, and what the teachers say of their patches.
 
-    @tf.function(autograph=False)
-    def hear(heard: tf.Tensor, labelled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        maps = front_end.maps_of(listener.listen(heard)[1], False)[:, :, 0]
-        return tf.cast(maps, tf.float16), listener.told(*listener.listen(labelled))[1]
+    Args:
+        model: A model of the preset `pons`.
+        second: The second teacher; None for musicnn alone.
+    """
 
-    parts: dict[str, list[Array]] = {name: [] for name in ("maps", "soft", "known", "sounding")}
-    for begin in range(0, n_crops, CROPS_AT_ONCE):
-        count = min(CROPS_AT_ONCE, n_crops - begin)
-        crops = [make_crop(kind, music, notes, n_tokens, rng) for _ in range(count)]
-        heard, labelled = (
-            np.stack([crop[name] for crop in crops]).astype(np.float32) for name in ("heard", "labelled")
-        )
-        maps, soft = hear(heard, labelled)
-        parts["maps"].append(maps.numpy())
-        parts["soft"].append(soft.numpy())
-        for name in ("known", "sounding"):
-            parts[name].append(np.stack([crop[name] for crop in crops]))
-        if begin // CROPS_AT_ONCE % 25 == 24:
-            logging.info("%s: %d of %d crops.", kind, begin + count, n_crops)
-    with replacing(path) as temporary:
-        np.savez(temporary, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
+    def __init__(self, model: keras.Model, second: Tagger | None) -> None:
+        self.model = model
+        self.listener = Listener(model, FLAGS.work_dir)
+        self.second = second.model if second else None
+        self.places = [
+            (place, self.second.tags.index(tag))
+            for place, tag in enumerate(model.tags)
+            if self.second and tag in CORRECTED and tag in self.second.tags
+        ]
+        self.hear = tf.function(self._hear, autograph=False)
+
+    def _hear(self, heard: tf.Tensor, labelled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        front_end = self.model.front_end
+        seen, responses = self.listener.listen(heard)
+        ear = front_end.ear(seen, training=False) if front_end.ear else tf.zeros([tf.shape(heard)[0], 1, 0])
+        soft = self.listener.told(self.model.see(labelled))[1]
+        if self.second:
+            patches = tf.stack(
+                [labelled[:, start * HOP_LENGTH : (start + n_frames) * HOP_LENGTH] for start, n_frames in PATCHES],
+                axis=1,
+            )
+            theirs = self.second(tf.reshape(patches, [-1, PATCH_FRAMES * HOP_LENGTH]), training=False)
+            theirs = tf.reshape(theirs, [-1, len(STARTS), theirs.shape[-1]])
+            n_tags = soft.shape[-1]
+            ours, other = zip(*self.places, strict=True)
+            weights = FLAGS.second_weight * tf.reduce_sum(tf.one_hot(ours, n_tags), axis=0)
+            aligned = tf.matmul(tf.gather(theirs, other, axis=-1), tf.one_hot(ours, n_tags))
+            soft = tf.sigmoid((1.0 - weights) * _logit(soft) + weights * aligned)
+        return tf.cast(front_end.normed(responses), tf.float16), tf.cast(ear, tf.float16), soft
+
+    def write(self, path: Path, kind: str, n_crops: int, seed: int) -> None:
+        """Write filters, ear, soft, known and sounding of `n_crops` crops of a kind."""
+        model, tags = self.model, tuple(self.model.tags)
+        music = Source(FLAGS.music, model.window_samples, tags, seed, STRETCHES)
+        notes = Source(FLAGS.notes, model.window_samples, tags, seed + 1, STRETCHES) if kind == "notes" else music
+        rng = np.random.default_rng(seed + 2)
+        n_tokens = model.window_samples // model.token_samples
+        parts: dict[str, list[Array]] = {name: [] for name in ("filters", "ear", "soft", "known", "sounding")}
+        for begin in range(0, n_crops, CROPS_AT_ONCE):
+            count = min(CROPS_AT_ONCE, n_crops - begin)
+            crops = [make_crop(kind, music, notes, n_tokens, rng) for _ in range(count)]
+            waves = (np.stack([crop[name] for crop in crops]).astype(np.float32) for name in ("heard", "labelled"))
+            for name, value in zip(("filters", "ear", "soft"), self.hear(*waves), strict=True):
+                parts[name].append(value.numpy())
+            for name in ("known", "sounding"):
+                parts[name].append(np.stack([crop[name] for crop in crops]))
+            if begin // CROPS_AT_ONCE % 25 == 24:
+                logging.info("%s: %d of %d crops.", kind, begin + count, n_crops)
+        with replacing(path) as temporary:
+            np.savez(temporary, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
+def _logit(probabilities: tf.Tensor) -> tf.Tensor:
+    inside = tf.clip_by_value(probabilities, 1e-6, 1.0 - 1e-6)
+    return tf.math.log(inside) - tf.math.log1p(-inside)
 
 
 def targets(kind: str, crops: Mapping[str, Array], chosen: Array) -> tuple[Array, Array]:
-    """Return the labels of the patches, NaN if unknown, and of the crops."""
+    """Return the labels of the stretches, NaN if unknown, and of the crops."""
     soft = crops["soft"][chosen].astype(np.float32)
+    patches, labels = _patches_and_crops(kind, crops, chosen, soft)
+    known = crops["known"][chosen, len(PATCHES) :].astype(np.float32)
+    seconds = np.where(known == 1, FLAGS.present, np.where(known == 0, FLAGS.absent, np.nan))
+    return np.concatenate([patches, seconds], axis=1).astype(np.float32), labels
+
+
+def _patches_and_crops(kind: str, crops: Mapping[str, Array], chosen: Array, soft: Array) -> tuple[Array, Array]:
     if kind == "notes":
-        stretches, labels = corrected(soft, crops["known"][chosen].astype(np.float32), FLAGS.present, FLAGS.absent)
+        known = crops["known"][chosen, : len(PATCHES)].astype(np.float32)
+        stretches, labels = corrected(soft, known, FLAGS.present, FLAGS.absent)
         return np.asarray(stretches), np.asarray(labels)
     if kind != "gaps":
         return soft, soft.mean(axis=1)
@@ -180,15 +243,15 @@ def attend(out: Path) -> Tagger:
     tagger = load(str(last) if last.exists() else FLAGS.init)
     model = tagger.model
     model.freeze("statistics")
-    listener: Listener | None = None
+    made: Features | None = None
     features, sizes = [], []
     for index, (kind, n_crops, size) in enumerate(zip(KINDS, FLAGS.crops, FLAGS.batch, strict=True)):
         if not int(size) or (kind == "notes" and not FLAGS.notes):
             continue
         path = out / "features" / f"{kind}.npz"
         if not path.exists():
-            listener = listener or Listener(model, FLAGS.work_dir)
-            write_features(path, kind, int(n_crops), model, listener, FLAGS.seed + 10 * index)
+            made = made or Features(model, load(FLAGS.second) if FLAGS.second else None)
+            made.write(path, kind, int(n_crops), FLAGS.seed + 10 * index)
         with np.load(path) as saved:
             features.append((kind, dict(saved)))
         sizes.append(int(size))
@@ -200,15 +263,17 @@ def attend(out: Path) -> Tagger:
         for dense in (block.attention.query_dense, block.attention.key_dense)
         for weight in dense.trainable_weights
     ]
+    over_time = [*front_end.mid, *front_end.mid_norms, front_end.context, front_end.project_context]
     musicnns = [
         weight
-        for layer in (model.head, front_end.project_context, attention.value_dense, attention.output_dense)
+        for layer in (model.head, *over_time, attention.value_dense, attention.output_dense)
         for weight in layer.trainable_weights
     ]
     taken = {id(weight) for weight in (*looking, *musicnns)}
     new = [
         weight
-        for layer in (encoder, model.class_token, front_end.project_own)
+        for layer in (encoder, model.class_token, front_end.project_own, front_end.project_ear)
+        if layer is not None
         for weight in layer.trainable_weights
         if id(weight) not in taken
     ]
@@ -220,18 +285,23 @@ def attend(out: Path) -> Tagger:
         with np.load(state) as saved:
             for variable, key in zip(variables, sorted(saved.files), strict=True):
                 variable.assign(saved[key])
-    bounds = np.array([[[start * HOP_LENGTH, (start + PATCH_FRAMES) * HOP_LENGTH] for start in STARTS]], np.int32)
+    bounds = HOP_LENGTH * np.array([[(start, start + n_frames) for start, n_frames in STRETCHES]], np.int32)
 
     @tf.function(autograph=False)
-    def step(maps: tf.Tensor, stretches: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def step(
+        filters: tf.Tensor, ear: tf.Tensor, stretches: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for group in groups for weight in group])
-            tokens = front_end.tokens_of(maps[:, :, tf.newaxis], False)
+            maps = front_end.maps_after(filters, False)
+            if front_end.ear:
+                maps = tf.concat([maps, ear[:, :, tf.newaxis]], axis=-1)
+            tokens = front_end.tokens_of(maps, False)
             context, _ = encoder.encode_context(model.place(tokens), training=True)
             logits = model.head(encoder.finish(context, training=True), training=True)
             single = model.head(encoder.attend_single(context, True)[:, 1:], training=True)
             tag = tag_loss(labels, logits, 2.0, weights)
-            everywhere = tf.repeat(bounds, tf.shape(maps)[0], axis=0)
+            everywhere = tf.repeat(bounds, tf.shape(filters)[0], axis=0)
             where = contribution_loss(single, stretches, everywhere, model.token_samples)
             loss = tag + where
         for optimizer, group, gradient in zip(optimizers, groups, tape.gradient(loss, groups), strict=True):
@@ -241,12 +311,13 @@ def attend(out: Path) -> Tagger:
     began, losses = time.monotonic(), []
     for index in range(int(optimizers[0].iterations.numpy()), FLAGS.steps):
         rng = np.random.default_rng((FLAGS.seed, index))
-        columns: list[list[Array]] = [[], [], [], []]
+        columns: list[list[Array]] = [[], [], [], [], []]
         for (kind, crops), size in zip(features, sizes, strict=True):
-            chosen = rng.integers(0, len(crops["maps"]), size)
+            chosen = rng.integers(0, len(crops["filters"]), size)
             weight = FLAGS.notes_weight if kind == "notes" else 1.0
             stretches, labels = targets(kind, crops, chosen)
-            parts = (crops["maps"][chosen].astype(np.float32), stretches, labels, np.full(size, weight, np.float32))
+            found = (crops[name][chosen].astype(np.float32) for name in ("filters", "ear"))
+            parts = (*found, stretches, labels, np.full(size, weight, np.float32))
             for column, part in zip(columns, parts, strict=True):
                 column.append(part)
         losses.append([float(value) for value in step(*(tf.constant(np.concatenate(parts)) for parts in columns))])

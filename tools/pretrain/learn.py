@@ -42,7 +42,6 @@ from keras_tagger.files import replacing
 from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.teachers.musicnn import HOP_LENGTH, PATCH_FRAMES, find_wheel, load_musicnn
-from keras_tagger.teachers.teacher import PATCH_SECONDS
 from pretrain.begin import VOCABULARIES
 from pretrain.produce import produce
 
@@ -54,6 +53,7 @@ CORRECTED = (
 )
 # First frames of the patches of a crop of 640 frames.
 STARTS = (0, 226, 453)
+PATCHES = tuple((start, PATCH_FRAMES) for start in STARTS)
 Array = npt.NDArray[Any]
 
 FLAGS = flags.FLAGS
@@ -110,11 +110,26 @@ def main(argv: Sequence[str]) -> None:
 
 
 class Source:
-    """Random crops of the training clips of manifests, each of which may have a weight: `PATH` or `PATH=WEIGHT`."""
+    """Random crops of the training clips of manifests, each of which may have a weight: `PATH` or `PATH=WEIGHT`.
 
-    def __init__(self, manifests: Sequence[str], samples: int, tags: tuple[str, ...], seed: int) -> None:
+    Args:
+        manifests: The manifests.
+        samples: Length of a crop at 16 kHz.
+        tags: The tags of the model.
+        seed: Seed of the crops.
+        stretches: Where the labels of a crop are wanted: first frame and number of frames of each stretch.
+    """
+
+    def __init__(
+        self,
+        manifests: Sequence[str],
+        samples: int,
+        tags: tuple[str, ...],
+        seed: int,
+        stretches: Sequence[tuple[int, int]] = PATCHES,
+    ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.samples, self.tags = samples, tags
+        self.samples, self.tags, self.stretches = samples, tags, stretches
         self.clips: list[Sequence[Clip]] = []
         weights = []
         for text in manifests:
@@ -124,7 +139,7 @@ class Source:
         self.shares = np.array(weights) / sum(weights)
 
     def crop(self) -> tuple[Array, Array]:
-        """Return a crop, float32 [samples], and what its labels say of each patch: 1, 0 or NaN, [patches, tags]."""
+        """Return a crop, float32 [samples], and what its labels say of each stretch: 1, 0 or NaN, [stretches, tags]."""
         while True:
             clips = self.clips[int(self.rng.choice(len(self.shares), p=self.shares))]
             clip = clips[int(self.rng.integers(len(clips)))]
@@ -147,17 +162,17 @@ class Source:
         waveform = audio.load(clip.path, RATE, clip.start_seconds, clip.end_seconds)
         first = int(self.rng.integers(max(1, len(waveform) - self.samples + 1)))
         cut = waveform[first : first + self.samples]
-        known = np.full((len(STARTS), len(self.tags)), np.nan, np.float32)
+        known = np.full((len(self.stretches), len(self.tags)), np.nan, np.float32)
         if clip.labels:
             dense = read_dense(clip.labels)
             values = dense.columns(self.tags)
             values[:, [tag not in CORRECTED for tag in self.tags]] = np.nan
             begins = np.arange(len(values)) * dense.hop_seconds
-            for index, start in enumerate(STARTS):
-                begin = (first + start * HOP_LENGTH) / RATE
-                inside = (begins + dense.length_seconds > begin + 0.2) & (begins < begin + PATCH_SECONDS - 0.2)
+            for index, (start, n_frames) in enumerate(self.stretches):
+                begin, end = ((first + frame * HOP_LENGTH) / RATE for frame in (start, start + n_frames))
+                inside = (begins + dense.length_seconds > begin + 0.2) & (begins < end - 0.2)
                 heard = values[inside]
-                # A tag sounds in the patch if it sounds in any stretch, and does not if it sounds in none.
+                # A tag sounds in a stretch if it sounds in any part of it, and does not if it sounds in none.
                 known[index] = np.where(
                     (heard >= 0.5).any(axis=0), 1.0, np.where((heard < 0.5).all(axis=0), 0.0, np.nan)
                 )
@@ -168,9 +183,7 @@ class Source:
 
 
 class Listener:
-    """What a model's filters find, and what musicnn says of the same patches.
-
-    The filters are musicnn's own, so what the vertical ones find serves the model and its teachers.
+    """What a model's filters find, and what musicnn says of the patches of the same crop.
 
     Args:
         model: A model of the preset `pons`.
@@ -190,17 +203,13 @@ class Listener:
         banks = zip(front_end.convolutions, front_end.norms, strict=True)
         return seen, [tf.stop_gradient(front_end.response(x, convolution, norm)) for convolution, norm in banks]
 
-    def told(self, seen: tf.Tensor, responses: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def told(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the values before the teachers' last layers and their scores, `[batch, patches, hidden or tags]`."""
         # The teacher's logarithms are decadic.
         patches = _patches(seen) / np.log(10.0)
         hidden, scores = [], []
-        for index, teacher in enumerate(self.teachers):
-            vertical = [
-                _patches(tf.split(responses[bank], [len(other.live[bank]) for other in self.teachers], axis=-1)[index])
-                for bank in (0, 1)
-            ]
-            values, logits = teacher.hidden_and_logits(patches, vertical)
+        for teacher in self.teachers:
+            values, logits = teacher.hidden_and_logits(patches)
             hidden.append(values)
             scores.append(tf.sigmoid(logits))
         return tuple(
@@ -293,11 +302,11 @@ def learn(out: Path) -> Tagger:
     @tf.function(autograph=False)
     def step(waveform: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, ...]:
         seen, responses = listener.listen(waveform)
-        hints, soft = listener.told(seen, responses)
+        hints, soft = listener.told(seen)
         stretches, labels = corrected(soft, known, FLAGS.present, FLAGS.absent)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in weights])
-            tokens = front_end.tokens_of(front_end.maps_of(responses, False), False)
+            tokens = front_end.tokens_of(front_end.maps_after(front_end.normed(responses), False), False)
             context, _ = model.encoder.encode_context(model.place(tokens), training=True)
             logits = model.head(model.encoder.finish(context, training=True), training=True)
             single = model.head(model.encoder.attend_single(context, True)[:, 1:], training=True)

@@ -24,13 +24,16 @@ __all__ = [
 ]
 
 
-def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kwargs: Any) -> FrontEnd:
+def front_end_from_config(
+    kind: str, channels: tuple[int, ...], width: int, branch: tuple[int, ...] = (), **kwargs: Any
+) -> FrontEnd:
     """Return the front-end of a kind.
 
     Args:
         kind: "compact", "pons", "timbral", "sample", "residual" or "pooled"; see `FrontEndConfig.kind`.
         channels: Channels of each stage; for "timbral" and "sample" only the first number is used.
         width: Channels of a token.
+        branch: Channels of each stage of the second ear of "pons"; empty for none.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
 
     Example:
@@ -40,9 +43,10 @@ def front_end_from_config(kind: str, channels: tuple[int, ...], width: int, **kw
     if kind in ("timbral", "sample"):
         one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
         return one_number(width, channels=channels[0], **kwargs)
+    if kind == "pons":
+        return PonsFrontEnd(width, channels=channels, branch=branch, **kwargs)
     stages = {
         "compact": CompactFrontEnd,
-        "pons": PonsFrontEnd,
         "residual": ResidualFrontEnd,
         "pooled": PooledFrontEnd,
     }[kind]

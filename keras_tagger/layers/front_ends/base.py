@@ -91,19 +91,21 @@ class BlockFrontEnd(FrontEnd):
         self.remember({"channels": channels})
         self.input_norm = self.norm("input_norm")
 
-    def build_blocks(self, blocks: list[Any], n_mels: int) -> int:
-        """Create the weights of the blocks; return bands times channels of the last block's output."""
-        shape: Any = (None, None, n_mels, 1)
-        for block in blocks:
-            block.build(shape)
-            shape = block.compute_output_shape(shape)
-        return int(shape[2]) * int(shape[3])
 
-    def run_blocks(self, blocks: list[Any], x: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """Apply the blocks."""
-        for block in blocks:
-            x = block(x, training=training)
-        return x
+def build_blocks(blocks: list[Any], n_mels: int) -> int:
+    """Create the weights of convolution blocks; return bands times channels of the last block's output."""
+    shape: Any = (None, None, n_mels, 1)
+    for block in blocks:
+        block.build(shape)
+        shape = block.compute_output_shape(shape)
+    return int(shape[2]) * int(shape[3])
+
+
+def run_blocks(blocks: list[Any], x: tf.Tensor, training: bool | None) -> tf.Tensor:
+    """Apply convolution blocks, one after the other."""
+    for block in blocks:
+        x = block(x, training=training)
+    return x
 
 
 def known_bands(input_shape: Any) -> int:

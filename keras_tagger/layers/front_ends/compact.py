@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.conv_norm import ConvNorm
-from keras_tagger.layers.front_ends.base import BlockFrontEnd, flattened, known_bands
+from keras_tagger.layers.front_ends.base import BlockFrontEnd, build_blocks, flattened, known_bands, run_blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
@@ -30,33 +30,24 @@ class CompactFrontEnd(BlockFrontEnd):
 
     def __init__(self, width: int, channels: tuple[int, ...] = (16, 48, 96, 128), **kwargs: Any) -> None:
         super().__init__(width, channels, **kwargs)
-        time_strides = [2 if index < 3 else 1 for index in range(len(channels))]
         self.frames_per_token = 1
         # A first kernel of 4, then two of 3 in each stage, and kernels of 2 between the stages.
         field, jump = 1, 1
-        for index, stride in enumerate(time_strides):
+        for index in range(len(channels)):
+            stride = _time_stride(index)
             field += ((4 if index == 0 else stride) - 1) * jump
             jump *= stride
             field += 2 * 2 * jump
             self.frames_per_token *= stride
         self.receptive_field_frames = field
-        self.stages = [
-            _ResidualStage(
-                count,
-                kernel=(4, 4) if index == 0 else (stride, 2),
-                strides=(stride, 2),
-                name=f"stage_{index}",
-                dtype=self.dtype_policy,
-            )
-            for index, (count, stride) in enumerate(zip(self.channels, time_strides, strict=True))
-        ]
+        self.stages = residual_stages(self.channels, self.dtype_policy)
         self.project = keras.layers.Dense(width, name="project", dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights."""
         n_mels = known_bands(input_shape)
         self.input_norm.build(input_shape)
-        self.flat = self.build_blocks(self.stages, n_mels)
+        self.flat = build_blocks(self.stages, n_mels)
         self.project.build((None, None, self.flat))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -65,11 +56,34 @@ class CompactFrontEnd(BlockFrontEnd):
         # Whole tokens, so that every stage receives an even number of frames.
         x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])
         # LiteRT does not know tf.newaxis where sizes are open.
-        return self.run_blocks(self.stages, tf.expand_dims(x, -1), training)
+        return run_blocks(self.stages, tf.expand_dims(x, -1), training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Apply a dense layer to all frequencies of a moment."""
         return self.project(flattened(maps, self.flat))
+
+
+def residual_stages(channels: tuple[int, ...], dtype: Any) -> list[ConfiguredLayer]:
+    """Return the stages of `CompactFrontEnd`, one for each number of channels, with a token every 8 frames.
+
+    Args:
+        channels: Channels of each stage, at least three of them.
+        dtype: The layers' dtype policy.
+    """
+    return [
+        _ResidualStage(
+            count,
+            kernel=(4, 4) if index == 0 else (_time_stride(index), 2),
+            strides=(_time_stride(index), 2),
+            name=f"stage_{index}",
+            dtype=dtype,
+        )
+        for index, count in enumerate(channels)
+    ]
+
+
+def _time_stride(stage: int) -> int:
+    return 2 if stage < 3 else 1
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")

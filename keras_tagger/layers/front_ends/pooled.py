@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_tagger.layers.front_ends.base import BlockFrontEnd, flattened, known_bands
+from keras_tagger.layers.front_ends.base import BlockFrontEnd, build_blocks, flattened, known_bands, run_blocks
 from keras_tagger.layers.front_ends.residual import ResidualBlock
 
 
@@ -49,7 +49,7 @@ class PooledFrontEnd(BlockFrontEnd):
                 f"halve them. Received: {n_mels}."
             )
         self.input_norm.build((None, None, n_mels, 1))
-        self.flat = self.build_blocks(self.blocks, n_mels)
+        self.flat = build_blocks(self.blocks, n_mels)
         self.project.build((None, None, self.flat))
 
     def n_tokens(self, n_frames: Any) -> Any:
@@ -61,7 +61,7 @@ class PooledFrontEnd(BlockFrontEnd):
         """Return the last block's output `[batch, tokens, F, channels[-1]]`."""
         missing = tf.maximum(self.frames_per_token - tf.shape(seen)[1], 0)
         x = self.input_norm(tf.expand_dims(tf.pad(seen, [[0, 0], [0, missing], [0, 0]]), -1), training=training)
-        return self.run_blocks(self.blocks, x, training)
+        return run_blocks(self.blocks, x, training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Apply a dense layer to all frequencies of a moment."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.conv_norm import ConvNorm
-from keras_tagger.layers.front_ends.base import BlockFrontEnd, known_bands
+from keras_tagger.layers.front_ends.base import BlockFrontEnd, build_blocks, known_bands, run_blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
@@ -54,11 +54,11 @@ class ResidualFrontEnd(BlockFrontEnd):
                 f"Received: {n_mels} bands and width {self.width}."
             )
         self.input_norm.build((None, None, n_mels, 1))
-        self.build_blocks(self.blocks, n_mels)
+        build_blocks(self.blocks, n_mels)
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the last block's output `[batch, tokens, 1, width]`."""
-        return self.run_blocks(self.blocks, self.input_norm(tf.expand_dims(seen, -1), training=training), training)
+        return run_blocks(self.blocks, self.input_norm(tf.expand_dims(seen, -1), training=training), training)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the only band."""

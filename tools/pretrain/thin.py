@@ -1,0 +1,239 @@
+"""Leave out the filters of a model of the preset `pons` that the others can stand in for, and give it a second ear.
+
+    export PYTHONPATH=tools
+    python -m pretrain.thin --init runs/attentive/last.keras --music data/clips/manifest.jsonl \
+        --filters 48,32,13,16,48 --ear compact --out runs/thin.keras
+
+What follows the filters, the first convolution over time, the dense layer of the context, and the projection of a
+token's own features, is linear in what they find. So if a filter is left out, least squares say how the weights of the
+others must change, and what error remains (the optimal brain surgeon, Hassibi and Stork 1992, with a filter's taps as
+one block). Filters are left out one after the other, always the one with the smallest error, until each bank has as
+many as --filters says; processors compute 16 at a time. Covariances are measured on crops of --music.
+
+--ear names a model of the preset `compact`, whose front-end becomes the second ear (`keras_tagger.layers.SecondEar`).
+Its projection begins at 0, so that the model's answers do not change before `attend.py` trains it.
+
+Imports TensorFlow. Not part of the package.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from absl import app, flags, logging
+
+from keras_tagger.errors import KerasTaggerError
+from keras_tagger.layers import PonsFrontEnd
+from keras_tagger.models.music_tagger import MusicTagger
+from keras_tagger.tagger import Tagger, load
+from pretrain.learn import Source
+
+CROPS_AT_ONCE = 8
+# Of the mean variance, added to the variance of every feature.
+RIDGE = 1e-3
+Array = npt.NDArray[Any]
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Define the program's flags."""
+    flags.DEFINE_string("init", None, "The .keras file or run to begin with.", required=True)
+    flags.DEFINE_string("out", None, "The .keras file to write.", required=True)
+    flags.DEFINE_multi_string("music", [], "Manifest of music; may be followed by =WEIGHT.", required=True)
+    flags.DEFINE_integer("crops", 320, "Crops of music to measure covariances on.", lower_bound=8)
+    flags.DEFINE_list("filters", ["48", "32", "13", "16", "48"], "The number of filters of each bank that stay.")
+    flags.DEFINE_string("ear", None, "The model whose front-end becomes the second ear; none by default.")
+    flags.DEFINE_integer("seed", 0, "Seed of the crops.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the thinner model."""
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only. Received: {argv[1]!r}")
+    try:
+        tagger = load(FLAGS.init)
+        source = Source(FLAGS.music, tagger.model.window_samples, tuple(tagger.tags), FLAGS.seed)
+        n_batches = FLAGS.crops // CROPS_AT_ONCE
+        crops = (np.stack([source.crop()[0] for _ in range(CROPS_AT_ONCE)]) for _ in range(n_batches))
+        linear = linear_parts(tagger.model, crops)
+        kept = thin(linear, tagger.model.front_end.filters, [int(number) for number in FLAGS.filters])
+        thinner = rebuilt(tagger, linear, kept, load(FLAGS.ear) if FLAGS.ear else None)
+        thinner.save(FLAGS.out)
+    except (KerasTaggerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{FLAGS.out}: {thinner.model.count_params() / 1e6:.2f} million parameters")
+
+
+@dataclass
+class Linear:
+    """A linear map of features, with what is known of them.
+
+    Attributes:
+        weights: float `[inputs, outputs]`; `without` changes them.
+        covariance: Of the inputs, float `[inputs, inputs]`.
+        mean: Of the inputs, float `[inputs]`.
+        rows: Which inputs come from a filter, int `[filters, n]`.
+        importance: Of the outputs, float `[outputs]`.
+    """
+
+    weights: Array
+    covariance: Array
+    mean: Array
+    rows: Array
+    importance: Array
+
+    def __post_init__(self) -> None:
+        self.before = self.weights.copy()
+        ridge = RIDGE * np.diag(self.covariance).mean()
+        self.inverse = np.linalg.inv(self.covariance + ridge * np.eye(len(self.covariance)))
+        explained = np.einsum("ij,ik,kj->j", self.weights, self.covariance, self.weights)
+        self.scale = self.importance / np.sqrt(explained @ self.importance**2)
+
+    def error(self, index: int) -> float:
+        """Return the share of the outputs' variance that is lost without a filter."""
+        rows = self.rows[index]
+        weights = self.weights[rows] * self.scale
+        return float((weights * np.linalg.solve(self.inverse[np.ix_(rows, rows)], weights)).sum())
+
+    def remove(self, index: int) -> None:
+        """Leave a filter out, and let the other inputs stand in for it."""
+        rows = self.rows[index]
+        columns = self.inverse[:, rows]
+        solved = np.linalg.solve(self.inverse[np.ix_(rows, rows)], np.hstack([self.weights[rows], columns.T]))
+        n_outputs = self.weights.shape[1]
+        self.weights -= columns @ solved[:, :n_outputs]
+        self.inverse -= columns @ solved[:, n_outputs:]
+        self.weights[rows] = 0.0
+
+    @property
+    def offset(self) -> Array:
+        """What the bias must gain so that the mean of the outputs stays."""
+        return np.asarray(self.mean @ (self.before - self.weights))
+
+
+def linear_parts(model: keras.Model, crops: Iterator[Array]) -> list[Linear]:
+    """Return the linear maps of what the filters find: the first convolution over time, context, and own features."""
+    front_end: PonsFrontEnd = model.front_end
+    n_filters, taps, n_pool = sum(front_end.filters), front_end.mid_taps, front_end.pool_tokens
+
+    @tf.function(autograph=False)
+    def inputs_of(waveforms: tf.Tensor) -> list[tf.Tensor]:
+        x = front_end.padded(model.see(waveforms))
+        banks = zip(front_end.convolutions, front_end.norms, strict=True)
+        found = front_end.normed([front_end.response(x, convolution, norm) for convolution, norm in banks])
+        n_frames = found.shape[1]
+        padded = tf.pad(found, [[0, 0], [taps // 2, taps // 2], [0, 0]])
+        own = front_end.maps_after(found, False)[:, :, 0]
+        highest, mean = tf.split(own, 2, axis=-1)
+        around = [tf.nn.max_pool1d(highest, n_pool, 1, "SAME"), tf.nn.avg_pool1d(mean, n_pool, 1, "SAME")]
+        inputs = [tf.concat([padded[:, tap : tap + n_frames] for tap in range(taps)], -1)[:, ::2]]
+        inputs += [tf.concat(around, -1), own]
+        return [tf.reshape(values, [-1, values.shape[-1]]) for values in inputs]
+
+    squares, means, count = [0.0] * 3, [0.0] * 3, 0
+    for waveforms in crops:
+        for part, inputs in enumerate(inputs_of(tf.constant(waveforms, tf.float32))):
+            rows = inputs.numpy().astype(np.float64)
+            squares[part] += rows.T @ rows / len(rows)
+            means[part] += rows.mean(axis=0)
+        count += 1
+    kernels = [
+        front_end.mid[0].kernel.numpy().reshape(taps * n_filters, -1),
+        front_end.context.kernel.numpy(),
+        front_end.project_own.kernel.numpy(),
+    ]
+    head = model.head.logits.kernel.numpy().astype(np.float64)
+    importances = [
+        np.ones(kernels[0].shape[1]),
+        np.linalg.norm(front_end.project_context.kernel.numpy() @ head, axis=1),
+        np.linalg.norm(head, axis=1),
+    ]
+    each = np.arange(n_filters)[:, np.newaxis]
+    pooled = each + front_end.n_features // 2 * np.arange(2)
+    places = [each + n_filters * np.arange(taps), pooled, pooled]
+    found = []
+    for part, (kernel, importance) in enumerate(zip(kernels, importances, strict=True)):
+        mean = means[part] / count
+        covariance = squares[part] / count - np.outer(mean, mean)
+        kernel = kernel.astype(np.float64)
+        if not found:
+            # Each channel counts alike, and those that never change do not count.
+            variance = np.einsum("ij,ik,kj->j", kernel, covariance, kernel)
+            importance = np.where(variance > 1e-6 * variance.max(), 1 / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
+        found.append(Linear(kernel, covariance, mean, places[part], importance))
+    return found
+
+
+def thin(linear: Sequence[Linear], filters: Sequence[int], wanted: Sequence[int]) -> Array:
+    """Leave filters out until each bank has as many as wanted; return the places of those that are kept."""
+    bank = np.repeat(np.arange(len(filters)), filters)
+    kept = np.arange(len(bank))
+    while (surplus := np.bincount(bank[kept], minlength=len(filters)) > wanted).any():
+        candidates = kept[surplus[bank[kept]]]
+        errors = [sum(part.error(index) for part in linear) for index in candidates]
+        index = int(candidates[np.argmin(errors)])
+        for part in linear:
+            part.remove(index)
+        kept = kept[kept != index]
+        if len(kept) % 10 == 0:
+            logging.info(
+                "%d filters left; without the last one, %.5f of the variance was lost.", len(kept), min(errors)
+            )
+    return kept
+
+
+def rebuilt(tagger: Tagger, linear: Sequence[Linear], kept: Array, ear: Tagger | None) -> Tagger:
+    """Return the tagger with the kept filters only, and with the second ear of another."""
+    old: PonsFrontEnd = tagger.model.front_end
+    starts = np.cumsum([0, *old.filters])
+    banks = [kept[(kept >= low) & (kept < high)] - low for low, high in pairwise(starts)]
+    channels = (*(len(bank) for bank in banks), *old.channels[len(banks) :])
+    branch = ear.model.model_config.front_end.channels if ear else ()
+    front = replace(tagger.model.model_config.front_end, channels=channels, branch=tuple(branch))
+    model_config = replace(tagger.model.model_config, front_end=front)
+    model = MusicTagger(tagger.model.tags, tagger.model.audio_config, model_config)
+    model.build()
+    for part in ("class_token", "encoder", "head"):
+        getattr(model, part).set_weights(getattr(tagger.model, part).get_weights())
+    new: PonsFrontEnd = model.front_end
+    new.input_norm.set_weights(old.input_norm.get_weights())
+    for index, bank in enumerate(banks):
+        new.convolutions[index].set_weights([weight[..., bank] for weight in old.convolutions[index].get_weights()])
+        new.norms[index].set_weights([weight[bank] for weight in old.norms[index].get_weights()])
+    mid, context, own = linear
+    half = old.n_features // 2
+    features = np.concatenate([kept, np.arange(starts[-1], half)])
+    features = np.concatenate([features, half + features])
+    taps = mid.weights.reshape(old.mid_taps, starts[-1], -1)[:, kept]
+    new.mid[0].set_weights([taps, old.mid[0].bias.numpy() + mid.offset])
+    for index, (layer, norm) in enumerate(zip(old.mid, old.mid_norms, strict=True)):
+        if index:
+            new.mid[index].set_weights(layer.get_weights())
+        new.mid_norms[index].set_weights(norm.get_weights())
+    new.feature_norm.set_weights([weight[features] for weight in old.feature_norm.get_weights()])
+    new.context.set_weights([context.weights[features], old.context.bias.numpy() + context.offset])
+    kernel, bias = old.project_context.get_weights()
+    new.project_context.set_weights([kernel, bias + own.offset])
+    new.project_own.set_weights([own.weights[features]])
+    if ear and new.ear and new.project_ear:
+        theirs = ear.model.front_end
+        new.ear.input_norm.set_weights(theirs.input_norm.get_weights())
+        for stage, other in zip(new.ear.stages, theirs.stages, strict=True):
+            stage.set_weights(other.get_weights())
+        new.project_ear.set_weights([np.zeros_like(new.project_ear.get_weights()[0])])
+    config = replace(tagger.config, model=model_config)
+    return Tagger(model, config, tagger.info)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
