@@ -23,6 +23,7 @@ from keras_tagger.config.sections import (
     HeadConfig,
     ModelConfig,
     PhaseConfig,
+    SecondEarConfig,
     SpectrogramConfig,
     TrainingConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "HeadConfig",
     "ModelConfig",
     "PhaseConfig",
+    "SecondEarConfig",
     "SpectrogramConfig",
     "SplitConfig",
     "TrainingConfig",

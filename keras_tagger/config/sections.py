@@ -96,6 +96,38 @@ class SpectrogramConfig:
 
 
 @dataclass(frozen=True)
+class SecondEarConfig:
+    """A second body, of the kind of the preset compact, that hears the same spectrogram as the front-end.
+
+    Attributes:
+        channels: Channels of each stage of its convolutions, at least three; empty for no second ear.
+        n_layers: Layers of its self-attention.
+        n_heads: Heads of each layer.
+        width: Channels of its tokens, a multiple of n_heads.
+        feed_forward: Channels within the feed-forward part of each layer.
+
+    Example:
+        >>> SecondEarConfig(channels=(16, 48, 96, 128))
+    """
+
+    channels: tuple[int, ...] = ()
+    n_layers: int = 4
+    n_heads: int = 4
+    width: int = 192
+    feed_forward: int = 768
+
+    def __post_init__(self) -> None:
+        key = "model.front_end.second_ear"
+        expected = "at least three positive numbers, or an empty list"
+        enough = not self.channels or (len(self.channels) >= 3 and min(self.channels) > 0)
+        _require(enough, f"{key}.channels", expected, list(self.channels))
+        for name in ("n_layers", "n_heads", "feed_forward"):
+            _require(getattr(self, name) > 0, f"{key}.{name}", "at least 1", getattr(self, name))
+        multiple = self.width > 0 and self.width % max(self.n_heads, 1) == 0
+        _require(multiple, f"{key}.width", f"a positive multiple of n_heads ({self.n_heads})", self.width)
+
+
+@dataclass(frozen=True)
 class FrontEndConfig:
     """The convolutional front-end, which turns local timbre into one token per hop.
 
@@ -105,7 +137,7 @@ class FrontEndConfig:
             "residual" (Won et al. 2020) or "pooled" (Won et al. 2021).
         channels: Channels of each stage for compact, residual and pooled; a single number, c, for timbral and sample;
             the seven numbers of `keras_tagger.layers.PonsFrontEnd` for pons.
-        branch: Channels of each stage of a second ear beside the filters of pons, built as compact is; empty for none.
+        second_ear: A body like that of the preset compact, beside the filters of pons.
 
     Example:
         >>> FrontEndConfig(kind="timbral", channels=(16,))
@@ -113,7 +145,7 @@ class FrontEndConfig:
 
     kind: Literal["compact", "pons", "timbral", "sample", "residual", "pooled"] = "compact"
     channels: tuple[int, ...] = (16, 48, 96, 128)
-    branch: tuple[int, ...] = ()
+    second_ear: SecondEarConfig = field(default_factory=SecondEarConfig)
 
     def __post_init__(self) -> None:
         key = "model.front_end.channels"
@@ -124,11 +156,10 @@ class FrontEndConfig:
             _require(len(self.channels) == 7, key, "seven numbers for the pons front-end", list(self.channels))
         if self.kind in ("residual", "pooled"):
             _require(len(self.channels) >= 3, key, "at least three numbers", list(self.channels))
-        if self.branch:
-            key = "model.front_end.branch"
-            _require(self.kind == "pons", key, f"an empty list for the {self.kind} front-end", list(self.branch))
-            expected = "at least three positive numbers, or an empty list"
-            _require(len(self.branch) >= 3 and min(self.branch) > 0, key, expected, list(self.branch))
+        if self.second_ear.channels:
+            key = "model.front_end.second_ear.channels"
+            received = list(self.second_ear.channels)
+            _require(self.kind == "pons", key, f"an empty list for the {self.kind} front-end", received)
 
 
 @dataclass(frozen=True)

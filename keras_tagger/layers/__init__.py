@@ -12,6 +12,7 @@ from keras_tagger.layers.front_ends import (
     PooledFrontEnd,
     ResidualFrontEnd,
     SampleFrontEnd,
+    SecondEar,
     TimbralFrontEnd,
     front_end_from_config,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "PooledFrontEnd",
     "ResidualFrontEnd",
     "SampleFrontEnd",
+    "SecondEar",
     "SelfAttention",
     "SinusoidalPositions",
     "SpecAugment",

@@ -90,7 +90,11 @@ class MusicTagger(keras.Model):
         )
         front_end = self.model_config.front_end
         self.front_end = front_end_from_config(
-            front_end.kind, front_end.channels, encoder.width, front_end.branch, **policy
+            front_end.kind,
+            front_end.channels,
+            encoder.width,
+            dataclasses.asdict(front_end.second_ear) if front_end.second_ear.channels else None,
+            **policy,
         )
         self.class_token = ClassToken(self.model_config.cls_token, **policy)
         self.positions: keras.layers.Layer | None = {

@@ -96,12 +96,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "model.front_end.channels: expected at least three",
     ),
     (
-        {"model": {"front_end": {"branch": [4, 4, 4]}}},
-        "model.front_end.branch: expected an empty list for the compact front-end. Received: [4, 4, 4].",
+        {"model": {"front_end": {"second_ear": {"channels": [4, 4, 4]}}}},
+        "model.front_end.second_ear.channels: expected an empty list for the compact front-end. Received: [4, 4, 4].",
     ),
     (
-        {"preset": "pons", "model": {"front_end": {"branch": [4, 4]}}},
-        "model.front_end.branch: expected at least three positive numbers, or an empty list. Received: [4, 4].",
+        {"preset": "pons", "model": {"front_end": {"second_ear": {"channels": [4, 4]}}}},
+        "model.front_end.second_ear.channels: expected at least three positive numbers, or an empty list. Received:",
+    ),
+    (
+        {"preset": "pons", "model": {"front_end": {"second_ear": {"n_heads": 5}}}},
+        "model.front_end.second_ear.width: expected a positive multiple of n_heads (5). Received: 192.",
+    ),
+    (
+        {"preset": "pons", "model": {"front_end": {"second_ear": {"n_layers": 0}}}},
+        "model.front_end.second_ear.n_layers: expected at least 1. Received: 0.",
     ),
     (
         {"model": {"front_end": {"kind": "residual", "channels": [8, 192]}}},
@@ -246,6 +254,7 @@ LIMITS: list[tuple[str, float, float]] = [
     *((f"training.augment.{name}", -1e-3, 0.0) for name in ("gain_db", "equalize_db", "mixup_alpha")),
     *((f"training.augment.{name}", -1, 0) for name in ("n_time_masks", "n_freq_masks")),
     *((f"training.augment.{name}", 0, 1) for name in ("time_mask_frames", "freq_mask_bins")),
+    *((f"model.front_end.second_ear.{name}", 0, 1) for name in ("n_layers", "feed_forward")),
     *((f"board.{name}", -1, 0) for name in ("preview_clips", "embedding_clips")),
     ("board.preview_seconds", 0.0, 1e-3),
     ("board.top_tags", 0, 1),
@@ -265,6 +274,7 @@ def test_every_number_has_limits() -> None:
     numbers = {key for key, value in flat(ExperimentConfig().to_dict()).items() if type(value) in (int, float)}
     # What these may be depends on other keys, or is one of a few; their errors are above.
     others = {"audio.sample_rate", "data.split_index", "model.spectrogram.n_fft", "model.spectrogram.power"}
+    others |= {f"model.front_end.second_ear.{name}" for name in ("n_heads", "width")}
     assert numbers - {key for key, *_ in LIMITS} == others
 
 

@@ -126,13 +126,23 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         False,
         (1, 8, 9, 80),
     ),
-    # A second ear has a level, a norm, three convolutions in each of its stages with a norm each, and a dense layer.
-    "pons_two_ears": (
-        layers.PonsFrontEnd,
-        {"width": 6, "channels": (3, 2, 3, 2, 4, 5, 7), "branch": (3, 4, 5)},
+    # A level, a norm, three stages of three convolutions with a norm each, a dense layer, [CLS], two blocks and their
+    # last norm.
+    "second_ear": (
+        layers.SecondEar,
+        {"channels": (3, 4, 5), "n_layers": 2, "n_heads": 2, "width": 6, "feed_forward": 8},
         SPECTROGRAMS,
         (2, 5, 6),
-        (8 * (2 + 2) + 2 * 2 + 5 + 1 + 2 + 3 * 3 * 3 + 1, 10 * 2 + 2 + 3 * 3 * 2),
+        (1 + 2 + 3 * 3 * 3 + 2 + 1 + 2 * 16 + 2, 2 + 3 * 3 * 2),
+        False,
+        (1, 8, 9, 80),
+    ),
+    "pons_two_ears": (
+        layers.PonsFrontEnd,
+        {"width": 6, "channels": (3, 2, 3, 2, 4, 5, 7), "second_ear": {"channels": [3, 4, 5], "width": 8}},
+        SPECTROGRAMS,
+        (2, 5, 6),
+        (8 * (2 + 2) + 2 * 2 + 5 + 1 + 1 + 2 + 3 * 3 * 3 + 2 + 1 + 4 * 16 + 2, 10 * 2 + 2 + 3 * 3 * 2),
         False,
         (1, 8, 9, 80),
     ),

@@ -11,10 +11,10 @@ A model that imitates a teacher which averages over time has no reason to look a
 music without them. Between them are music as it is, two pieces one after the other, and crops of --notes, so that what
 was learnt stays. In a gap the contributions of all tags shall be small.
 
-The filters and the second ear do not change. What they find in a crop, and what the teacher says of it, is computed once
-and kept in OUT/features. Queries and keys learn at --attention_learning_rate; the rest of the encoder, [CLS], the
-projection of the second ear and the tokens' own features at --new_learning_rate; what musicnn has, from the convolutions
-over time to the head, at --learning_rate.
+The filters and the second ear do not change. What they find in a crop, and what the teacher says of it, is computed
+once and kept in OUT/features. Queries and keys learn at --attention_learning_rate; the rest of the encoder, [CLS], the
+projection of the second ear and the tokens' own features at --new_learning_rate; what musicnn has, from the
+convolutions over time to the head, at --learning_rate.
 
 --second names another teacher, which knows instruments better than musicnn. The logits of their tags are then a mean of
 those of both teachers, in which the second counts --second_weight. In crops of --notes, each second has labels as well.
@@ -43,7 +43,7 @@ from keras_tagger.models.losses import contribution_loss, tag_loss
 from keras_tagger.tagger import Tagger, load
 from keras_tagger.teachers.musicnn import HOP_LENGTH, PATCH_FRAMES
 from pretrain.learn import (
-    CORRECTED,
+    INSTRUMENTS,
     PATCHES,
     RATE,
     STARTS,
@@ -157,14 +157,14 @@ class Features:
         self.places = [
             (place, self.second.tags.index(tag))
             for place, tag in enumerate(model.tags)
-            if self.second and tag in CORRECTED and tag in self.second.tags
+            if self.second and tag in INSTRUMENTS and tag in self.second.tags
         ]
         self.hear = tf.function(self._hear, autograph=False)
 
     def _hear(self, heard: tf.Tensor, labelled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         front_end = self.model.front_end
         seen, responses = self.listener.listen(heard)
-        ear = front_end.ear(seen, training=False) if front_end.ear else tf.zeros([tf.shape(heard)[0], 1, 0])
+        ear = front_end.ear(seen) if front_end.ear else tf.zeros([tf.shape(heard)[0], 1, 0])
         soft = self.listener.told(self.model.see(labelled))[1]
         if self.second:
             patches = tf.stack(
@@ -293,10 +293,9 @@ def attend(out: Path) -> Tagger:
     ) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for group in groups for weight in group])
-            maps = front_end.maps_after(filters, False)
-            if front_end.ear:
-                maps = tf.concat([maps, ear[:, :, tf.newaxis]], axis=-1)
-            tokens = front_end.tokens_of(maps, False)
+            tokens = front_end.filter_tokens(front_end.maps_after(filters, False)[:, :, 0])
+            if front_end.project_ear:
+                tokens += front_end.project_ear(ear)
             context, _ = encoder.encode_context(model.place(tokens), training=True)
             logits = model.head(encoder.finish(context, training=True), training=True)
             single = model.head(encoder.attend_single(context, True)[:, 1:], training=True)

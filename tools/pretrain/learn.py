@@ -47,10 +47,11 @@ from pretrain.produce import produce
 
 RATE = 16000
 # What notes and programs tell better than musicnn. Of the other tags they say too little.
-CORRECTED = (
-    *("guitar", "strings", "drums", "piano", "violin", "synth", "harpsichord", "flute", "sitar", "choir", "choral"),
-    *("harp", "cello", "female", "woman", "female vocal", "female voice", "msd/female vocalists"),
+INSTRUMENTS = (
+    *("guitar", "strings", "drums", "piano", "violin", "synth", "harpsichord", "flute", "sitar"),
+    *("choir", "choral", "harp", "cello"),
 )
+CORRECTED = (*INSTRUMENTS, "female", "woman", "female vocal", "female voice", "msd/female vocalists")
 # First frames of the patches of a crop of 640 frames.
 STARTS = (0, 226, 453)
 PATCHES = tuple((start, PATCH_FRAMES) for start in STARTS)

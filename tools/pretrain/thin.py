@@ -10,8 +10,9 @@ others must change, and what error remains (the optimal brain surgeon, Hassibi a
 one block). Filters are left out one after the other, always the one with the smallest error, until each bank has as
 many as --filters says; processors compute 16 at a time. Covariances are measured on crops of --music.
 
---ear names a model of the preset `compact`, whose front-end becomes the second ear (`keras_tagger.layers.SecondEar`).
-Its projection begins at 0, so that the model's answers do not change before `attend.py` trains it.
+--ear names a model of the preset `compact`, whose body becomes the second ear (`keras_tagger.layers.SecondEar`). Its
+tokens are projected so that the logits of instruments begin as a mean of those of both models, in which the second ear
+counts --ear_weight; those of other tags stay as they are. `attend.py` teaches both to agree.
 
 Imports TensorFlow. Not part of the package.
 """
@@ -30,11 +31,12 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import app, flags, logging
 
+from keras_tagger.config import SecondEarConfig
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.layers import PonsFrontEnd
 from keras_tagger.models.music_tagger import MusicTagger
 from keras_tagger.tagger import Tagger, load
-from pretrain.learn import Source
+from pretrain.learn import INSTRUMENTS, Source
 
 CROPS_AT_ONCE = 8
 # Of the mean variance, added to the variance of every feature.
@@ -52,6 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("crops", 320, "Crops of music to measure covariances on.", lower_bound=8)
     flags.DEFINE_list("filters", ["48", "32", "13", "16", "48"], "The number of filters of each bank that stay.")
     flags.DEFINE_string("ear", None, "The model whose front-end becomes the second ear; none by default.")
+    flags.DEFINE_float("ear_weight", 0.75, "How much the second ear counts in the logits of instruments.", 0.0, 1.0)
     flags.DEFINE_integer("seed", 0, "Seed of the crops.")
 
 
@@ -67,6 +70,9 @@ def main(argv: Sequence[str]) -> None:
         linear = linear_parts(tagger.model, crops)
         kept = thin(linear, tagger.model.front_end.filters, [int(number) for number in FLAGS.filters])
         thinner = rebuilt(tagger, linear, kept, load(FLAGS.ear) if FLAGS.ear else None)
+        if FLAGS.ear:
+            waveforms = np.stack([source.crop()[0] for _ in range(8 * CROPS_AT_ONCE)])
+            give_ear(thinner.model, load(FLAGS.ear).model, waveforms, FLAGS.ear_weight)
         thinner.save(FLAGS.out)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -192,13 +198,13 @@ def thin(linear: Sequence[Linear], filters: Sequence[int], wanted: Sequence[int]
 
 
 def rebuilt(tagger: Tagger, linear: Sequence[Linear], kept: Array, ear: Tagger | None) -> Tagger:
-    """Return the tagger with the kept filters only, and with the second ear of another."""
+    """Return the tagger with the kept filters only, and with a second ear as large as the body of another."""
     old: PonsFrontEnd = tagger.model.front_end
     starts = np.cumsum([0, *old.filters])
     banks = [kept[(kept >= low) & (kept < high)] - low for low, high in pairwise(starts)]
     channels = (*(len(bank) for bank in banks), *old.channels[len(banks) :])
-    branch = ear.model.model_config.front_end.channels if ear else ()
-    front = replace(tagger.model.model_config.front_end, channels=channels, branch=tuple(branch))
+    second_ear = _second_ear(ear) if ear else tagger.model.model_config.front_end.second_ear
+    front = replace(tagger.model.model_config.front_end, channels=channels, second_ear=second_ear)
     model_config = replace(tagger.model.model_config, front_end=front)
     model = MusicTagger(tagger.model.tags, tagger.model.audio_config, model_config)
     model.build()
@@ -224,14 +230,61 @@ def rebuilt(tagger: Tagger, linear: Sequence[Linear], kept: Array, ear: Tagger |
     kernel, bias = old.project_context.get_weights()
     new.project_context.set_weights([kernel, bias + own.offset])
     new.project_own.set_weights([own.weights[features]])
-    if ear and new.ear and new.project_ear:
-        theirs = ear.model.front_end
-        new.ear.input_norm.set_weights(theirs.input_norm.get_weights())
-        for stage, other in zip(new.ear.stages, theirs.stages, strict=True):
-            stage.set_weights(other.get_weights())
-        new.project_ear.set_weights([np.zeros_like(new.project_ear.get_weights()[0])])
     config = replace(tagger.config, model=model_config)
     return Tagger(model, config, tagger.info)
+
+
+def _second_ear(ear: Tagger) -> SecondEarConfig:
+    config = ear.model.model_config
+    sizes = {name: getattr(config.encoder, name) for name in ("n_layers", "n_heads", "width", "feed_forward")}
+    return SecondEarConfig(channels=config.front_end.channels, **sizes)
+
+
+def give_ear(model: keras.Model, ear: keras.Model, waveforms: Array, weight: float) -> None:
+    """Set the second ear of a model to the body of another, and let it have its say in the tags of instruments.
+
+    Args:
+        model: The model, which has a second ear of that size.
+        ear: A model of the preset `compact`.
+        waveforms: Music to compare both spectrograms on, float32 `[n, samples]`.
+        weight: Share of the second ear in the logits of instruments.
+    """
+    front_end, theirs = model.front_end, ear.front_end
+    for own, other in (
+        *((getattr(front_end.ear, name), getattr(theirs, name)) for name in ("input_norm", "project")),
+        *zip(front_end.ear.stages, theirs.stages, strict=True),
+        (front_end.ear.class_token, ear.class_token),
+        (front_end.ear.encoder, ear.encoder),
+    ):
+        own.set_weights(other.get_weights())
+    front_end.ear.level.assign(levels(model, ear, waveforms))
+    # What attention passes on of a token, and what the head makes of it.
+    last, head = model.encoder.blocks[-1], model.head.logits
+    width = model.model_config.encoder.width
+    value = last.attention.value_dense.kernel.numpy().reshape(width, width).astype(np.float64)
+    passed = value @ last.attention.output_dense.kernel.numpy().reshape(width, width) * float(last.attention_factor)
+    kernel, bias = (array.astype(np.float64) for array in head.get_weights())
+    their_kernel, their_bias = ear.head.logits.get_weights()
+    wanted = np.zeros((their_kernel.shape[0], kernel.shape[1]))
+    for place, tag in enumerate(model.tags):
+        if tag in INSTRUMENTS and tag in ear.tags:
+            other = ear.tags.index(tag)
+            kernel[:, place] *= 1.0 - weight
+            bias[place] = (1.0 - weight) * bias[place] + weight * their_bias[other]
+            wanted[:, place] = weight * their_kernel[:, other]
+    head.set_weights([kernel, bias])
+    front_end.project_ear.set_weights([wanted @ np.linalg.pinv(passed @ kernel)])
+
+
+def levels(model: keras.Model, ear: keras.Model, waveforms: Array) -> Array:
+    """Return for each band how much larger magnitudes are in the other's spectrogram than roots of powers in ours."""
+    powers, magnitudes = [], []
+    for batch in np.split(waveforms, range(CROPS_AT_ONCE, len(waveforms), CROPS_AT_ONCE)):
+        powers.append(np.expm1(model.see(batch).numpy().astype(np.float64)))
+        magnitudes.append(np.expm1(ear.see(batch).numpy().astype(np.float64)))
+    power, magnitude = (np.concatenate(values).reshape(-1, values[0].shape[-1]) for values in (powers, magnitudes))
+    ratio = np.where(power > 1e-3, magnitude / np.sqrt(np.maximum(power, 1e-3)), np.nan)
+    return np.nan_to_num(np.nanmedian(ratio, axis=0), nan=float(np.nanmedian(ratio)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from keras_tagger.layers.front_ends.base import FrontEnd
@@ -10,6 +11,7 @@ from keras_tagger.layers.front_ends.pons import PonsFrontEnd
 from keras_tagger.layers.front_ends.pooled import PooledFrontEnd
 from keras_tagger.layers.front_ends.residual import ResidualFrontEnd
 from keras_tagger.layers.front_ends.sample import SampleFrontEnd
+from keras_tagger.layers.front_ends.second_ear import SecondEar
 from keras_tagger.layers.front_ends.timbral import TimbralFrontEnd
 
 __all__ = [
@@ -19,13 +21,14 @@ __all__ = [
     "PooledFrontEnd",
     "ResidualFrontEnd",
     "SampleFrontEnd",
+    "SecondEar",
     "TimbralFrontEnd",
     "front_end_from_config",
 ]
 
 
 def front_end_from_config(
-    kind: str, channels: tuple[int, ...], width: int, branch: tuple[int, ...] = (), **kwargs: Any
+    kind: str, channels: tuple[int, ...], width: int, second_ear: Mapping[str, Any] | None = None, **kwargs: Any
 ) -> FrontEnd:
     """Return the front-end of a kind.
 
@@ -33,7 +36,7 @@ def front_end_from_config(
         kind: "compact", "pons", "timbral", "sample", "residual" or "pooled"; see `FrontEndConfig.kind`.
         channels: Channels of each stage; for "timbral" and "sample" only the first number is used.
         width: Channels of a token.
-        branch: Channels of each stage of the second ear of "pons"; empty for none.
+        second_ear: The second ear of "pons"; None for none.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
 
     Example:
@@ -44,7 +47,7 @@ def front_end_from_config(
         one_number = {"timbral": TimbralFrontEnd, "sample": SampleFrontEnd}[kind]
         return one_number(width, channels=channels[0], **kwargs)
     if kind == "pons":
-        return PonsFrontEnd(width, channels=channels, branch=branch, **kwargs)
+        return PonsFrontEnd(width, channels=channels, second_ear=second_ear, **kwargs)
     stages = {
         "compact": CompactFrontEnd,
         "residual": ResidualFrontEnd,

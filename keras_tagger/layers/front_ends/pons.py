@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_tagger.layers.base import ConfiguredLayer
-from keras_tagger.layers.front_ends.base import FrontEnd, build_blocks, flattened, known_bands, run_blocks
-from keras_tagger.layers.front_ends.compact import residual_stages
+from keras_tagger.layers.front_ends.base import FrontEnd, known_bands
+from keras_tagger.layers.front_ends.second_ear import SecondEar
 
 VERTICAL = ((7, 0.4), (7, 0.7))
 """Frames of the vertical filters, and the share of the mel bands that they span."""
 
 HORIZONTAL = (128, 64, 32)
 """Frames of the horizontal filters."""
-
-# Added to the power in a band before its square root, whose slope at 0 is infinite.
-_LEAST_POWER = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
@@ -33,14 +30,15 @@ class PonsFrontEnd(FrontEnd):
     layer sees their maximum and mean over `pool_tokens` tokens, as musicnn's sees those of a patch of 3 s. The token is
     a projection of its output plus one of the token's own feature maps.
 
-    With `branch`, a second ear hears the same spectrogram: the stages of `CompactFrontEnd`. What it finds in a token's
-    frames is added to the feature maps, and its projection to the token.
+    With `second_ear`, another body hears the same spectrogram. The maps of its convolutions follow those of the
+    filters, and a projection of its tokens is added. Its self-attention sees the whole window, so the receptive field
+    is that of the filters only.
 
     Args:
         width: Channels of a token.
         channels: Numbers of filters: vertical over 0.4 and over 0.7 of the bands, horizontal over 128, 64 and 32
             frames, of each convolution over time, and of the dense layer.
-        branch: Channels of each stage of the second ear, at least three; empty for none.
+        second_ear: Arguments of `keras_tagger.layers.SecondEar`; None for none.
 
     Example:
         >>> PonsFrontEnd(512)(np.zeros((2, 80, 96))).shape
@@ -57,11 +55,11 @@ class PonsFrontEnd(FrontEnd):
         self,
         width: int,
         channels: tuple[int, ...] = (79, 80, 13, 18, 57, 128, 400),
-        branch: tuple[int, ...] = (),
+        second_ear: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(width, **kwargs)
-        self.remember({"channels": channels, "branch": branch})
+        self.remember({"channels": channels, "second_ear": second_ear})
         policy = {"dtype": self.dtype_policy}
         *self.filters, mid, hidden = self.channels
         self.input_norm = self.norm("input_norm")
@@ -76,7 +74,7 @@ class PonsFrontEnd(FrontEnd):
         self.project_own = keras.layers.Dense(width, use_bias=False, name="project_own", **policy)
         self.convolutions: list[keras.layers.Conv2D] = []
         self.norms: list[keras.layers.BatchNormalization] = []
-        self.ear = SecondEar(self.branch, name="ear", **policy) if self.branch else None
+        self.ear = SecondEar(**second_ear, name="ear", **policy) if second_ear else None
         self.project_ear = keras.layers.Dense(width, use_bias=False, name="project_ear", **policy) if self.ear else None
 
     def build(self, input_shape: Any) -> None:
@@ -100,19 +98,19 @@ class PonsFrontEnd(FrontEnd):
         self.context.build((None, None, self.n_features))
         self.project_context.build((None, None, self.context.units))
         self.project_own.build((None, None, self.n_features))
-        if self.ear:
+        if self.ear and self.project_ear:
             self.ear.build(input_shape)
-            self.project_ear.build((None, None, self.ear.flat))
+            self.project_ear.build((None, None, self.ear.width))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the feature maps `[batch, tokens, 1, features]`.
 
-        They are the maximum, then the mean of each feature over a token's frames, then what the second ear finds.
+        They are the maximum, then the mean of each feature over a token's frames, then the maps of the second ear.
         """
         maps = self.filter_maps(seen, training)
         if self.ear is None:
             return maps
-        return tf.concat([maps, tf.expand_dims(self.ear(seen, training=training), 2)], axis=-1)
+        return tf.concat([maps, tf.expand_dims(self.ear.feature_maps(seen, training), 2)], axis=-1)
 
     def filter_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the feature maps of the filters `[batch, tokens, 1, n_features]`."""
@@ -186,10 +184,15 @@ class PonsFrontEnd(FrontEnd):
         return tf.expand_dims(self.feature_norm(maps, training=training), 2)
 
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Project the token's own features, and what the dense layer makes of its neighbourhood."""
-        own = tf.squeeze(maps, axis=2)
-        heard = own[..., self.n_features :]
-        own = own[..., : self.n_features]
+        """Project the token's own features, what the dense layer makes of its neighbourhood, and the second ear."""
+        both = tf.squeeze(maps, axis=2)
+        tokens = self.filter_tokens(both[..., : self.n_features])
+        if self.ear and self.project_ear:
+            tokens += self.project_ear(self.ear.tokens_of(both[..., self.n_features :], training))
+        return tokens
+
+    def filter_tokens(self, own: tf.Tensor) -> tf.Tensor:
+        """Return the tokens without the second ear, of the filters' feature maps `[batch, tokens, n_features]`."""
         highest, mean = tf.split(own, 2, axis=-1)
         around = tf.concat(
             [
@@ -198,58 +201,7 @@ class PonsFrontEnd(FrontEnd):
             ],
             axis=-1,
         )
-        context = self.context(around)
-        tokens = self.project_context(context) + self.project_own(own)
-        return tokens if self.ear is None else tokens + self.project_ear(heard)
-
-
-@keras.saving.register_keras_serializable(package="keras_tagger")
-class SecondEar(ConfiguredLayer):
-    """The stages of `CompactFrontEnd` on a power spectrogram, for a front-end of other filters.
-
-    They hear the logarithm of magnitudes, `log(1 + level * sqrt(power))` with a learned level for each band, since
-    quiet partials tell instruments apart.
-
-    Args:
-        channels: Channels of each stage, at least three.
-
-    Call: spectrogram `log(1 + gain * power)`, float `[batch, frames, n_mels]` -> float `[batch, tokens, flat]`, a token
-        every 8 frames.
-
-    Example:
-        >>> SecondEar((16, 48, 96, 128))(np.zeros((2, 80, 96))).shape
-        TensorShape([2, 10, 768])
-    """
-
-    frames_per_token = 8
-
-    def __init__(self, channels: tuple[int, ...], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.remember({"channels": channels})
-        self.stages = residual_stages(self.channels, self.dtype_policy)
-        self.input_norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, name="input_norm", dtype=self.dtype_policy
-        )
-
-    def build(self, input_shape: Any) -> None:
-        """Create the weights."""
-        n_mels = known_bands(input_shape)
-        self.level = self.add_weight(name="level", shape=(n_mels,), initializer=keras.initializers.Constant(15.0))
-        self.input_norm.build(input_shape)
-        self.flat = build_blocks(self.stages, n_mels)
-
-    def call(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the flattened output of the last stage."""
-        power = tf.math.expm1(tf.cast(seen, tf.float32))
-        heard = tf.math.log1p(tf.cast(self.level, tf.float32) * tf.sqrt(power + _LEAST_POWER))
-        x = self.input_norm(tf.cast(heard, self.compute_dtype), training=training)
-        x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])
-        return flattened(run_blocks(self.stages, tf.expand_dims(x, -1), training), self.flat)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return `[batch, tokens, flat]`."""
-        frames = input_shape[1]
-        return input_shape[0], None if frames is None else -(-frames // self.frames_per_token), self.flat
+        return self.project_context(self.context(around)) + self.project_own(own)
 
 
 def _same(x: tf.Tensor, convolution: keras.layers.Conv2D) -> tf.Tensor:
