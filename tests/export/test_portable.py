@@ -64,7 +64,9 @@ def litert_file(music: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_front_end_pons_has_only_ops_of_litert() -> None:
     pytest.importorskip("ai_edge_litert", reason="the extra litert")
-    tagger = tiny.random_tagger({"preset": "pons", "model": {"front_end": {"channels": [2, 3, 2, 2, 2, 4, 6]}}})
+    second_ear = {"channels": [2, 3, 4], "n_layers": 2, "width": 8, "feed_forward": 8}
+    front_end = {"channels": [2, 3, 2, 2, 2, 4, 6], "second_ear": second_ear}
+    tagger = tiny.random_tagger({"preset": "pons", "model": {"front_end": front_end}})
     assert len(to_litert.litert_bytes(tagger)) > 10_000
 
 

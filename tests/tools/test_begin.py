@@ -168,6 +168,7 @@ def test_attention_learns_and_is_resumed(tmp_path, monkeypatch, clips):
         init=str(tmp_path / "begun.keras"), work_dir="", music=[clips], notes=[clips], crops=["1", "2", "1", "1"],
         batch=["1", "2", "1", "1"], steps=1, attention_learning_rate=1e-2, new_learning_rate=1e-3, learning_rate=1e-5,
         present=0.8, absent=0.02, notes_weight=0.5, save_steps=1, seed=0, second=None, second_weight=0.7,
+        second_weight_of_music=0.3,
     )  # fmt: skip
     monkeypatch.setattr(attend, "FLAGS", settings)
     filters = load(settings.init).model.front_end.convolutions[0].get_weights()
@@ -184,18 +185,22 @@ def test_attention_learns_and_is_resumed(tmp_path, monkeypatch, clips):
     assert np.abs(model.encoder.blocks[-1].attention.query_dense.get_weights()[1]).max() > 0
 
 
-def test_a_second_teacher_has_a_say_in_instruments_only(monkeypatch, clips, begun):
-    monkeypatch.setattr(attend, "FLAGS", SimpleNamespace(work_dir="", second_weight=0.7))
+def test_a_second_teacher_is_asked_about_the_same_patches(monkeypatch, clips, begun):
+    monkeypatch.setattr(attend, "FLAGS", SimpleNamespace(work_dir=""))
     second = tiny.random_tagger({"audio": {"window_seconds": 3.0}}, ("flute", "guitar", "loud"))
     waves = np.stack([tiny.noise(163840, seed=seed) for seed in (8, 9)])
-    alone, both = (attend.Features(begun.model, other).hear(waves, waves)[2].numpy() for other in (None, second))
+    alone, both = (attend.Features(begun.model, other).hear(waves, waves) for other in (None, second))
     patches = np.stack([waves[:, 256 * start : 256 * (start + 187)] for start in attend.STARTS], axis=1)
-    theirs = second.model(patches.reshape(6, -1)).numpy().reshape(2, 3, 3)
-    for place, tag in enumerate(begun.tags):
-        ours = np.log(alone[..., place] / (1.0 - alone[..., place]))
-        if tag in ("flute", "guitar"):
-            ours = 0.3 * ours + 0.7 * theirs[..., second.tags.index(tag)]
-        np.testing.assert_allclose(both[..., place], 1.0 / (1.0 + np.exp(-ours)), rtol=1e-3, atol=1e-5)
+    expected = second.model(patches.reshape(6, -1)).numpy().reshape(2, 3, 3)
+    assert alone[3].shape == (2, 3, 0)
+    np.testing.assert_allclose(both[3], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_teacher_has_a_say_in_instruments_only():
+    soft = np.array([[0.5, 0.2, 0.9]])
+    found = attend.mixed(soft, np.array([[9.0, 2.0]]), ["loud", "guitar", "flute"], ["loud", "guitar"], 0.75)
+    expected = 0.25 * np.log(0.2 / 0.8) + 0.75 * 2.0
+    np.testing.assert_allclose(found, [[0.5, 1.0 / (1.0 + np.exp(-expected)), 0.9]], rtol=1e-6)
 
 
 def test_seconds_of_notes_have_labels_of_their_own(clips, begun):

@@ -17,7 +17,7 @@ SMALL = {
 
 
 def small(**front_end: object) -> Tagger:
-    model = {**SMALL["model"], "front_end": front_end}
+    model = {**SMALL["model"], "front_end": {"second_ear": {"channels": []}, **front_end}}
     tagger = tiny.random_tagger({**SMALL, "preset": "pons", "model": model})
     tiny.randomize(tagger.model, 3)
     return tagger
@@ -83,7 +83,7 @@ def test_the_second_ear_has_its_say_in_instruments(tagger: Tagger, waveforms: np
     front_end = {"channels": [4, 4, 4]}
     over = {**SMALL, "preset": "compact", "model": {**SMALL["model"], "front_end": front_end}}
     ear = tiny.random_tagger(over, ("guitar", "loud"))
-    model = {**SMALL["model"], "front_end": {"channels": CHANNELS}}
+    model = {**SMALL["model"], "front_end": {"channels": CHANNELS, "second_ear": {"channels": []}}}
     plain = tiny.random_tagger({**SMALL, "preset": "pons", "model": model}, names)
     # Uniform attention that passes tokens on; blocks that do nothing else.
     for block in plain.model.encoder.blocks:

@@ -58,6 +58,7 @@ from pretrain.produce import produce
 KINDS = ("music", "gaps", "joined", "notes")
 CROPS_AT_ONCE = 8
 # First frame and number of frames of the stretches with labels: patches of the teacher, and seconds of notes.
+FOUND = ("filters", "ear", "soft", "second")
 SECOND = RATE // HOP_LENGTH
 STRETCHES = (*PATCHES, *((start, SECOND) for start in range(0, 640 - SECOND + 1, SECOND)))
 Array = npt.NDArray[Any]
@@ -75,7 +76,8 @@ def define_flags() -> None:
     flags.DEFINE_float("new_learning_rate", 1.5e-4, "The same of the rest of the encoder and the tokens' own features.")
     flags.DEFINE_float("learning_rate", 2e-5, "The same of the last layer's values and the head.")
     flags.DEFINE_string("second", None, "The second teacher: a packaged name, a run or a .keras file.")
-    flags.DEFINE_float("second_weight", 0.7, "How much it counts in the logits of instruments.", 0.0, 1.0)
+    flags.DEFINE_float("second_weight", 0.7, "How much it counts in the logits of instruments in --notes.", 0.0, 1.0)
+    flags.DEFINE_float("second_weight_of_music", 0.3, "The same in --music.", 0.0, 1.0)
     flags.DEFINE_float("notes_weight", 0.5, "Weight of a crop of notes in the loss of tags.", lower_bound=0)
 
 
@@ -154,14 +156,9 @@ class Features:
         self.model = model
         self.listener = Listener(model, FLAGS.work_dir)
         self.second = second.model if second else None
-        self.places = [
-            (place, self.second.tags.index(tag))
-            for place, tag in enumerate(model.tags)
-            if self.second and tag in INSTRUMENTS and tag in self.second.tags
-        ]
         self.hear = tf.function(self._hear, autograph=False)
 
-    def _hear(self, heard: tf.Tensor, labelled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _hear(self, heard: tf.Tensor, labelled: tf.Tensor) -> tuple[tf.Tensor, ...]:
         front_end = self.model.front_end
         seen, responses = self.listener.listen(heard)
         ear = front_end.ear(seen) if front_end.ear else tf.zeros([tf.shape(heard)[0], 1, 0])
@@ -173,26 +170,23 @@ class Features:
             )
             theirs = self.second(tf.reshape(patches, [-1, PATCH_FRAMES * HOP_LENGTH]), training=False)
             theirs = tf.reshape(theirs, [-1, len(STARTS), theirs.shape[-1]])
-            n_tags = soft.shape[-1]
-            ours, other = zip(*self.places, strict=True)
-            weights = FLAGS.second_weight * tf.reduce_sum(tf.one_hot(ours, n_tags), axis=0)
-            aligned = tf.matmul(tf.gather(theirs, other, axis=-1), tf.one_hot(ours, n_tags))
-            soft = tf.sigmoid((1.0 - weights) * _logit(soft) + weights * aligned)
-        return tf.cast(front_end.normed(responses), tf.float16), tf.cast(ear, tf.float16), soft
+        else:
+            theirs = tf.zeros([tf.shape(heard)[0], len(STARTS), 0])
+        return tf.cast(front_end.normed(responses), tf.float16), tf.cast(ear, tf.float16), soft, theirs
 
     def write(self, path: Path, kind: str, n_crops: int, seed: int) -> None:
-        """Write filters, ear, soft, known and sounding of `n_crops` crops of a kind."""
+        """Write what is `FOUND` in `n_crops` crops of a kind, what notes say, and which tokens sound."""
         model, tags = self.model, tuple(self.model.tags)
         music = Source(FLAGS.music, model.window_samples, tags, seed, STRETCHES)
         notes = Source(FLAGS.notes, model.window_samples, tags, seed + 1, STRETCHES) if kind == "notes" else music
         rng = np.random.default_rng(seed + 2)
         n_tokens = model.window_samples // model.token_samples
-        parts: dict[str, list[Array]] = {name: [] for name in ("filters", "ear", "soft", "known", "sounding")}
+        parts: dict[str, list[Array]] = {name: [] for name in (*FOUND, "known", "sounding")}
         for begin in range(0, n_crops, CROPS_AT_ONCE):
             count = min(CROPS_AT_ONCE, n_crops - begin)
             crops = [make_crop(kind, music, notes, n_tokens, rng) for _ in range(count)]
             waves = (np.stack([crop[name] for crop in crops]).astype(np.float32) for name in ("heard", "labelled"))
-            for name, value in zip(("filters", "ear", "soft"), self.hear(*waves), strict=True):
+            for name, value in zip(FOUND, self.hear(*waves), strict=True):
                 parts[name].append(value.numpy())
             for name in ("known", "sounding"):
                 parts[name].append(np.stack([crop[name] for crop in crops]))
@@ -202,14 +196,31 @@ class Features:
             np.savez(temporary, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
-def _logit(probabilities: tf.Tensor) -> tf.Tensor:
-    inside = tf.clip_by_value(probabilities, 1e-6, 1.0 - 1e-6)
-    return tf.math.log(inside) - tf.math.log1p(-inside)
+def mixed(soft: Array, theirs: Array, tags: Sequence[str], other_tags: Sequence[str], weight: float) -> Array:
+    """Give a second teacher a say in the tags of instruments that both have.
+
+    Args:
+        soft: Scores of musicnn, float `[..., len(tags)]`.
+        theirs: Logits of the second teacher, float `[..., len(other_tags)]`.
+        tags: The tags of the model.
+        other_tags: The tags of the second teacher.
+        weight: Its share in the logits.
+    """
+    found = np.array(soft, np.float32)
+    for place, tag in enumerate(tags):
+        if tag in INSTRUMENTS and tag in other_tags:
+            inside = np.clip(found[..., place], 1e-6, 1.0 - 1e-6)
+            logits = (1.0 - weight) * np.log(inside / (1.0 - inside)) + weight * theirs[..., other_tags.index(tag)]
+            found[..., place] = 1.0 / (1.0 + np.exp(-logits))
+    return found
 
 
-def targets(kind: str, crops: Mapping[str, Array], chosen: Array) -> tuple[Array, Array]:
+def targets(
+    kind: str, crops: Mapping[str, Array], chosen: Array, tags: Sequence[str], second_tags: Sequence[str]
+) -> tuple[Array, Array]:
     """Return the labels of the stretches, NaN if unknown, and of the crops."""
-    soft = crops["soft"][chosen].astype(np.float32)
+    weight = FLAGS.second_weight if kind == "notes" else FLAGS.second_weight_of_music
+    soft = mixed(crops["soft"][chosen], crops["second"][chosen], tags, second_tags, weight)
     patches, labels = _patches_and_crops(kind, crops, chosen, soft)
     known = crops["known"][chosen, len(PATCHES) :].astype(np.float32)
     seconds = np.where(known == 1, FLAGS.present, np.where(known == 0, FLAGS.absent, np.nan))
@@ -243,6 +254,7 @@ def attend(out: Path) -> Tagger:
     tagger = load(str(last) if last.exists() else FLAGS.init)
     model = tagger.model
     model.freeze("statistics")
+    second = load(FLAGS.second) if FLAGS.second else None
     made: Features | None = None
     features, sizes = [], []
     for index, (kind, n_crops, size) in enumerate(zip(KINDS, FLAGS.crops, FLAGS.batch, strict=True)):
@@ -250,7 +262,7 @@ def attend(out: Path) -> Tagger:
             continue
         path = out / "features" / f"{kind}.npz"
         if not path.exists():
-            made = made or Features(model, load(FLAGS.second) if FLAGS.second else None)
+            made = made or Features(model, second)
             made.write(path, kind, int(n_crops), FLAGS.seed + 10 * index)
         with np.load(path) as saved:
             features.append((kind, dict(saved)))
@@ -314,7 +326,7 @@ def attend(out: Path) -> Tagger:
         for (kind, crops), size in zip(features, sizes, strict=True):
             chosen = rng.integers(0, len(crops["filters"]), size)
             weight = FLAGS.notes_weight if kind == "notes" else 1.0
-            stretches, labels = targets(kind, crops, chosen)
+            stretches, labels = targets(kind, crops, chosen, model.tags, second.tags if second else ())
             found = (crops[name][chosen].astype(np.float32) for name in ("filters", "ear"))
             parts = (*found, stretches, labels, np.full(size, weight, np.float32))
             for column, part in zip(columns, parts, strict=True):

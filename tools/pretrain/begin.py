@@ -70,7 +70,12 @@ def begin(teachers: Sequence[Musicnn], seed: int = 0) -> Tagger:
     config = keras_tagger.load_config(
         {
             "preset": "pons",
-            "model": {"front_end": {"channels": [*counts, N_MID * len(bodies), N_HIDDEN * len(bodies)]}},
+            "model": {
+                "front_end": {
+                    "channels": [*counts, N_MID * len(bodies), N_HIDDEN * len(bodies)],
+                    "second_ear": {"channels": []},
+                }
+            },
             "data": {"path": "unused"},
         }
     )
