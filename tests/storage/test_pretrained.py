@@ -198,7 +198,7 @@ load_shipped = functools.cache(kt.load)
 def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> None:
     tagger = load_shipped(name)
     assert tagger.tags == PUBLISHED[vocabulary]
-    assert packaged.packaged_file(name).stat().st_size < 11e6
+    assert packaged.packaged_file(name).stat().st_size < 16e6
     assert (tagger.config.audio.sample_rate, tagger.model.hop_seconds) == (16000, 0.128)
     assert sum(info.calibrated for info in tagger.info.values()) == calibrated
     assert all(info.train_clips is not None or info.evidence_from for info in tagger.info.values())
@@ -215,12 +215,12 @@ def test_the_shipped_weights(name: str, vocabulary: str, calibrated: int) -> Non
         ("flute_solo", "compact", "flute", 0.63),
         ("ambient_strings", "compact", "ambient", 0.51),
         ("techno_dance", "compact-msd", "electronic", 0.59),
-        ("rock_guitar_war", "pons", "rock", 0.69),
+        ("rock_guitar_war", "pons", "rock", 0.67),
         ("techno_dance", "pons", "techno", 0.78),
-        ("baroque_harpsichord", "pons", "harpsichord", 0.62),
-        ("flute_solo", "pons", "flute", 0.68),
-        ("ambient_strings", "pons", "ambient", 0.51),
-        ("rock_guitar_war", "pons-msd", "metal", 0.34),
+        ("baroque_harpsichord", "pons", "harpsichord", 0.75),
+        ("flute_solo", "pons", "flute", 0.78),
+        ("ambient_strings", "pons", "ambient", 0.41),
+        ("rock_guitar_war", "pons-msd", "metal", 0.30),
     ],
 )
 def test_what_the_shipped_weights_hear(clip: str, name: str, tag: str, score: float) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 from keras_tagger.tagger import Tagger
-from pretrain import thin
+from pretrain import louder, thin
 
 CHANNELS = [4, 4, 2, 2, 2, 4, 6]
 SMALL = {
@@ -104,6 +104,11 @@ def test_the_second_ear_has_its_say_in_instruments(tagger: Tagger, waveforms: np
     # [CLS] attends to itself a little, where there is no second ear: an offset.
     np.testing.assert_allclose(after[:, 1] - mixed, np.mean(after[:, 1] - mixed), atol=0.1 * np.ptp(theirs))
     assert np.abs(after[:, 1] - mixed).max() < 0.02
+    # Louder, but not higher: the differences grow, the mean stays.
+    louder.make_louder(both.model, np.split(waveforms, 3), 2.0)
+    found = both.model(waveforms).numpy()
+    np.testing.assert_allclose(found.mean(axis=0), after.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(found[:, 1] - after[:, 1], 0.75 * (theirs - theirs.mean()), atol=0.15 * np.ptp(theirs))
 
 
 def test_levels_turn_powers_into_magnitudes(tagger: Tagger, waveforms: np.ndarray) -> None:

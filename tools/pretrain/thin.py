@@ -258,11 +258,7 @@ def give_ear(model: keras.Model, ear: keras.Model, waveforms: Array, weight: flo
     ):
         own.set_weights(other.get_weights())
     front_end.ear.level.assign(levels(model, ear, waveforms))
-    # What attention passes on of a token, and what the head makes of it.
-    last, head = model.encoder.blocks[-1], model.head.logits
-    width = model.model_config.encoder.width
-    value = last.attention.value_dense.kernel.numpy().reshape(width, width).astype(np.float64)
-    passed = value @ last.attention.output_dense.kernel.numpy().reshape(width, width) * float(last.attention_factor)
+    head = model.head.logits
     kernel, bias = (array.astype(np.float64) for array in head.get_weights())
     their_kernel, their_bias = ear.head.logits.get_weights()
     wanted = np.zeros((their_kernel.shape[0], kernel.shape[1]))
@@ -273,7 +269,15 @@ def give_ear(model: keras.Model, ear: keras.Model, waveforms: Array, weight: flo
             bias[place] = (1.0 - weight) * bias[place] + weight * their_bias[other]
             wanted[:, place] = weight * their_kernel[:, other]
     head.set_weights([kernel, bias])
-    front_end.project_ear.set_weights([wanted @ np.linalg.pinv(passed @ kernel)])
+    front_end.project_ear.set_weights([wanted @ np.linalg.pinv(passed_on(model) @ kernel)])
+
+
+def passed_on(model: keras.Model) -> Array:
+    """Return what the last layer's attention passes on of a token, a matrix `[width, width]`."""
+    last, width = model.encoder.blocks[-1], model.model_config.encoder.width
+    value = last.attention.value_dense.kernel.numpy().reshape(width, width).astype(np.float64)
+    output = last.attention.output_dense.kernel.numpy().reshape(width, width)
+    return np.asarray(value @ output * float(last.attention_factor))
 
 
 def levels(model: keras.Model, ear: keras.Model, waveforms: Array) -> Array:

@@ -73,9 +73,9 @@ class SecondEar(ConfiguredLayer):
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the output of the last stage of the convolutions, `[batch, tokens, flat]`."""
-        # Not expm1, which LiteRT does not have.
+        # Not expm1 and log1p, which LiteRT and ONNX do not have.
         power = tf.exp(tf.cast(seen, tf.float32)) - 1.0
-        heard = tf.math.log1p(tf.cast(self.level, tf.float32) * tf.sqrt(power + _LEAST_POWER))
+        heard = tf.math.log(1.0 + tf.cast(self.level, tf.float32) * tf.sqrt(power + _LEAST_POWER))
         x = self.input_norm(tf.cast(heard, self.compute_dtype), training=training)
         x = tf.pad(x, [[0, 0], [0, -tf.shape(x)[1] % self.frames_per_token], [0, 0]])
         return flattened(run_blocks(self.stages, tf.expand_dims(x, -1), training), self.flat)
