@@ -16,7 +16,7 @@ from absl import app
 
 from keras_tagger.export.formats import check, differences, packaged_windows
 from keras_tagger.export.portable import describe
-from keras_tagger.export.to_onnx import graph_bytes, initial_values, unused_values
+from keras_tagger.export.to_onnx import graph_bytes, initial_values
 from keras_tagger.files import replacing, write_json
 from keras_tagger.runtimes import onnx_file
 from keras_tagger.runtimes.graphs import GRAPHS
@@ -43,11 +43,7 @@ def write_graphs(names: list[str], folder: Path) -> list[Path]:
         if key in entries:
             continue
         content, description = graph_bytes(trained.model), describe(trained)
-        values = dict(initial_values(trained.model))
-        unused = unused_values(content, values)
-        for weight in unused:
-            del values[weight]
-        portable = onnx_file.fill(content, values, description)
+        portable = onnx_file.fill(content, initial_values(trained.model), description)
         found = differences(trained, portable, packaged_windows(trained))
         print(name, len(content), found)
         check(found, "float32", "onnx")
@@ -61,7 +57,6 @@ def write_graphs(names: list[str], folder: Path) -> list[Path]:
             "window_samples": description.window_samples,
             "token_samples": description.token_samples,
             "rounds_up": description.rounds_up,
-            "unused": unused,
             "audio": sections["audio"],
             "model": sections["model"],
         }

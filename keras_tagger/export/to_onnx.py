@@ -8,7 +8,7 @@ graph with the weights in it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,14 +63,11 @@ def with_weights(graph: bytes, trained: TrainedModel, precision: str = "float32"
         raise ModelError(MISSING) from None
     model = onnx.load_from_string(graph)
     stored = model.graph.initializer
-    external = set()
     for index in reversed(range(len(stored))):
         if stored[index].data_location == stored[index].EXTERNAL:
-            external.add(stored[index].name)
             del stored[index]
     for name, value in initial_values(trained.model).items():
-        if name in external:
-            _add_weight(model, name, value, "float32" if name == FILTERS else precision)
+        _add_weight(model, name, value, "float32" if name == FILTERS else precision)
     for name, text in describe(trained, precision).to_texts().items():
         model.metadata_props.add(key=name, value=text)
     return bytes(model.SerializeToString())
@@ -83,21 +80,10 @@ def graph_bytes(model: MusicTagger) -> bytes:
         ModelError: If tf2onnx is not installed or does not know an op of the model.
     """
     graph = _converted(model)
-    used = {name for node in graph.graph.node for name in node.input}
     for name, value in initial_values(model).items():
-        # The last layer of a second ear never compares queries with keys, so those weights are not part of the graph.
-        if name not in used:
-            continue
         place = graph.graph.initializer.add(name=name, dims=value.shape, data_type=1, data_location=1)
         place.external_data.add(key="location", value="weights")
     return bytes(graph.SerializeToString())
-
-
-def unused_values(graph: bytes, names: Collection[str]) -> list[str]:
-    """Return which of the initialisers that a model has are not part of its graph."""
-    import onnx
-
-    return sorted({*names} - {value.name for value in onnx.load_from_string(graph).graph.initializer})
 
 
 def initial_values(model: MusicTagger) -> Mapping[str, npt.NDArray[Any]]:

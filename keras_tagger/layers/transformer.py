@@ -69,7 +69,7 @@ class TransformerBlock(AttendingLayer):
         if norm != "rezero":
             self.attention_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
             self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=epsilon, **policy)
-        self.expand = keras.layers.Dense(feed_forward, activation=_gelu, name="expand", **policy)
+        self.expand = keras.layers.Dense(feed_forward, activation=gelu, name="expand", **policy)
         self.contract = keras.layers.Dense(width, name="contract", **policy)
         self.drop = keras.layers.Dropout(dropout, **policy)
         # Absent if it does nothing: each dropout layer has a state that is part of a run's checkpoint.
@@ -314,6 +314,6 @@ class TransformerEncoder(ConfiguredLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_tagger")
-def _gelu(x: tf.Tensor) -> tf.Tensor:
+def gelu(x: tf.Tensor) -> tf.Tensor:
     """Return the exact (erf) GELU; TensorFlow writes it with erfc from 2.18 on, which converters do not know."""
     return 0.5 * x * (1.0 + tf.math.erf(x / tf.cast(2.0**0.5, x.dtype)))

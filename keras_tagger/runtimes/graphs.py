@@ -1,7 +1,6 @@
 """The packaged graphs, each of which serves every model of an architecture.
 
-    weights/graphs.json     [{"file", "sha256", "audio", "model", "window_samples", "token_samples", "rounds_up",
-                              "unused": the names of weights that the graph does not need}]
+    weights/graphs.json     [{"file", "sha256", "audio", "model", "window_samples", "token_samples", "rounds_up"}]
     weights/NAME.onnx       a graph without weights
 
 `tools/runtime_graphs.py` writes them.

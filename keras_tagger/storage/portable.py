@@ -90,8 +90,7 @@ def _packaged(name: str) -> tuple[PortableModel, Description]:
         raise ModelError(f"expected a packaged graph (tools/runtime_graphs.py writes it). Received: none for {name!r}.")
     weights = {FILTERS: fourier_filters(config.model.spectrogram.n_fft)}
     for index, array in enumerate(packaged.arrays):
-        if weight_name(index) not in entry["unused"]:
-            weights[weight_name(index)] = np.asarray(array, np.float32, order="C")
+        weights[weight_name(index)] = np.asarray(array, np.float32, order="C")
     numbers = int(entry["window_samples"]), int(entry["token_samples"]), bool(entry["rounds_up"])
     description = Description(packaged.tags, packaged.info, config, *numbers)
     return onnx_file.fill(read_graph(entry), weights, description), description

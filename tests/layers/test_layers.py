@@ -126,14 +126,14 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         False,
         (1, 8, 9, 80),
     ),
-    # A level, a norm, three stages of three convolutions with a norm each, a dense layer, [CLS], two blocks and their
-    # last norm.
+    # A level, a norm, three stages of three convolutions with a norm each, a dense layer, [CLS], a block, and the last
+    # layer: three norms and three dense layers.
     "second_ear": (
         layers.SecondEar,
         {"channels": (3, 4, 5), "n_layers": 2, "n_heads": 2, "width": 6, "feed_forward": 8},
         SPECTROGRAMS,
         (2, 5, 6),
-        (1 + 2 + 3 * 3 * 3 + 2 + 1 + 2 * 16 + 2, 2 + 3 * 3 * 2),
+        (1 + 2 + 3 * 3 * 3 + 2 + 1 + 16 + 3 * 4, 2 + 3 * 3 * 2),
         False,
         (1, 8, 9, 80),
     ),
@@ -142,7 +142,7 @@ CASES: dict[str, tuple[type, dict[str, Any], np.ndarray, tuple[int, ...], tuple[
         {"width": 6, "channels": (3, 2, 3, 2, 4, 5, 7), "second_ear": {"channels": [3, 4, 5], "width": 8}},
         SPECTROGRAMS,
         (2, 5, 6),
-        (8 * (2 + 2) + 2 * 2 + 5 + 1 + 1 + 2 + 3 * 3 * 3 + 2 + 1 + 4 * 16 + 2, 10 * 2 + 2 + 3 * 3 * 2),
+        (8 * (2 + 2) + 2 * 2 + 5 + 1 + 1 + 2 + 3 * 3 * 3 + 2 + 1 + 3 * 16 + 3 * 4, 10 * 2 + 2 + 3 * 3 * 2),
         False,
         (1, 8, 9, 80),
     ),

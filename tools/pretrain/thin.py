@@ -250,13 +250,14 @@ def give_ear(model: keras.Model, ear: keras.Model, waveforms: Array, weight: flo
         weight: Share of the second ear in the logits of instruments.
     """
     front_end, theirs = model.front_end, ear.front_end
-    for own, other in (
-        *((getattr(front_end.ear, name), getattr(theirs, name)) for name in ("input_norm", "project")),
-        *zip(front_end.ear.stages, theirs.stages, strict=True),
-        (front_end.ear.class_token, ear.class_token),
-        (front_end.ear.encoder, ear.encoder),
-    ):
-        own.set_weights(other.get_weights())
+    own, last = front_end.ear, ear.encoder.blocks[-1]
+    pairs = [(getattr(own, name), getattr(theirs, name)) for name in ("input_norm", "project")]
+    pairs += [*zip(own.stages, theirs.stages, strict=True), (own.class_token, ear.class_token)]
+    pairs += [*zip(own.blocks, ear.encoder.blocks[:-1], strict=True), (own.final_norm, ear.encoder.final_norm)]
+    pairs += [(own.value_norm, last.attention_norm), (own.feed_forward_norm, last.feed_forward_norm)]
+    for mine, other in [*pairs, (own.expand, last.expand), (own.contract, last.contract)]:
+        mine.set_weights(other.get_weights())
+    own.value.set_weights(_value_passed_on(last.attention))
     front_end.ear.level.assign(levels(model, ear, waveforms))
     head = model.head.logits
     kernel, bias = (array.astype(np.float64) for array in head.get_weights())
@@ -270,6 +271,18 @@ def give_ear(model: keras.Model, ear: keras.Model, waveforms: Array, weight: flo
             wanted[:, place] = weight * their_kernel[:, other]
     head.set_weights([kernel, bias])
     front_end.project_ear.set_weights([wanted @ np.linalg.pinv(passed_on(model) @ kernel)])
+
+
+def _value_passed_on(attention: keras.layers.Layer) -> list[Array]:
+    """Return the kernel and the bias of an attention layer over one token: its value, projected back."""
+    value, value_bias, output, output_bias = (
+        weight.astype(np.float64)
+        for dense in (attention.value_dense, attention.output_dense)
+        for weight in dense.get_weights()
+    )
+    width = value.shape[0]
+    back = output.reshape(width, width)
+    return [value.reshape(width, width) @ back, value_bias.reshape(width) @ back + output_bias]
 
 
 def passed_on(model: keras.Model) -> Array:

@@ -11,7 +11,7 @@ from keras_tagger.layers.base import ConfiguredLayer
 from keras_tagger.layers.front_ends.base import build_blocks, flattened, known_bands, run_blocks
 from keras_tagger.layers.front_ends.compact import residual_stages
 from keras_tagger.layers.tokens import ClassToken, SinusoidalPositions
-from keras_tagger.layers.transformer import TransformerEncoder
+from keras_tagger.layers.transformer import TransformerBlock, gelu
 
 # Added to the power in a band before its square root, whose slope at 0 is infinite.
 _LEAST_POWER = 1e-6
@@ -24,10 +24,11 @@ class SecondEar(ConfiguredLayer):
     Its convolutions hear the logarithm of magnitudes, `log(1 + level * sqrt(power))` with a learned level for each
     band. Its self-attention relates all tokens of the window. A token of the result is what its [CLS] would be if the
     last layer attended to that moment alone, as in tag-wise contributions (Won, Chun, Serra 2019, section 3.2).
+    Attention over one token is that token's value, so the last layer has no queries and keys.
 
     Args:
         channels: Channels of each stage of the convolutions, at least three.
-        n_layers: Layers of self-attention.
+        n_layers: Layers of self-attention, the last one included.
         n_heads: Heads of each layer.
         width: Channels of a token.
         feed_forward: Channels within each layer's feed-forward part.
@@ -59,17 +60,29 @@ class SecondEar(ConfiguredLayer):
         self.project = keras.layers.Dense(width, name="project", **policy)
         self.class_token = ClassToken(**policy)
         self.positions = SinusoidalPositions(**policy)
-        self.encoder = TransformerEncoder(n_layers, n_heads, width, feed_forward, **policy)
+        self.blocks = [
+            TransformerBlock(n_heads, width, feed_forward, name=f"block_{index}", **policy)
+            for index in range(n_layers - 1)
+        ]
+        self.value_norm, self.feed_forward_norm, self.final_norm = (
+            keras.layers.LayerNormalization(epsilon=1e-6, name=name, **policy)
+            for name in ("value_norm", "feed_forward_norm", "final_norm")
+        )
+        self.value = keras.layers.Dense(width, name="value", **policy)
+        self.expand = keras.layers.Dense(feed_forward, activation=gelu, name="expand", **policy)
+        self.contract = keras.layers.Dense(width, name="contract", **policy)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights."""
-        n_mels = known_bands(input_shape)
+        n_mels, tokens = known_bands(input_shape), (None, None, self.width)
         self.level = self.add_weight(name="level", shape=(n_mels,), initializer=keras.initializers.Constant(15.0))
         self.input_norm.build(input_shape)
         self.flat = build_blocks(self.stages, n_mels)
         self.project.build((None, None, self.flat))
-        self.class_token.build((None, None, self.width))
-        self.encoder.build((None, None, self.width))
+        norms = (self.value_norm, self.feed_forward_norm, self.final_norm)
+        for layer in (self.class_token, *self.blocks, *norms, self.value, self.expand):
+            layer.build(tokens)
+        self.contract.build((None, None, self.feed_forward))
 
     def feature_maps(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the output of the last stage of the convolutions, `[batch, tokens, flat]`."""
@@ -83,8 +96,9 @@ class SecondEar(ConfiguredLayer):
     def tokens_of(self, maps: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the tokens `[batch, tokens, width]` of feature maps."""
         tokens = self.positions(self.class_token(self.project(maps)))
-        context, _ = self.encoder.encode_context(tokens, training)
-        return self.encoder.attend_single(context, training)[:, 1:]
+        tokens = run_blocks(self.blocks, tokens, training)
+        alone = tokens[:, :1] + self.value(self.value_norm(tokens[:, 1:]))
+        return self.final_norm(alone + self.contract(self.expand(self.feed_forward_norm(alone))))
 
     def call(self, seen: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Hear a spectrogram."""

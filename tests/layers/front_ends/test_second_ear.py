@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tiny
 from keras_tagger.layers import PonsFrontEnd, SecondEar
+from pretrain.thin import give_ear
 
 N_MELS = 32
 SIZES = {"channels": [4, 4, 4], "n_layers": 2, "n_heads": 2, "width": 8, "feed_forward": 8}
@@ -17,12 +18,19 @@ def test_its_tokens_are_what_each_moment_alone_makes_of_a_compact_model() -> Non
     encoder = {name: SIZES[name] for name in ("n_layers", "n_heads", "width", "feed_forward")}
     model = {"spectrogram": {"n_mels": N_MELS}, "front_end": {"channels": SIZES["channels"]}, "encoder": encoder}
     compact = tiny.random_tagger({"preset": "compact", "model": model}).model
-    ear = SecondEar(**SIZES)
-    ear.build((None, None, N_MELS))
-    pairs = [(getattr(ear, name), getattr(compact.front_end, name)) for name in ("input_norm", "project")]
-    pairs += [*zip(ear.stages, compact.front_end.stages, strict=True), (ear.class_token, compact.class_token)]
-    for own, other in [*pairs, (ear.encoder, compact.encoder)]:
-        own.set_weights(other.get_weights())
+    pons = tiny.random_tagger(
+        {
+            "preset": "pons",
+            "model": {
+                "spectrogram": {"n_mels": N_MELS},
+                "front_end": {"channels": [*CHANNELS], "second_ear": SIZES},
+                "encoder": {"width": 16, "feed_forward": 16},
+            },
+        }
+    ).model
+    waveforms = np.stack([tiny.noise(8000, seed=seed) for seed in range(2)])
+    give_ear(pons, compact, waveforms, 0.5)
+    ear = pons.front_end.ear
     ear.level.assign(np.full(N_MELS, 20.0))
     # A power of m^2 times a gain of 15 has the root m * sqrt(15), of which 20 times is heard.
     magnitudes = np.random.default_rng(2).uniform(0.01, 1.0, (1, 45, N_MELS)).astype(np.float32)
