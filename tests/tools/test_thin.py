@@ -104,6 +104,9 @@ def test_the_second_ear_has_its_say_in_instruments(tagger: Tagger, waveforms: np
     # [CLS] attends to itself a little, where there is no second ear: an offset.
     np.testing.assert_allclose(after[:, 1] - mixed, np.mean(after[:, 1] - mixed), atol=0.1 * np.ptp(theirs))
     assert np.abs(after[:, 1] - mixed).max() < 0.02
+    # Without another ear, the one that is there stays.
+    again = thin.rebuilt(both, thin.linear_parts(both.model, iter([waveforms])), kept, None)
+    np.testing.assert_allclose(again.model(waveforms), after, atol=1e-4)
     # Louder, but not higher: the differences grow, the mean stays.
     louder.make_louder(both.model, np.split(waveforms, 3), 2.0)
     found = both.model(waveforms).numpy()

@@ -149,6 +149,11 @@ class Source:
             except AudioError as error:
                 logging.warning("%s: left out: %s", clip.path, error)
 
+    def batches(self, count: int, size: int = 8) -> Iterator[Array]:
+        """Yield `count // size` batches of crops, float32 `[size, samples]`."""
+        for _ in range(count // size):
+            yield np.stack([self.crop()[0] for _ in range(size)]).astype(np.float32)
+
     def crop_or_two(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Return a crop as `crop` does, or two at once in three cases of ten."""
         wave, known = self.crop()

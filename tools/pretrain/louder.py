@@ -21,7 +21,7 @@ from absl import app, flags
 from keras_tagger.errors import KerasTaggerError
 from keras_tagger.tagger import load
 from pretrain.learn import Array, Source
-from pretrain.thin import CROPS_AT_ONCE, passed_on
+from pretrain.thin import passed_on
 
 FLAGS = flags.FLAGS
 
@@ -43,9 +43,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         tagger = load(FLAGS.init)
         source = Source(FLAGS.music, tagger.model.window_samples, tuple(tagger.tags), FLAGS.seed)
-        n_batches = FLAGS.crops // CROPS_AT_ONCE
-        crops = (np.stack([source.crop()[0] for _ in range(CROPS_AT_ONCE)]) for _ in range(n_batches))
-        make_louder(tagger.model, crops, FLAGS.gain)
+        make_louder(tagger.model, source.batches(FLAGS.crops), FLAGS.gain)
         tagger.save(FLAGS.out)
     except (KerasTaggerError, OSError) as error:
         sys.exit(f"error: {error}")

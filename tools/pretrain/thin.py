@@ -2,7 +2,7 @@
 
     export PYTHONPATH=tools
     python -m pretrain.thin --init runs/attentive/last.keras --music data/clips/manifest.jsonl \
-        --filters 48,32,13,16,48 --ear compact --out runs/thin.keras
+        --filters 48,48,13,16,48 --ear compact --out runs/thin.keras
 
 What follows the filters, the first convolution over time, the dense layer of the context, and the projection of a
 token's own features, is linear in what they find. So if a filter is left out, least squares say how the weights of the
@@ -52,9 +52,9 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "The .keras file to write.", required=True)
     flags.DEFINE_multi_string("music", [], "Manifest of music; may be followed by =WEIGHT.", required=True)
     flags.DEFINE_integer("crops", 320, "Crops of music to measure covariances on.", lower_bound=8)
-    flags.DEFINE_list("filters", ["48", "32", "13", "16", "48"], "The number of filters of each bank that stay.")
-    flags.DEFINE_string("ear", None, "The model whose front-end becomes the second ear; none by default.")
-    flags.DEFINE_float("ear_weight", 0.75, "How much the second ear counts in the logits of instruments.", 0.0, 1.0)
+    flags.DEFINE_list("filters", ["48", "48", "13", "16", "48"], "The number of filters of each bank that stay.")
+    flags.DEFINE_string("ear", None, "The model of the preset compact whose body becomes the second ear.")
+    flags.DEFINE_float("ear_weight", 0.5, "How much the second ear counts in the logits of instruments.", 0.0, 1.0)
     flags.DEFINE_integer("seed", 0, "Seed of the crops.")
 
 
@@ -65,13 +65,11 @@ def main(argv: Sequence[str]) -> None:
     try:
         tagger = load(FLAGS.init)
         source = Source(FLAGS.music, tagger.model.window_samples, tuple(tagger.tags), FLAGS.seed)
-        n_batches = FLAGS.crops // CROPS_AT_ONCE
-        crops = (np.stack([source.crop()[0] for _ in range(CROPS_AT_ONCE)]) for _ in range(n_batches))
-        linear = linear_parts(tagger.model, crops)
+        linear = linear_parts(tagger.model, source.batches(FLAGS.crops))
         kept = thin(linear, tagger.model.front_end.filters, [int(number) for number in FLAGS.filters])
         thinner = rebuilt(tagger, linear, kept, load(FLAGS.ear) if FLAGS.ear else None)
         if FLAGS.ear:
-            waveforms = np.stack([source.crop()[0] for _ in range(8 * CROPS_AT_ONCE)])
+            waveforms = np.concatenate([*source.batches(8 * CROPS_AT_ONCE)])
             give_ear(thinner.model, load(FLAGS.ear).model, waveforms, FLAGS.ear_weight)
         thinner.save(FLAGS.out)
     except (KerasTaggerError, OSError) as error:
@@ -230,6 +228,9 @@ def rebuilt(tagger: Tagger, linear: Sequence[Linear], kept: Array, ear: Tagger |
     kernel, bias = old.project_context.get_weights()
     new.project_context.set_weights([kernel, bias + own.offset])
     new.project_own.set_weights([own.weights[features]])
+    if old.ear and not ear:
+        new.ear.set_weights(old.ear.get_weights())
+        new.project_ear.set_weights(old.project_ear.get_weights())
     config = replace(tagger.config, model=model_config)
     return Tagger(model, config, tagger.info)
 
