@@ -9,8 +9,8 @@ from keras_tagger.data.pipeline import count_crops
 from keras_tagger.data.prepared import Prepared
 
 # A linear head that learnt from 24 or 30 clips named the right one of six kinds of music, six genres and eight
-# instruments for 0.83, 0.78 and 0.59 of the clips of other artists on `pons`, for 0.76, 0.61 and 0.53 on `compact`,
-# which takes half the time.
+# instruments for 0.83, 0.78 and 0.59 of the clips of other artists on `pons` (before it had a second ear), for 0.76,
+# 0.61 and 0.53 on `compact`, which takes half the time.
 INIT = "pons"
 # Music with fewer clips than this is too little to hold out clips for validation and test, or to train the whole body.
 FEW_CLIPS = 100
