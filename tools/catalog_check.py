@@ -4,7 +4,7 @@
     python tools/catalog_check.py --work /tmp/check --checks ray,beam        (with the files that are there)
 
 cuts the music (a folder, at any depth) into `--files` files of about `--seconds` each, without coding it anew, damages
-1 % of them, and runs the checks, each of which prints what it measured:
+one in a hundred of them, and runs the checks, each of which prints what it measured:
 
     plain    an undisturbed run: tracks per second, CPU time, memory over time; a second run does nothing
     bound    decoding and the model alone, one after the other in one process with one thread: the least CPU time

@@ -10,8 +10,8 @@ work tree, and writes clips at 16 kHz and a manifest with labels by people. Noth
 not given is left out. The clips are copyrighted unless the manifest says otherwise ("learn"): they are for measuring.
 
 `measure` compares models with musicnn: genres, singing against instrumental music, female against male voices,
-instruments, a cappella, and the best five tags that a model shares with musicnn. Intervals of 95 % are from resamples
-of artists. A packaged NAME is measured with its twin NAME-msd.
+instruments, a cappella, and the best five tags that a model shares with musicnn. Intervals (95 percent) come from
+resamples of artists. A packaged NAME is measured with its twin NAME-msd.
 
 `thresholds` fits the thresholds of all tags to one half of the artists and checks them on the other half.
 
