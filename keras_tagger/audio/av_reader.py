@@ -7,7 +7,6 @@ reads the bytes of the file and nothing else: it opens no other file and no addr
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -26,7 +25,7 @@ from keras_tagger.audio.kinds import (
     unknown_format,
 )
 from keras_tagger.audio.layout import TOLD_JUNK_BYTES
-from keras_tagger.audio.streams import Stream, audio_error
+from keras_tagger.audio.streams import Seekable, Stream, audio_error
 from keras_tagger.errors import AudioError
 
 # More may be missing than an encoder's rounding and delay explain.
@@ -566,20 +565,19 @@ def _with_channels(piece: Planar, channels: int) -> Planar:
     return np.repeat(piece.mean(axis=0, keepdims=True), channels, axis=0)
 
 
-class _Bytes:
+class _Bytes(Seekable):
     """A part of a stream, as a file object for PyAV."""
 
     def __init__(self, stream: Stream, begin: int, end: int):
+        super().__init__(end - begin)
         self._stream = stream
         self._begin = begin
-        self._size = end - begin
-        self._position = 0
         # Damaged files can send FFmpeg in circles.
-        self._budget = 16 * self._size + (64 << 20)
+        self._budget = 16 * self.size + (64 << 20)
 
     def read(self, count: int) -> bytes:
         """Read `count` bytes, or fewer at the end."""
-        count = max(0, min(count, self._size - self._position))
+        count = max(0, min(count, self.size - self._position))
         data = self._stream.at(self._begin + self._position, count) if count else b""
         self._position += len(data)
         self._budget -= len(data)
@@ -588,16 +586,6 @@ class _Bytes:
                 "an intact file", f"{self._stream.name}, which is so damaged that reading it does not end"
             )
         return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position and return it."""
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:

@@ -82,7 +82,29 @@ Part: TypeAlias = "bytes | range"
 """A piece of what a decoder reads: literal bytes, or a range of offsets in the file."""
 
 
-class View:
+class Seekable:
+    """The position of a file object.
+
+    Args:
+        size: Its length in bytes.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position and return it."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+
+class View(Seekable):
     """A file object for libsndfile that joins parts of a stream.
 
     Args:
@@ -99,8 +121,7 @@ class View:
         self._stream = stream
         self._parts = [part for part in parts if len(part)]
         self._ends = list(itertools.accumulate(map(len, self._parts)))
-        self.size = self._ends[-1] if self._ends else 0
-        self._position = 0
+        super().__init__(self._ends[-1] if self._ends else 0)
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` from the current position on, and return the number of bytes read."""
@@ -134,16 +155,6 @@ class View:
         if self.error is not None:
             raise self.error
         return bytes(data[:read])
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position in what libsndfile reads, and return it."""
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
-
-    def tell(self) -> int:
-        """Return the current position in what libsndfile reads."""
-        return self._position
 
 
 def in_memory(view: View) -> int | None:

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands, positive
+from keras_tagger.cli.flags import Commands, add_model_flag, positive
 from keras_tagger.cli.output import fail
 
 _EXAMPLES = """\
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         "reads, such as s3://bucket/folder/",
     )
     command.add_argument("--out", required=True, metavar="DIR", help="the folder of the catalogue, new or begun")
-    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
+    add_model_flag(command)
     what = command.add_argument_group("what is computed")
     what.add_argument("--seconds", type=float, metavar="S", help="listen to S seconds of each file (all)")
     what.add_argument("--spread", action="store_true", help="spread these seconds over the file (its middle)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands
+from keras_tagger.cli.flags import Commands, add_model_flag
 from keras_tagger.cli.inputs import STANDARD_INPUT, Input, add_inputs, check_not_input, distinct_stems, find_inputs
 from keras_tagger.cli.output import add_rank_flag, fail, warn, warnings_of
 from keras_tagger.errors import AudioError, AudioNotFoundError, ModelError
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("explain", run, "show where and why a tag is heard in audio", _EXAMPLES)
     add_inputs(command, "*")
-    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP} ({DEFAULT_MODEL})")
+    add_model_flag(command)
     command.add_argument("--method", help="contributions, integrated_gradients, ...; by default, the most faithful one")
     command.add_argument("--methods", action="store_true", help="list the methods and their options, then exit")
     command.add_argument("--tags", metavar="TAG[,TAG]", help=f"tags to explain (the {_BEST} best ones, see --rank)")

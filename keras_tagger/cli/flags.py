@@ -46,6 +46,16 @@ class Commands:
         return parser
 
 
+def add_model_flag(command: Any, more: str = "") -> None:
+    """Add the flag that says which model to load, which has a default.
+
+    Args:
+        command: The parser of the command, or a group of its arguments.
+        more: What may be given beside `MODEL_HELP`, as the end of that sentence.
+    """
+    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP}{more} ({DEFAULT_MODEL})")
+
+
 def add_runtime_flag(command: argparse.ArgumentParser) -> None:
     """Add the flag that says what runs the model."""
     command.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands, positive
+from keras_tagger.cli.flags import Commands, add_model_flag, positive
 from keras_tagger.cli.inputs import INPUTS_HELP, STANDARD_INPUT, find_inputs
 from keras_tagger.cli.output import fail
 from keras_tagger.errors import KerasTaggerError, LibraryError
@@ -35,9 +35,7 @@ def add(commands: Commands) -> None:
         "is present; names with spaces in quotes",
     )
     command.add_argument("files", nargs="*", metavar="FILE", help=INPUTS_HELP.replace(", or - for standard input", ""))
-    command.add_argument(
-        "--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP}, or several with commas between them ({DEFAULT_MODEL})"
-    )
+    add_model_flag(command, ", or several with commas between them")
     command.add_argument(
         "--scores", metavar="FILE", help="use the scores that `tag --top 50 --output FILE.jsonl` wrote, and no model"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_tagger.cli.documents import ABOUT, DOCUMENTS, document_format, write_documents
-from keras_tagger.cli.flags import DEFAULT_MODEL, EXPORTED_HELP, MODEL_HELP, Commands, add_runtime_flag
+from keras_tagger.cli.flags import EXPORTED_HELP, Commands, add_model_flag, add_runtime_flag
 from keras_tagger.cli.inputs import add_inputs, answers, find_inputs
 from keras_tagger.cli.output import FORMATS, add_tag_flags, check_output, chosen_format, tags_form, write_results
 
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         _EXAMPLES,
     )
     add_inputs(command)
-    command.add_argument("--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP}, {EXPORTED_HELP} ({DEFAULT_MODEL})")
+    add_model_flag(command, f", {EXPORTED_HELP}")
     add_runtime_flag(command)
     add_tag_flags(command, (*FORMATS, *DOCUMENTS), ABOUT)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_tagger.cli.flags import DEFAULT_MODEL, MODEL_HELP, Commands, positive
+from keras_tagger.cli.flags import Commands, add_model_flag, positive
 from keras_tagger.cli.inputs import STANDARD_INPUT, add_inputs, find_inputs
 from keras_tagger.cli.output import fail, warn, warnings_of
 from keras_tagger.errors import KerasTaggerError, LibraryError
@@ -36,9 +36,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("write", run, "write genre, mood and instrument into music files", _EXAMPLES)
     add_inputs(command)
-    command.add_argument(
-        "--model", default=DEFAULT_MODEL, help=f"{MODEL_HELP}, or several with commas between them ({DEFAULT_MODEL})"
-    )
+    add_model_flag(command, ", or several with commas between them")
     action = command.add_mutually_exclusive_group()
     action.add_argument("--apply", action="store_true", help="write; without it, only print what would be written")
     action.add_argument("--undo", action="store_true", help="restore the bytes of the files before the last write")

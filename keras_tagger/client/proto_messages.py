@@ -6,15 +6,21 @@ messages, such as those of `tritonclient`, and they work with every version of p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-# Fields by message: name to (number, type). A type is a scalar, the name of a message of the same table, either of them
-# after "repeated ", or "map<string, MESSAGE>". A field whose type begins with "oneof NAME " belongs to that oneof.
-Table = Mapping[str, Mapping[str, tuple[int, str]]]
+# The fields of each message as in a .proto file: "string name = 1; repeated int64 shape = 2;". A type is a scalar, the
+# name of a message of the same table, the full name of another message after a dot, or "map<string, MESSAGE>". A field
+# behind "oneof NAME " belongs to that oneof.
+Table = Mapping[str, str]
 
+_DECLARATION = re.compile(
+    r"(?:oneof (?P<oneof>\w+) )?(?P<repeated>repeated )?(?P<kind>[\w.]+|map<string, (?P<value>\w+)>) "
+    r"(?P<name>\w+) = (?P<number>\d+);"
+)
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     name: getattr(_FIELD, f"TYPE_{name.upper()}")
@@ -38,11 +44,7 @@ class Protocol:
     """
 
     def __init__(self, package: str, messages: Table, service: str, methods: Mapping[str, tuple[str, str]]) -> None:
-        file = descriptor_pb2.FileDescriptorProto(
-            name=f"{package.replace('.', '/')}_{service}.proto", package=package, syntax="proto3"
-        )
-        for name, fields in messages.items():
-            _add_message(file.message_type.add(name=name), f".{package}", fields)
+        file = _file(f"{package.replace('.', '/')}_{service}.proto", package, messages)
         added = file.service.add(name=service)
         for name, sides in methods.items():
             request, reply = (f".{package}.{side.removeprefix('stream ')}" for side in sides)
@@ -52,13 +54,9 @@ class Protocol:
                 if side.startswith("stream ")
             }
             added.method.add(name=name, input_type=request, output_type=reply, **streamed)
-        pool = descriptor_pool.DescriptorPool()
-        pool.AddSerializedFile(file.SerializeToString())
-        self.file = pool.FindFileByName(file.name)
+        self.file = _in_own_pool(file)
         self.service = f"{package}.{service}"
-        self._classes = {
-            name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages
-        }
+        self._classes = _classes(self.file)
         self.methods: dict[str, tuple[Any, Any]] = {}
         for name, sides in methods.items():
             request, reply = (self._classes[side.removeprefix("stream ")] for side in sides)
@@ -71,26 +69,57 @@ class Protocol:
             raise AttributeError(name) from None
 
 
-def _add_message(message: Any, scope: str, fields: Mapping[str, tuple[int, str]]) -> None:
-    for name, (number, kind) in fields.items():
-        field = message.field.add(name=name, number=number, label=_FIELD.LABEL_OPTIONAL)
-        if kind.startswith("oneof "):
-            _, oneof, kind = kind.split()
+def message_classes(name: str, package: str, messages: Table, imported: Sequence[Any] = ()) -> dict[str, Any]:
+    """Return the classes of messages without a service, by name.
+
+    Args:
+        name: Name of their file.
+        package: Name of their package.
+        messages: The messages.
+        imported: Descriptors of the files with the messages that they refer to.
+    """
+    return _classes(_in_own_pool(_file(name, package, messages), imported))
+
+
+def _file(name: str, package: str, messages: Table) -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name=name, package=package, syntax="proto3")
+    for message, fields in messages.items():
+        _add_message(file.message_type.add(name=message), f".{package}", fields)
+    return file
+
+
+def _in_own_pool(file: Any, imported: Sequence[Any] = ()) -> Any:
+    pool = descriptor_pool.DescriptorPool()
+    for other in imported:
+        pool.AddSerializedFile(other.serialized_pb)
+        file.dependency.append(other.name)
+    pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindFileByName(file.name)
+
+
+def _classes(file: Any) -> dict[str, Any]:
+    return {name: message_factory.GetMessageClass(message) for name, message in file.message_types_by_name.items()}
+
+
+def _add_message(message: Any, scope: str, fields: str) -> None:
+    for found in _DECLARATION.finditer(fields):
+        name, kind = found["name"], found["kind"]
+        field = message.field.add(name=name, number=int(found["number"]), label=_FIELD.LABEL_OPTIONAL)
+        if found["repeated"]:
+            field.label = _FIELD.LABEL_REPEATED
+        if found["oneof"]:
             names = [one.name for one in message.oneof_decl]
-            if oneof not in names:
-                message.oneof_decl.add(name=oneof)
-                names.append(oneof)
-            field.oneof_index = names.index(oneof)
-        elif kind.startswith("repeated "):
-            kind, field.label = kind.removeprefix("repeated "), _FIELD.LABEL_REPEATED
-        elif kind.startswith("map<string, "):
+            if found["oneof"] not in names:
+                message.oneof_decl.add(name=found["oneof"])
+                names.append(found["oneof"])
+            field.oneof_index = names.index(found["oneof"])
+        if found["value"]:
             # Protobuf writes a map as a repeated message with the fields key and value.
-            value, field.label = kind.removeprefix("map<string, ").removesuffix(">"), _FIELD.LABEL_REPEATED
-            kind = f"{message.name}.{name.title()}Entry"
+            kind, field.label = f"{message.name}.{name.title()}Entry", _FIELD.LABEL_REPEATED
             entry = message.nested_type.add(name=f"{name.title()}Entry")
             entry.options.map_entry = True
-            _add_message(entry, scope, {"key": (1, "string"), "value": (2, value)})
+            _add_message(entry, scope, f"string key = 1; {found['value']} value = 2;")
         if kind in _SCALARS:
             field.type = _SCALARS[kind]
         else:
-            field.type, field.type_name = _FIELD.TYPE_MESSAGE, f"{scope}.{kind}"
+            field.type, field.type_name = _FIELD.TYPE_MESSAGE, kind if kind.startswith(".") else f"{scope}.{kind}"

@@ -10,28 +10,17 @@ from keras_tagger.client.proto_messages import Protocol
 STREAM = Protocol(
     "keras_tagger",
     {
-        "StreamConfig": {
-            "model_name": (1, "string"),
-            "version": (2, "int64"),
-            "version_label": (3, "string"),
-            "encoding": (4, "string"),
-            "sample_rate": (5, "int32"),
-            "channels": (6, "int32"),
-            "contributions": (7, "bool"),
-        },
-        "StreamRequest": {"config": (1, "StreamConfig"), "audio": (2, "bytes")},
-        "StreamResponse": {
-            "start_seconds": (1, "double"),
-            "end_seconds": (2, "double"),
-            "scores": (3, "repeated float"),
-            "times": (4, "repeated double"),
-            "contributions": (5, "repeated float"),
-            "whole": (6, "bool"),
-            "tags": (7, "repeated string"),
-            "version": (8, "int64"),
-            "warnings": (9, "repeated StreamWarning"),
-        },
-        "StreamWarning": {"kind": (1, "string"), "text": (2, "string")},
+        "StreamConfig": """
+            string model_name = 1; int64 version = 2; string version_label = 3; string encoding = 4;
+            int32 sample_rate = 5; int32 channels = 6; bool contributions = 7;
+        """,
+        "StreamRequest": "StreamConfig config = 1; bytes audio = 2;",
+        "StreamResponse": """
+            double start_seconds = 1; double end_seconds = 2; repeated float scores = 3; repeated double times = 4;
+            repeated float contributions = 5; bool whole = 6; repeated string tags = 7; int64 version = 8;
+            repeated StreamWarning warnings = 9;
+        """,
+        "StreamWarning": "string kind = 1; string text = 2;",
     },
     "AudioTagging",
     {"Stream": ("stream StreamRequest", "stream StreamResponse")},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +59,20 @@ class StreamedWindow:
 class _Stream:
     """What a stream has sent and heard; see `Client.stream`."""
 
-    def __init__(self, config: Any, audio: AudioSource, make: Callable[..., Tags]) -> None:
-        self._config, self._audio, self._make = config, audio, make
+    def __init__(
+        self,
+        send: Callable[[Any], Any],
+        info: Callable[[tuple[str, ...]], Any],
+        config: Any,
+        audio: AudioSource,
+        make: Callable[..., Tags],
+    ) -> None:
+        self._info, self._config, self._audio, self._make = info, config, audio, make
         self._warnings: list[AudioWarning] = []
         self._error: AudioError | AudioNotFoundError | None = None
         self._names: tuple[str, ...] = ()
         self._tags: Tags | None = None
+        self._answers = send(self._sent())
 
     @property
     def tags(self) -> Tags:
@@ -72,6 +80,10 @@ class _Stream:
         if self._tags is None:
             raise ServingError("expected a stream whose windows have all been read. Received: one that goes on.")
         return self._tags
+
+    def _sent(self) -> Any:
+        """Return the messages as `send` takes them."""
+        return self._messages()
 
     def _messages(self) -> Iterator[Any]:
         # gRPC takes the messages where errors are lost, so an error ends them and is raised with the next answer.
@@ -118,18 +130,6 @@ class TagStream(_Stream, Iterator[StreamedWindow]):
         >>> print(stream.tags)
     """
 
-    def __init__(
-        self,
-        send: Callable[[Iterator[Any]], Iterator[Any]],
-        info: Callable[[tuple[str, ...]], Any],
-        config: Any,
-        audio: AudioSource,
-        make: Callable[..., Tags],
-    ) -> None:
-        super().__init__(config, audio, make)
-        self._info = info
-        self._answers = send(self._messages())
-
     def __next__(self) -> StreamedWindow:
         with self._errors():
             answer = next(self._answers)
@@ -149,18 +149,6 @@ class AsyncTagStream(_Stream, AsyncIterator[StreamedWindow]):
         ...     print(window.end_seconds, window.top(3))
         >>> print(stream.tags)
     """
-
-    def __init__(
-        self,
-        send: Callable[[AsyncIterator[Any]], AsyncIterator[Any]],
-        info: Callable[[tuple[str, ...]], Awaitable[Any]],
-        config: Any,
-        audio: AudioSource,
-        make: Callable[..., Tags],
-    ) -> None:
-        super().__init__(config, audio, make)
-        self._info = info
-        self._answers = send(self._sent())
 
     async def _sent(self) -> AsyncIterator[Any]:
         messages = self._messages()

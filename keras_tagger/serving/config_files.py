@@ -12,41 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from keras_tagger.client.proto_messages import message_classes
 from keras_tagger.errors import ServingError
 from keras_tagger.serving import request_log
 from keras_tagger.serving.status import StatusError, invalid_argument
 from keras_tagger.serving.versions import ServedModel, VersionPolicy
 
-_PACKAGE = "tensorflow.serving"
-_SCALARS = {
-    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
-}
-_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "SSLConfig": {
-        "server_key": (1, "string"),
-        "server_cert": (2, "string"),
-        "custom_ca": (3, "string"),
-        "client_verify": (4, "bool"),
+MESSAGES = message_classes(
+    "keras_tagger_serving_config.proto",
+    "tensorflow.serving",
+    {
+        "SSLConfig": "string server_key = 1; string server_cert = 2; string custom_ca = 3; bool client_verify = 4;",
+        "PrometheusConfig": "bool enable = 1; string path = 2;",
+        "MonitoringConfig": "PrometheusConfig prometheus_config = 1;",
+        "BatchingParameters": """
+            .google.protobuf.Int64Value max_batch_size = 1;
+            .google.protobuf.Int64Value batch_timeout_micros = 2;
+            .google.protobuf.Int64Value max_enqueued_batches = 3;
+            .google.protobuf.Int64Value num_batch_threads = 4;
+            .google.protobuf.StringValue thread_pool_name = 5;
+            repeated int64 allowed_batch_sizes = 6;
+            bool pad_variable_length_inputs = 7;
+            .google.protobuf.BoolValue enable_large_batch_splitting = 8;
+            .google.protobuf.Int64Value max_execution_batch_size = 9;
+        """,
     },
-    "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
-    "MonitoringConfig": {"prometheus_config": (1, ".tensorflow.serving.PrometheusConfig")},
-    "BatchingParameters": {
-        "max_batch_size": (1, ".google.protobuf.Int64Value"),
-        "batch_timeout_micros": (2, ".google.protobuf.Int64Value"),
-        "max_enqueued_batches": (3, ".google.protobuf.Int64Value"),
-        "num_batch_threads": (4, ".google.protobuf.Int64Value"),
-        "thread_pool_name": (5, ".google.protobuf.StringValue"),
-        "allowed_batch_sizes": (6, "repeated int64"),
-        "pad_variable_length_inputs": (7, "bool"),
-        "enable_large_batch_splitting": (8, ".google.protobuf.BoolValue"),
-        "max_execution_batch_size": (9, ".google.protobuf.Int64Value"),
-    },
-}
+    [wrappers_pb2.DESCRIPTOR],
+)
+"""Classes of the messages that tensorflow-serving-api lacks, by name."""
 
 
 @dataclass(frozen=True)
@@ -184,30 +180,3 @@ def parse_text(path: str, message: Any, flag: str) -> Any:
     except text_format.ParseError as error:
         name = message.DESCRIPTOR.name
         raise ServingError(f"{flag}: expected a {name} in protobuf text format. Received: {path} ({error}).") from None
-
-
-def _classes() -> dict[str, Any]:
-    # A separate pool cannot collide with another package's copies of the same messages.
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    file = descriptor_pb2.FileDescriptorProto(
-        name="keras_tagger_serving_config.proto", package=_PACKAGE, syntax="proto3"
-    )
-    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            single = kind.removeprefix("repeated ")
-            added = message.field.add(name=field, number=number, label=3 if kind != single else 1)
-            if single in _SCALARS:
-                added.type = _SCALARS[single]
-            else:
-                added.type, added.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, single
-    pool.AddSerializedFile(file.SerializeToString())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
-    }
-
-
-MESSAGES = _classes()
-"""Classes of the messages that tensorflow-serving-api lacks, by name."""

@@ -46,67 +46,49 @@ EXTENSIONS = ("binary_tensor_data",)
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
-_TENSOR = {"name": (1, "string"), "datatype": (2, "string"), "shape": (3, "repeated int64")}
-_PARAMETERS = "map<string, InferParameter>"
-_FULL_TENSOR = {**_TENSOR, "parameters": (4, _PARAMETERS), "contents": (5, "InferTensorContents")}
-_MODEL_VERSION = {"name": (1, "string"), "version": (2, "string")}
+_TENSOR = "string name = 1; string datatype = 2; repeated int64 shape = 3;"
+_FULL_TENSOR = f"{_TENSOR} map<string, InferParameter> parameters = 4; InferTensorContents contents = 5;"
+_MODEL_VERSION = "string name = 1; string version = 2;"
+_INFERENCE = """
+    string model_name = 1; string model_version = 2; string id = 3; map<string, InferParameter> parameters = 4;
+"""
 PROTOCOL = Protocol(
     "inference",
     {
-        "ServerLiveRequest": {},
-        "ServerLiveResponse": {"live": (1, "bool")},
-        "ServerReadyRequest": {},
-        "ServerReadyResponse": {"ready": (1, "bool")},
+        "ServerLiveRequest": "",
+        "ServerLiveResponse": "bool live = 1;",
+        "ServerReadyRequest": "",
+        "ServerReadyResponse": "bool ready = 1;",
         "ModelReadyRequest": _MODEL_VERSION,
-        "ModelReadyResponse": {"ready": (1, "bool")},
-        "ServerMetadataRequest": {},
-        "ServerMetadataResponse": {**_MODEL_VERSION, "extensions": (3, "repeated string")},
+        "ModelReadyResponse": "bool ready = 1;",
+        "ServerMetadataRequest": "",
+        "ServerMetadataResponse": f"{_MODEL_VERSION} repeated string extensions = 3;",
         "ModelMetadataRequest": _MODEL_VERSION,
         "TensorMetadata": _TENSOR,
-        "ModelMetadataResponse": {
-            "name": (1, "string"),
-            "versions": (2, "repeated string"),
-            "platform": (3, "string"),
-            "inputs": (4, "repeated TensorMetadata"),
-            "outputs": (5, "repeated TensorMetadata"),
-        },
-        "InferParameter": {
-            "bool_param": (1, "oneof parameter_choice bool"),
-            "int64_param": (2, "oneof parameter_choice int64"),
-            "string_param": (3, "oneof parameter_choice string"),
-            "double_param": (4, "oneof parameter_choice double"),
-            "uint64_param": (5, "oneof parameter_choice uint64"),
-        },
-        "InferTensorContents": {
-            "bool_contents": (1, "repeated bool"),
-            "int_contents": (2, "repeated int32"),
-            "int64_contents": (3, "repeated int64"),
-            "uint_contents": (4, "repeated uint32"),
-            "uint64_contents": (5, "repeated uint64"),
-            "fp32_contents": (6, "repeated float"),
-            "fp64_contents": (7, "repeated double"),
-            "bytes_contents": (8, "repeated bytes"),
-        },
+        "ModelMetadataResponse": """
+            string name = 1; repeated string versions = 2; string platform = 3;
+            repeated TensorMetadata inputs = 4; repeated TensorMetadata outputs = 5;
+        """,
+        "InferParameter": """
+            oneof parameter_choice bool bool_param = 1; oneof parameter_choice int64 int64_param = 2;
+            oneof parameter_choice string string_param = 3; oneof parameter_choice double double_param = 4;
+            oneof parameter_choice uint64 uint64_param = 5;
+        """,
+        "InferTensorContents": """
+            repeated bool bool_contents = 1; repeated int32 int_contents = 2; repeated int64 int64_contents = 3;
+            repeated uint32 uint_contents = 4; repeated uint64 uint64_contents = 5; repeated float fp32_contents = 6;
+            repeated double fp64_contents = 7; repeated bytes bytes_contents = 8;
+        """,
         "InferInputTensor": _FULL_TENSOR,
-        "InferRequestedOutputTensor": {"name": (1, "string"), "parameters": (2, _PARAMETERS)},
-        "ModelInferRequest": {
-            "model_name": (1, "string"),
-            "model_version": (2, "string"),
-            "id": (3, "string"),
-            "parameters": (4, _PARAMETERS),
-            "inputs": (5, "repeated InferInputTensor"),
-            "outputs": (6, "repeated InferRequestedOutputTensor"),
-            "raw_input_contents": (7, "repeated bytes"),
-        },
+        "InferRequestedOutputTensor": "string name = 1; map<string, InferParameter> parameters = 2;",
+        "ModelInferRequest": f"""{_INFERENCE}
+            repeated InferInputTensor inputs = 5; repeated InferRequestedOutputTensor outputs = 6;
+            repeated bytes raw_input_contents = 7;
+        """,
         "InferOutputTensor": _FULL_TENSOR,
-        "ModelInferResponse": {
-            "model_name": (1, "string"),
-            "model_version": (2, "string"),
-            "id": (3, "string"),
-            "parameters": (4, _PARAMETERS),
-            "outputs": (5, "repeated InferOutputTensor"),
-            "raw_output_contents": (6, "repeated bytes"),
-        },
+        "ModelInferResponse": f"""{_INFERENCE}
+            repeated InferOutputTensor outputs = 5; repeated bytes raw_output_contents = 6;
+        """,
     },
     "GRPCInferenceService",
     {

@@ -70,34 +70,35 @@ class Call:
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
 
+@dataclasses.dataclass(eq=False)
 class _Task:
     """A request in the queue."""
 
-    def __init__(
-        self,
-        servable: Servable,
-        feeds: Sequence[str],
-        fetches: Sequence[str],
-        arrays: Sequence[npt.NDArray[Any]],
-        call: Call,
-        batched: bool,
-    ) -> None:
-        self.servable, self.feeds, self.fetches, self.arrays, self.call = servable, feeds, fetches, arrays, call
-        sizes = {array.shape[0] if array.ndim else -1 for array in arrays}
-        self.rows = max(sizes, default=1) if len(sizes) == 1 and min(sizes) > 0 else 1
-        self.bytes = sum(_bytes(array) for array in arrays)
-        target = (id(servable), tuple(feeds), tuple(fetches))
+    servable: Servable
+    feeds: Sequence[str]
+    fetches: Sequence[str]
+    arrays: Sequence[npt.NDArray[Any]]
+    call: Call
+    batched: bool
+    cost: float = 0.0
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
+    batch: list[_Task] = dataclasses.field(default_factory=list)
+    values: list[Any] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {array.shape[0] if array.ndim else -1 for array in self.arrays}
+        has_rows = len(sizes) == 1 and min(sizes) > 0
+        self.rows = max(sizes) if has_rows else 1
+        self.bytes = sum(_bytes(array) for array in self.arrays)
+        target = (id(self.servable), tuple(self.feeds), tuple(self.fetches))
         # Clips of about the same size take about the same time.
         self.kind = (*target, (self.bytes // self.rows).bit_length())
         # Requests with the same key can share a batch; None runs alone.
-        self.key = (*target, *((array.dtype.str, array.shape[1:]) for array in arrays)) if batched else None
-        self.batched = batched and len(sizes) == 1 and min(sizes) > 0
+        shapes = ((array.dtype.str, array.shape[1:]) for array in self.arrays)
+        self.key = (*target, *shapes) if self.batched else None
+        self.batched = self.batched and has_rows
         self.arrived = time.monotonic()
-        self.cost = 0.0
-        self.done = threading.Event()
-        self.batch: list[_Task] = []
-        self.values: list[Any] = []
-        self.error: BaseException | None = None
 
 
 @dataclasses.dataclass

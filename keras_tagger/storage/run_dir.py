@@ -15,6 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Place:
+    """A path in a `RunDir`, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
+        return run.path / self._name
+
+
+# A `.keras` file has a member of the same name and content.
+TAGS_JSON = "tags.json"
+
+
 @dataclass(frozen=True)
 class RunDir:
     """The paths in a run directory.
@@ -32,66 +46,38 @@ class RunDir:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         object.__setattr__(self, "path", Path(path))
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration, YAML."""
-        return self.path / "config.yaml"
+    config = _Place("config.yaml")
+    """The resolved configuration, YAML."""
 
-    @property
-    def tags_text(self) -> Path:
-        """The tags, one per line."""
-        return self.path / "tags.txt"
+    tags_text = _Place("tags.txt")
+    """The tags, one per line."""
 
-    @property
-    def tags_json(self) -> Path:
-        """The threshold and quality of each tag (`keras_tagger.tags.TagInfo`)."""
-        return self.path / TAGS_JSON
+    tags_json = _Place(TAGS_JSON)
+    """The threshold and quality of each tag (`keras_tagger.tags.TagInfo`)."""
 
-    @property
-    def manifest(self) -> Path:
-        """The clips of the run with their splits."""
-        return self.path / "manifest.csv"
+    manifest = _Place("manifest.csv")
+    """The clips of the run with their splits."""
 
-    @property
-    def model(self) -> Path:
-        """The best model so far."""
-        return self.path / "model.keras"
+    model = _Place("model.keras")
+    """The best model so far."""
 
-    @property
-    def checkpoint(self) -> Path:
-        """The state from which an interrupted run resumes."""
-        return self.path / "checkpoints" / "last.npz"
+    checkpoint = _Place("checkpoints/last.npz")
+    """The state from which an interrupted run resumes."""
 
-    @property
-    def logs(self) -> Path:
-        """TensorBoard's folder."""
-        return self.path / "logs"
+    logs = _Place("logs")
+    """TensorBoard's folder."""
 
-    @property
-    def history(self) -> Path:
-        """One row per epoch."""
-        return self.path / "history.csv"
+    history = _Place("history.csv")
+    """One row per epoch."""
 
-    @property
-    def report(self) -> Path:
-        """The scores on the held-out clips."""
-        return self.path / "report.json"
+    report = _Place("report.json")
+    """The scores on the held-out clips."""
 
-    @property
-    def imported(self) -> Path:
-        """The origin of an imported checkpoint."""
-        return self.path / "imported.json"
+    imported = _Place("imported.json")
+    """The origin of an imported checkpoint."""
 
-    @property
-    def distillation(self) -> Path:
-        """The settings of a distillation and, when it has finished, the agreement with the teacher."""
-        return self.path / "distill.json"
+    distillation = _Place("distill.json")
+    """The settings of a distillation and, when it has finished, the agreement with the teacher."""
 
-    @property
-    def labels(self) -> Path:
-        """The dense labels that a distilled model was trained on."""
-        return self.path / "labels"
-
-
-# A `.keras` file has a member of the same name and content.
-TAGS_JSON = "tags.json"
+    labels = _Place("labels")
+    """The dense labels that a distilled model was trained on."""

@@ -100,13 +100,24 @@ def find_file(root: str, file: str, name: str, origin: Origin, folders: Sequence
         ManifestNotFoundError: If there is none; the message says where the file is available.
     """
     below = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    for folder in dict.fromkeys(("", *folders, *below)):
+    return find_in_folders(root, ("", *folders, *below), file, name, origin)
+
+
+def find_in_folders(
+    root: str, folders: Sequence[str], file: str, name: str, origin: Origin, usual_folder: str = ""
+) -> str:
+    """Find an annotation file in one of some folders below the root; the error names it in its usual folder.
+
+    Raises:
+        ManifestNotFoundError: If there is none; the message says where the file is available.
+    """
+    for folder in dict.fromkeys(folders):
         path = os.path.join(root, folder, file)
         if os.path.isfile(path):
             return path
     raise ManifestNotFoundError(
-        f"{name}: expected the file {file} in {root}. Received: a folder without it; it is available from "
-        f"{origin.annotations}."
+        f"{name}: expected the file {usual_folder}{file} in {root}. Received: a folder without it; it is available "
+        f"from {origin.annotations}."
     )
 
 

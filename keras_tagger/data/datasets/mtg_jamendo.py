@@ -12,12 +12,18 @@ Tags keep their category: `genre---rock`. The artist is the group, and no artist
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-from keras_tagger.data.datasets.annotations import AnnotatedClip, Annotations, Origin, PublishedCounts, read_lines
+from keras_tagger.data.datasets.annotations import (
+    AnnotatedClip,
+    Annotations,
+    Origin,
+    PublishedCounts,
+    find_in_folders,
+    read_lines,
+)
 from keras_tagger.data.datasets.vocabularies import JAMENDO_50
-from keras_tagger.errors import ManifestError, ManifestNotFoundError
+from keras_tagger.errors import ManifestError
 
 ORIGIN = Origin(
     annotations="https://github.com/MTG/mtg-jamendo-dataset (its folder data/splits)",
@@ -110,14 +116,9 @@ def read(root: str, subset: str, split_index: int = 0, tags: Sequence[str] | Non
 def _find(root: str, file: str, split_index: int) -> str:
     split = f"split-{split_index}"
     folders = [f"data/splits/{split}", f"splits/{split}", split, f"mtg-jamendo-dataset/data/splits/{split}"]
-    for folder in [*folders, *([""] if split_index == 0 else [])]:
-        path = os.path.join(root, folder, file)
-        if os.path.isfile(path):
-            return path
-    raise ManifestNotFoundError(
-        f"mtg_jamendo: expected the file data/splits/{split}/{file} in {root}. Received: a folder without it; it is "
-        f"available from {ORIGIN.annotations}."
-    )
+    if split_index == 0:
+        folders.append("")
+    return find_in_folders(root, folders, file, "mtg_jamendo", ORIGIN, f"data/splits/{split}/")
 
 
 def _read_file(path: str, split: str) -> list[AnnotatedClip]:

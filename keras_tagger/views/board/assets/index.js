@@ -19,7 +19,7 @@ writer.flush()`;
 export function render() {
   document.documentElement.lang = "en";
   document.title = "Listen";
-  document.head.append(h("link", { rel: "stylesheet", href: "tab.css" }));
+  for (const href of ["theme.css", "tab.css"]) document.head.append(h("link", { rel: "stylesheet", href }));
   const tab = new Tab(new Host());
   document.body.append(tab.element);
   return tab.start();
