@@ -15,7 +15,7 @@ demo: $(VENV)/$(DONE)
 # Every process of the tests reads the compiled modules of the one before, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-# One process per core: most of the time goes into tracing graphs, which keeps one core busy.
+# A process per core, and one more (tests/conftest.py): most of the time goes into tracing graphs, which keeps one core busy.
 TEST := -m pytest -q -n auto --dist worksteal
 
 # Files and folders of tests to run, instead of all: make test ONLY="tests/audio tests/train/test_fit.py"

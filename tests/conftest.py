@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -32,6 +33,11 @@ def _untracked() -> set[str]:
     command = ["git", "-C", str(ROOT), "ls-files", "--others", "--exclude-standard", "--directory"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return set(done.stdout.split("\n")) - {""}
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return a process more than there are cores: some tests wait for a server, a browser or another process."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
