@@ -63,7 +63,7 @@ def open_other(stream: Stream, warn: Warn, error: Exception) -> AvFile:
         try:
             return AvFile(stream, kind, warn)
         except ImportError:
-            name = f"{kind.name} in a coding unknown to libsndfile, or damaged" if kind.shared else kind.name
+            name = f"{kind.name} in a codec unknown to libsndfile, or damaged" if kind.shared else kind.name
             text = f'{stream.name}, which is {name}; pip install "keras_tagger[av]" to read it'
             raise audio_error("audio", text) from error
         except AudioError:
@@ -95,7 +95,7 @@ class AvFile:
         self._part = _Part(stream, kind, 0, self._damage)
         self.samplerate = self._part.rate
         self.channels = self._part.channels
-        self.format, self.subtype = self._part.format, self._part.coding
+        self.format, self.subtype = self._part.format, self._part.codec
         promised = None if self._part.may_continue else self._part.promised
         self.frames = _UNKNOWN_FRAMES if promised is None else round(promised * self.samplerate)
         self._pieces = self._decode()
@@ -160,7 +160,7 @@ class _Part:
         rate: The sample rate in Hz of the first sound that is decoded; some headers state half of it.
         channels: The number of its channels.
         format: The name of the container.
-        coding: The name of the coding.
+        codec: The name of the codec.
         promised: The length in seconds that the header states, or None.
         due: The time at which its last frame ended.
         seconds: How much was decoded.
@@ -215,7 +215,7 @@ class _Part:
         if sound is None:
             raise audio_error("a file with sound", f"{received} without sound")
         if sound.codec_context is None:
-            raise audio_error("a coding that FFmpeg knows", f"{received} of an unknown or protected coding")
+            raise audio_error("a codec that FFmpeg knows", f"{received} of an unknown or protected codec")
         self._sound = sound
         for other in self._container.streams:
             if other.index != sound.index and hasattr(other, "discard"):  # since PyAV 18
@@ -225,7 +225,7 @@ class _Part:
         sound.codec_context.options = {"err_detect": "crccheck+explode" if strict else "crccheck"}
         demuxer = self._container.format.name.split(",")[0]
         self.format = _NAMES.get(demuxer, demuxer.upper())
-        self.coding = sound.codec_context.name.upper()
+        self.codec = sound.codec_context.name.upper()
         if not self._within:
             self.promised = self._stated_seconds()
         self._frames = self._decoded()

@@ -23,7 +23,7 @@ class AudioInfo:
         seconds: The length, or None if the header does not say.
         sample_rate: The rate in Hz.
         channels: The number of channels.
-        format: Container and coding, such as "WAV PCM_16".
+        format: Container and codec, such as "WAV PCM_16".
 
     Example:
         >>> info("song.wav").format
@@ -70,8 +70,8 @@ def seeks(found: AudioInfo) -> bool:
     """
     import soundfile
 
-    container, _, coding = found.format.partition(" ")
-    return container in soundfile.available_formats() and coding != "VORBIS"
+    container, _, codec = found.format.partition(" ")
+    return container in soundfile.available_formats() and codec != "VORBIS"
 
 
 def blocks(

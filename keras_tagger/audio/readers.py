@@ -428,7 +428,7 @@ class _SegmentReader(Reader):
                 self.position = before
                 if self._segment.complete is not None and not self._segment.complete(before, before + 1):
                     raise self._corrupt(before)
-            except self._errors:  # this coding has no seeking, or the file is damaged, which decoding will tell
+            except self._errors:  # this codec has no seeking, or the file is damaged, which decoding will tell
                 self._check_stream()
                 self.close()
                 self._open(self._segment)

@@ -19,7 +19,7 @@ from keras_tagger.audio.streams import Part, Stream, audio_error
 _MAX_CHANNELS = 1024  # libsndfile's limit
 _EXCESS_SECONDS = 0.05  # a header that states this much too much is wrong, not the file truncated
 _CHUNK_NAME = re.compile(rb"(?!data|SSND|RIFF|RIFX|FORM)[A-Za-z0-9_()\xa9][A-Za-z0-9_() .]{3}")
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by coding
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by codec
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _MPEG = (0x50, 0x55)  # formats of mp2 and mp3 in wav
 
@@ -39,7 +39,7 @@ class _Form:
     data: int = 0  # where the samples begin
     size: int = 0  # of the samples, as stated
     bytes_per_second: float = 0.0
-    coding: int = 1
+    codec: int = 1
     format_behind: range | None = None
 
     def number(self, data: bytes) -> int:
@@ -67,13 +67,13 @@ def riff_layout(stream: Stream, start: int, stop: int) -> Layout | None:
         if end < stop and not again and (stop - end) / form.bytes_per_second >= LOSS_SECONDS:
             place = seconds + size / form.bytes_per_second
             second = stream.at(end, 4) in (b"data", b"SSND", b"wvpk")
-            if end == begin and form.coding not in _MPEG and not second:
+            if end == begin and form.codec not in _MPEG and not second:
                 damage.append(Damage(place, 0.0, "its header states less than it holds; it is read to its end"))
                 size = stop - form.data
             else:
                 lost = (stop - end) / form.bytes_per_second
                 damage.append(Damage(place, lost, f"{stop - end} bytes from byte {end} on are in no chunk"))
-        layout = mp3_layout(stream, form.data, form.data + size) if form.coding in _MPEG else None
+        layout = mp3_layout(stream, form.data, form.data + size) if form.codec in _MPEG else None
         if layout is not None:
             segments += layout.segments
             damage += layout.damage
@@ -114,9 +114,9 @@ def _read_format(stream: Stream, form: _Form, aiff: bool, layout: bytes) -> None
         channels, rate = form.number(layout[:2]), round(math.ldexp(mantissa, min(exponent, 0x4028) - 16383 - 63))
         form.bytes_per_second = channels * -(-form.number(layout[6:8]) // 8) * rate
     elif not aiff and len(layout) >= 16:
-        form.coding = form.number(layout[:2])
+        form.codec = form.number(layout[:2])
         channels, rate = form.number(layout[2:4]), form.number(layout[4:8])
-        pcm = form.coding not in _MPEG
+        pcm = form.codec not in _MPEG
         form.bytes_per_second = form.number(layout[12:14]) * rate if pcm else form.number(layout[8:12])
     else:
         return
@@ -197,8 +197,8 @@ def sized_layout(stream: Stream) -> Layout | None:
     found: tuple[int, int, float] | None = None
     if head[:4] in (b".snd", b"dns.") and len(head) >= 24:
         order: Literal["big", "little"] = "big" if head[:1] == b"." else "little"
-        data, size, coding, rate, channels = (int.from_bytes(head[i : i + 4], order) for i in range(4, 24, 4))
-        found = (data, size, _AU_BYTES.get(coding, 0) * rate * channels) if size != 0xFFFFFFFF else None
+        data, size, codec, rate, channels = (int.from_bytes(head[i : i + 4], order) for i in range(4, 24, 4))
+        found = (data, size, _AU_BYTES.get(codec, 0) * rate * channels) if size != 0xFFFFFFFF else None
     elif head[:16] == _W64_RIFF and len(head) == 40:
         found = _find_samples(stream, 40, 16, "little", 8)
     elif head[:4] == b"caff":

@@ -84,7 +84,7 @@ def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         dataframe(rows, _COLUMNS).to_parquet(path, index=False)
     except ImportError:
         raise ModelError(
-            "expected pandas and pyarrow, which write Parquet. Received: not both. "
+            "expected pandas and pyarrow, which write Parquet. Received: an environment without both. "
             'Install them with: pip install "keras_tagger[parquet]"'
         ) from None
 

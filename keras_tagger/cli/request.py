@@ -81,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask a server about every file."""
     signature = arguments.signature
     if arguments.stream and (signature not in ("tags", "contributions") or arguments.format not in (None, "jsonl")):
-        raise ServingError("--stream: expected --signature tags or contributions, as jsonl. Received: another one.")
+        received = f"{signature} as {arguments.format or 'jsonl'}"
+        raise ServingError(f"--stream: expected --signature tags or contributions, as jsonl. Received: {received}.")
     form = chosen_format(arguments, "table" if signature == "tags" else "jsonl")
     if signature != "tags" and form not in ("json", "jsonl"):
         raise ServingError(f"--format: expected json or jsonl for --signature {signature}. Received: {form}.")

@@ -151,7 +151,7 @@ class Journal:
         return None if row is None else Write(*row)
 
     def knows(self, path: Path, content: str) -> bool:
-        """Return whether there is a write to the path that this content is not restored from."""
+        """Return whether the path has a write, not undone, that found other content than this."""
         query = "SELECT 1 FROM writes WHERE path = ? AND undone IS NULL AND before != ?"
         return self._run(query, (os.fsencode(path), content)).fetchone() is not None
 

@@ -300,7 +300,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
         if len(hosts) > 1 or (not hosts and start_line.version == "HTTP/1.1"):
             self._send(self._server.error(400, f"expected one Host header. Received: {len(hosts)}."))
         elif self._encoding not in _ENCODINGS:
-            self._send(self._server.error(415, "expected Content-Encoding gzip or deflate. Received: another one."))
+            received = repr(self._encoding[:40])
+            self._send(self._server.error(415, f"expected Content-Encoding gzip or deflate. Received: {received}."))
         elif self._server.streams(path):
             self._chunks = _Chunks(self._loop)
             self._connection.set_max_body_size(MAX_STREAM_BYTES)

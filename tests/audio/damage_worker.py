@@ -38,7 +38,7 @@ class Reading:
         heard: Seconds of each step of the scale.
         rate: Of the file, in Hz.
         channels: Of the file.
-        format: Container and coding.
+        format: Container and codec.
         excerpt_error: Largest difference of an excerpt from the same part of the whole.
     """
 

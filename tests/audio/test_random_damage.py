@@ -285,7 +285,7 @@ def lost_samples(damaged: Damaged, reading: Reading) -> float:
     width = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}.get(
         reading.format.split()[-1]
     )
-    if width is None:  # the damage made it another coding
+    if width is None:  # the damage made it another codec
         return 0.0
     per_second = 2 * RATE
     read = reading.samples * reading.rate / RATE * reading.channels * width

@@ -79,11 +79,13 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("flags", [("--csv",), ("--signature", "embedding")])
-def test_a_stream_is_lines_of_tags_or_contributions(call, flags):
+@pytest.mark.parametrize(
+    ("flags", "received"), [(("--csv",), "tags as csv"), (("--signature", "embedding"), "embedding as jsonl")]
+)
+def test_a_stream_is_lines_of_tags_or_contributions(call, flags, received):
     status, out, err = call("request", "song.mp3", "--stream", *flags)
     assert (status, out) == (1, "")
-    assert "--stream: expected --signature tags or contributions, as jsonl. Received: another one." in err
+    assert f"--stream: expected --signature tags or contributions, as jsonl. Received: {received}." in err
 
 
 @pytest.mark.parametrize("signature", ["attention", "contributions", "embedding"])
