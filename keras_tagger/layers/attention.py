@@ -68,10 +68,14 @@ class SelfAttention(AttendingLayer):
         max_distance: For "relative": larger distances, in tokens, count as this one.
         window: For "local": how many tokens to either side a token attends to.
 
-    Call: queries float `[batch, Q, width]`, the first Q tokens of the context, and context `[batch, S, width]` (the
-        queries by default) -> `[batch, Q, width]`; with `return_attention_scores` also the weights before dropout
-        `[batch, n_heads, Q, S]`, whose rows sum to one. `attention_mask` is bool, broadcastable to `[batch, Q, S]`,
-        True where a query may attend; each query needs at least one.
+    Input shape:
+        Queries, float `[batch, Q, width]`, which are the first Q tokens of the context, and the context
+        `[batch, S, width]`; without a context, the queries attend to each other. `attention_mask` is bool,
+        broadcastable to `[batch, Q, S]`, and True where a query may attend. Each query needs at least one such token.
+
+    Output shape:
+        `[batch, Q, width]`. With `return_attention_scores`, also the weights before dropout `[batch, n_heads, Q, S]`,
+        whose rows sum to one.
 
     Example:
         >>> output, scores = SelfAttention(4, 64, "relative")(tokens, return_attention_scores=True)

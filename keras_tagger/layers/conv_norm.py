@@ -28,8 +28,12 @@ class ConvNorm(ConfiguredLayer):
         padding: "same" (TensorFlow's), or "half": half of an odd kernel on both sides, so that output i is centred on
             input i * stride (PyTorch's `padding=kernel_size // 2`).
 
-    Call: float `[batch, time, frequency, channels]` -> `[batch, ceil(time / strides[0]), ceil(frequency / strides[1]),
-        filters]`. A mask is not carried, because the strides change the length.
+    Input shape:
+        float `[batch, time, frequency, channels]`.
+
+    Output shape:
+        `[batch, ceil(time / strides[0]), ceil(frequency / strides[1]), filters]`, without a mask, because the strides
+        change the length.
 
     Example:
         >>> ConvNorm(8, (3, 3), (2, 2))(np.zeros((2, 100, 96, 1))).shape

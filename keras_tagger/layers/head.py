@@ -19,7 +19,11 @@ class TagHead(ConfiguredLayer):
         pooler: Whether to add the dense tanh layer (BERT's, used by Won et al. 2019).
         dropout: Dropout rate, 0..1.
 
-    Call: float `[..., width]` -> logits `[..., n_tags]`, float32 under every dtype policy.
+    Input shape:
+        float `[..., width]`.
+
+    Output shape:
+        Logits `[..., n_tags]`, float32 under every dtype policy.
 
     Example:
         >>> TagHead(50)(np.zeros((2, 64))).shape

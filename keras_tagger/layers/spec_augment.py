@@ -73,7 +73,11 @@ class SpecAugment(ConfiguredLayer):
         mask_value: Value of masked cells.
         seed: Seed of the masks.
 
-    Call: spectrogram float `[batch, frames, n_mels]` -> the same shape; each clip has its own masks.
+    Input shape:
+        Spectrogram, float `[batch, frames, n_mels]`.
+
+    Output shape:
+        The same. Each clip has masks of its own.
 
     Example:
         >>> masked = SpecAugment(n_time_masks=2)(spectrogram, training=True)

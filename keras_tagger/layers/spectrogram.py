@@ -52,9 +52,12 @@ class Spectrogram(ConfiguredLayer):
         framing: "owned" or "centered".
         stored: Whether window and filterbank are weights that a file provides.
 
-    Call: waveform float `[batch, samples]`, roughly in -1..1 -> float32 `[batch, frames, n_mels]`, with
-        ceil(samples / hop_length) frames; "centered": 1 + floor(samples / hop_length) frames of more than n_fft / 2
-        samples.
+    Input shape:
+        Waveform, float `[batch, samples]`, roughly in -1..1. "centered" needs more than n_fft / 2 samples.
+
+    Output shape:
+        float32 `[batch, frames, n_mels]`, with ceil(samples / hop_length) frames; "centered":
+        1 + floor(samples / hop_length) frames.
 
     Example:
         >>> Spectrogram()(np.zeros((2, 16000))).shape

@@ -19,7 +19,11 @@ class ClassToken(ConfiguredLayer):
     Args:
         kind: "learned", or "fixed": uniform in [0, 1) from NumPy's seed 0 and never trained (Won et al. 2019).
 
-    Call: float `[batch, tokens, width]` -> `[batch, 1 + tokens, width]`. The mask of the new token is True.
+    Input shape:
+        float `[batch, tokens, width]`.
+
+    Output shape:
+        `[batch, 1 + tokens, width]`. The mask of the new token is True.
 
     Example:
         >>> ClassToken()(np.zeros((2, 10, 64))).shape
@@ -67,7 +71,11 @@ class SinusoidalPositions(ConfiguredLayer):
     Channel j of position p is sin (even j) or cos (odd j) of p / 10000^(2 floor(j/2) / width). Position 0, which is
     [CLS], is zero (Vaswani et al. 2017, section 3.5, as used by Won et al. 2019).
 
-    Call: float `[batch, tokens, width]`, width even -> the same shape.
+    Input shape:
+        float `[batch, tokens, width]`, where width is even.
+
+    Output shape:
+        The same.
 
     Example:
         >>> SinusoidalPositions()(np.zeros((2, 11, 64))).shape
@@ -91,7 +99,11 @@ class LearnedPositions(ConfiguredLayer):
     Args:
         max_positions: The longest sequence, counting [CLS]; longer input raises `InvalidArgumentError`.
 
-    Call: float `[batch, tokens, width]` -> the same shape.
+    Input shape:
+        float `[batch, tokens, width]`.
+
+    Output shape:
+        The same.
 
     Example:
         >>> LearnedPositions(max_positions=512)(np.zeros((2, 11, 64))).shape

@@ -33,10 +33,13 @@ class TransformerBlock(AttendingLayer):
         max_distance: For "relative" attention, in tokens.
         window: For "local" attention, in tokens.
 
-    Call: queries float `[batch, Q, width]` and context `[batch, S, width]` (keys and values; the queries by default)
-        -> `[batch, Q, width]`; with `return_attention_scores` also the weights before dropout `[batch, n_heads, Q, S]`.
-        `attention_mask` is bool, broadcastable to `[batch, Q, S]`, True where a query may attend. A Keras mask excludes
-        padded tokens.
+    Input shape:
+        Queries, float `[batch, Q, width]`, and the context of keys and values `[batch, S, width]`; without a context,
+        the queries attend to each other. `attention_mask` is bool, broadcastable to `[batch, Q, S]`, and True where a
+        query may attend. A Keras mask excludes padded tokens.
+
+    Output shape:
+        `[batch, Q, width]`. With `return_attention_scores`, also the weights before dropout `[batch, n_heads, Q, S]`.
 
     Example:
         >>> tokens, scores = TransformerBlock(4, 64, 256)(tokens, return_attention_scores=True)
@@ -170,9 +173,13 @@ class TransformerEncoder(ConfiguredLayer):
         input_dropout: Whether `dropout` also acts on the tokens.
         input_norm: Whether the tokens are layer-normalised first (BERT's embeddings).
 
-    Call: float `[batch, tokens, width]`, token 0 being [CLS] -> [CLS] after the last layer, float `[batch, width]`;
-        with `return_attention_scores` also float32 `[batch, n_layers, n_heads, tokens, tokens]`. Only [CLS] leaves the
-        encoder, so without scores the last layer is evaluated for that query alone. Masked tokens are not attended to.
+    Input shape:
+        float `[batch, tokens, width]`. Token 0 is [CLS]. Masked tokens are not attended to.
+
+    Output shape:
+        [CLS] after the last layer, float `[batch, width]`. With `return_attention_scores`, also the weights, float32
+        `[batch, n_layers, n_heads, tokens, tokens]`. Only [CLS] leaves the encoder, so without scores the last layer is
+        evaluated for that query alone.
 
     Example:
         >>> cls, scores = TransformerEncoder(2, 4, 64, 256)(tokens, return_attention_scores=True)

@@ -27,7 +27,8 @@ class TagLoss(keras.losses.Loss):
     Args:
         temperature: See `tag_loss`.
 
-    Call: labels float `[batch, n_tags]` in 0..1, NaN if unknown, and logits of the same shape -> float scalar.
+    Called with labels, float `[batch, n_tags]` in 0..1 with NaN for unknown, and logits of the same shape, it returns a
+    float scalar.
 
     Example:
         >>> model.compile(optimizer="adam", loss=kt.TagLoss())

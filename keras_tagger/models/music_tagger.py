@@ -58,8 +58,11 @@ class MusicTagger(keras.Model):
             `contribution_loss`; the optimiser is passed to `compile`.
         frozen: Names of parts that are not trained; see `freeze`.
 
-    Call: waveform float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1 -> logits float32 `[batch,
-        n_tags]`.
+    Input shape:
+        Waveform, float `[batch, samples]` at `audio.sample_rate`, roughly in -1..1.
+
+    Output shape:
+        Logits, float32 `[batch, n_tags]`.
 
     Example:
         >>> model = MusicTagger(["guitar", "voice"], AudioConfig(), ModelConfig())

@@ -26,8 +26,11 @@ class FrontEnd(ConfiguredLayer):
     Args:
         width: Channels of a token.
 
-    Call: spectrogram float `[batch, frames, n_mels]` -> tokens `[batch, n_tokens(frames), width]`. A token's mask is
-        True if that of any of its frames is.
+    Input shape:
+        Spectrogram, float `[batch, frames, n_mels]`.
+
+    Output shape:
+        Tokens `[batch, n_tokens(frames), width]`. A token's mask is True if that of any of its frames is.
 
     Example:
         >>> front_end = front_end_from_config("compact", (16, 48, 96, 128), 192)

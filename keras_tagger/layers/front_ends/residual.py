@@ -71,8 +71,11 @@ class ResidualBlock(ConfiguredLayer):
 
     The shortcut is a 3 x 3 convolution with batch norm if the block has strides or changes the channels.
 
-    Call: float `[batch, time, frequency, channels]` -> `[batch, time', frequency', channels]`; strides round up,
-        pooling rounds down.
+    Input shape:
+        float `[batch, time, frequency, channels]`.
+
+    Output shape:
+        `[batch, time', frequency', channels]`. Strides round up, pooling rounds down.
     """
 
     def __init__(

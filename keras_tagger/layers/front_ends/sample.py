@@ -22,7 +22,11 @@ class SampleFrontEnd(FrontEnd):
         width: Channels of a token.
         channels: c.
 
-    Call: waveform float `[batch, samples]` -> tokens `[batch, ceil(samples / 243), width]`.
+    Input shape:
+        Waveform, float `[batch, samples]`.
+
+    Output shape:
+        Tokens `[batch, ceil(samples / 243), width]`.
 
     Example:
         >>> SampleFrontEnd(512)(np.zeros((2, 2430))).shape

@@ -33,8 +33,11 @@ class SecondEar(ConfiguredLayer):
         width: Channels of a token.
         feed_forward: Channels within each layer's feed-forward part.
 
-    Call: spectrogram `log(1 + gain * power)`, float `[batch, frames, n_mels]` -> float `[batch, tokens, width]`; a
-        token owns 8 frames.
+    Input shape:
+        Spectrogram `log(1 + gain * power)`, float `[batch, frames, n_mels]`.
+
+    Output shape:
+        float `[batch, tokens, width]`. A token owns 8 frames.
 
     Example:
         >>> SecondEar((16, 48, 96, 128))(np.zeros((2, 80, 96))).shape
