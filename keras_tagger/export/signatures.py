@@ -58,23 +58,27 @@ def signatures(trained: TrainedModel) -> dict[str, Callable[..., dict[str, tf.Te
         [*(float("nan") if rate is None else rate for rate in measured), float("nan")], tf.float32
     )
 
+    # Functions of their own, so that the signatures that call them share their graphs.
+    @traced(input_signature=[waveform])
+    def tags_of(waveform: tf.Tensor) -> tf.Tensor:
+        return analyze_windows(model, usable(waveform), ("tags",))["tags"]
+
     @traced(input_signature=[tf.TensorSpec([], tf.string)])
     def load_wav(data: tf.Tensor) -> tf.Tensor:
-        # A function of its own, so that the two signatures that call it share its graph.
         channels, rate = decode_wav(data)
         return resample(mix_to_mono(channels, rate), rate, model.audio_config.sample_rate)
 
     def tags_of_each(inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         # One by one, because clips of a batch may differ in length, and padding would change their tags.
         def one(item: tf.Tensor) -> tf.Tensor:
-            return analyze_windows(model, usable(decode(item)[tf.newaxis]), ("tags",))["tags"][0]
+            return tags_of(decode(item)[tf.newaxis])[0]
 
         spec = tf.TensorSpec([len(model.tags)], tf.float32)
         return tf.map_fn(one, at_least_one(inputs), fn_output_signature=spec, parallel_iterations=1)
 
     @traced(input_signature=[waveform])
     def serving_default(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return analyze_windows(model, usable(waveform), ("tags",))
+        return {"tags": tags_of(waveform)}
 
     @traced(input_signature=[tf.TensorSpec([None], tf.string, name="audio_bytes")])
     def wav(audio_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
