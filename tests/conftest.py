@@ -7,7 +7,7 @@ import gc
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,11 @@ def _untracked() -> set[str]:
     return set(done.stdout.split("\n")) - {""}
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return a process more than there are cores: some tests wait for a server, a browser or another process."""
-    return (os.cpu_count() or 1) + 1
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Add a process to those of pytest-xdist: some tests wait for a server, a browser or another process."""
+    found = yield
+    return found if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else found + 1
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -77,6 +77,9 @@ def message_classes(name: str, package: str, messages: Table, imported: Sequence
         package: Name of their package.
         messages: The messages.
         imported: Descriptors of the files with the messages that they refer to.
+
+    Raises:
+        ValueError: If a field is not declared as in a .proto file.
     """
     return _classes(_in_own_pool(_file(name, package, messages), imported))
 
@@ -102,6 +105,8 @@ def _classes(file: Any) -> dict[str, Any]:
 
 
 def _add_message(message: Any, scope: str, fields: str) -> None:
+    if rest := _DECLARATION.sub("", fields).strip():
+        raise ValueError(f"{message.name}: expected fields such as 'string name = 1;'. Received: {rest!r}.")
     for found in _DECLARATION.finditer(fields):
         name, kind = found["name"], found["kind"]
         field = message.field.add(name=name, number=int(found["number"]), label=_FIELD.LABEL_OPTIONAL)

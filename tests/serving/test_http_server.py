@@ -84,7 +84,7 @@ ODD = {
     "an unknown encoding": (
         head("Content-Encoding: br", "Content-Length: 1") + b"x",
         415,
-        "expected Content-Encoding gzip or deflate",
+        "expected Content-Encoding gzip or deflate. Received: 'br'.",
     ),
 }
 
